@@ -1,0 +1,186 @@
+// Products: gather a few vectors into planes, run the passes depth first, scatter.
+#include "apply.hpp"
+
+#include <algorithm>
+#include <bit>
+
+#include "buffer.hpp"
+#include "codes.hpp"
+
+namespace bitterfly {
+namespace {
+
+// Bytes of panel that a run of passes may cover before it is cut in parts: one third of a usual L1 and L2.
+constexpr std::size_t kCacheBytes[] = {std::size_t{1} << 14, std::size_t{1} << 19};
+constexpr std::size_t kPanelBytes = std::size_t{1} << 18;
+constexpr std::size_t kMaxVectors = 16;
+constexpr std::size_t kKeptBytes = std::size_t{1} << 26;
+
+// Below this size a factor does not fill the registers of the wide tiers.
+constexpr std::size_t kSmallestWide = 2 * kLanes;
+
+// The calling thread's scratch memory; kept from call to call unless it is large.
+template <class Real>
+class Workspace {
+public:
+    explicit Workspace(std::size_t count) {
+        if (count > kept().capacity) kept() = {make_aligned<Real>(count), count};
+        data_ = kept().memory.get();
+    }
+    ~Workspace() {
+        if (kept().capacity * sizeof(Real) > kKeptBytes) kept() = {};
+    }
+    Workspace(const Workspace&) = delete;
+    Workspace& operator=(const Workspace&) = delete;
+    Real* data() const { return data_; }
+
+private:
+    struct Kept {
+        AlignedArray<Real> memory;
+        std::size_t capacity = 0;
+    };
+    static Kept& kept() {
+        thread_local Kept instance;
+        return instance;
+    }
+    Real* data_;
+};
+
+// `vectors` vectors of n entries, each as one or two planes.
+template <class Real>
+struct Panel {
+    Real* data;
+    std::size_t n, planes, vectors;
+    Real* at(std::size_t vector, std::size_t plane) const { return data + (vector * planes + plane) * n; }
+};
+
+template <class Real>
+struct Scaling {
+    const Real* scale;  // null: one
+    bool is_complex;
+
+    void multiply(std::size_t j, Real& re, Real& im) const {
+        if (scale == nullptr) return;
+        if (!is_complex) {
+            re *= scale[j];
+            return;
+        }
+        const Real a = scale[2 * j], b = scale[2 * j + 1], x = re;
+        re = a * x - b * im, im = a * im + b * x;
+    }
+};
+
+template <class Real, class Element>
+void gather(const Panel<Real>& panel, const View& x, std::size_t first, const std::uint32_t* order, Scaling<Real> scaling, bool conjugate) {
+    const std::ptrdiff_t column = static_cast<std::ptrdiff_t>(first) * x.column_stride;
+    for (std::size_t v = 0; v < panel.vectors; ++v) {
+        const std::ptrdiff_t base = column + static_cast<std::ptrdiff_t>(v) * x.column_stride;
+        Real* out = panel.at(v, 0);
+        Real* out_imag = panel.planes == 2 ? panel.at(v, 1) : nullptr;
+        for (std::size_t j = 0; j < panel.n; ++j) {
+            const std::ptrdiff_t at = base + static_cast<std::ptrdiff_t>(order ? order[j] : j) * x.row_stride;
+            auto re = static_cast<Real>(*reinterpret_cast<const Element*>(x.re + at));
+            auto im = x.im ? static_cast<Real>(*reinterpret_cast<const Element*>(x.im + at)) : Real(0);
+            if (conjugate) im = -im;
+            scaling.multiply(j, re, im);
+            out[j] = re;
+            if (out_imag) out_imag[j] = im;
+        }
+    }
+}
+
+template <class Real, class Element>
+void scatter(const Panel<Real>& panel, const MutableView& y, std::size_t first, const std::uint32_t* order, Scaling<Real> scaling, bool conjugate) {
+    const std::ptrdiff_t column = static_cast<std::ptrdiff_t>(first) * y.column_stride;
+    for (std::size_t v = 0; v < panel.vectors; ++v) {
+        const std::ptrdiff_t base = column + static_cast<std::ptrdiff_t>(v) * y.column_stride;
+        const Real* in = panel.at(v, 0);
+        const Real* in_imag = panel.planes == 2 ? panel.at(v, 1) : nullptr;
+        for (std::size_t j = 0; j < panel.n; ++j) {
+            const std::ptrdiff_t at = base + static_cast<std::ptrdiff_t>(order ? order[j] : j) * y.row_stride;
+            Real re = in[j], im = in_imag ? in_imag[j] : Real(0);
+            scaling.multiply(j, re, im);
+            *reinterpret_cast<Element*>(y.re + at) = static_cast<Element>(re);
+            if (y.im) *reinterpret_cast<Element*>(y.im + at) = static_cast<Element>(conjugate ? -im : im);
+        }
+    }
+}
+
+// Runs the passes of all factors on a panel: inner factors (small d) on cache-sized parts first, or last if transposed.
+template <class Real>
+class Passes {
+public:
+    Passes(const Product<Real>& product, bool transposed, const Panel<Real>& panel)
+        : product_(product), panel_(panel), transposed_(transposed),
+          table_((product.n < kSmallestWide ? kScalarKernels : kernels()).template of<Real>()) {}
+
+    void run() const { run_part(0, product_.n); }
+
+private:
+    // The largest part that fits the next smaller cache; zero if `size` already fits the smallest.
+    std::size_t part_of(std::size_t size) const {
+        const std::size_t row_bytes = panel_.vectors * panel_.planes * sizeof(Real);
+        std::size_t part = 0;
+        for (const std::size_t bytes : kCacheBytes) {
+            const std::size_t fits = std::max(std::bit_floor(bytes / row_bytes), 2 * kGroupBlocks);
+            if (fits < size) part = fits;
+        }
+        return part;
+    }
+    void run_part(std::size_t first, std::size_t size) const {
+        const std::size_t part = part_of(size);
+        if (transposed_) run_factors(first, size, std::max<std::size_t>(part, 1));
+        for (std::size_t at = first; part != 0 && at < first + size; at += part) run_part(at, part);
+        if (!transposed_) run_factors(first, size, std::max<std::size_t>(part, 1));
+    }
+    // The factors with part <= d < size, on the elements [first, first + size).
+    void run_factors(std::size_t first, std::size_t size, std::size_t part) const {
+        if (transposed_) {
+            for (std::size_t d = size / 2; d >= part; d /= 2) run_factor(first, size, d);
+        } else {
+            for (std::size_t d = part; d < size; d *= 2) run_factor(first, size, d);
+        }
+    }
+    void run_factor(std::size_t first, std::size_t size, std::size_t d) const {
+        const auto level = static_cast<std::size_t>(std::countr_zero(product_.n / (2 * d)));
+        const FactorData& f = product_.factors[level];
+        const bool by_planes = f.source == Source::kRealWeights || f.source == Source::kAngle;
+        const std::size_t plane = panel_.n, planes = panel_.planes;
+        table_.pass[static_cast<int>(f.source)]({f.data, rotation_tables<Real>(f.source), f.bits, product_.n, d, first / 2, size / 2,
+                                                 panel_.data, by_planes ? panel_.vectors * planes : panel_.vectors,
+                                                 by_planes ? plane : plane * planes, plane, transposed_});
+    }
+
+    const Product<Real>& product_;
+    const Panel<Real>& panel_;
+    bool transposed_;
+    const RealKernels<Real>& table_;
+};
+
+template <class Real>
+void apply_panel(const Product<Real>& product, Mode mode, const Panel<Real>& panel, const View& x, const MutableView& y, std::size_t first) {
+    const Scaling<Real> scale{product.scale, product.is_complex}, none{nullptr, false};
+    const auto* in = mode.transposed ? product.rows : product.columns;
+    const auto* out = mode.transposed ? product.columns : product.rows;
+    (x.is_double ? gather<Real, double> : gather<Real, float>)(panel, x, first, in, mode.transposed ? none : scale, mode.conjugated);
+    Passes<Real>(product, mode.transposed, panel).run();
+    (y.is_double ? scatter<Real, double> : scatter<Real, float>)(panel, y, first, out, mode.transposed ? scale : none, mode.conjugated);
+}
+
+}  // namespace
+
+template <class Real>
+void apply(const Product<Real>& product, Mode mode, const View& x, const MutableView& y) {
+    const std::size_t planes = product.is_complex ? 2 : 1, vector_bytes = product.n * planes * sizeof(Real);
+    const std::size_t together = std::clamp<std::size_t>(kPanelBytes / vector_bytes, 1, std::min(kMaxVectors, std::max<std::size_t>(x.columns, 1)));
+    Workspace<Real> workspace(together * planes * product.n);
+    for (std::size_t first = 0; first < x.columns; first += together) {
+        const Panel<Real> panel{workspace.data(), product.n, planes, std::min(together, x.columns - first)};
+        apply_panel(product, mode, panel, x, y, first);
+    }
+}
+
+template void apply<float>(const Product<float>&, Mode, const View&, const MutableView&);
+template void apply<double>(const Product<double>&, Mode, const View&, const MutableView&);
+
+}  // namespace bitterfly

@@ -1,0 +1,81 @@
+// The table of kernels: what a tier (scalar, avx2, avx512) supplies, and the one function that returns the tier in force.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace bitterfly {
+
+// One block is a 2 x 2 matrix of a factor (2^(l-1), 2, 2, d). Blocks are numbered beta = i*d + t; packed codes come in
+// groups of 256 blocks, one 32-bit bit stream for each of 16 lanes (lane = beta % 16); see docs/format.md.
+inline constexpr std::size_t kLanes = 16;
+inline constexpr std::size_t kGroupBlocks = 256;
+inline constexpr std::size_t kCodesPerLane = 2 * kGroupBlocks / kLanes;
+
+// How the columns of one factor are given.
+enum class Source { kRealWeights, kComplexWeights, kAngle, kPhase, kSphere };
+inline constexpr int kSources = 5;
+
+// cos and sin of the angle of a 32-bit turn, nibble by nibble: entry [k][h] is the angle of h * 2^(28 - 4k);
+// `step` is the angle of one unit. `amplitude` scales entry [0].
+template <class Real>
+struct RotationTables {
+    Real cosine[2][16];
+    Real sine[2][16];
+    Real step;
+    Real amplitude;
+};
+
+// One pass of one factor over the blocks [first_block, first_block + blocks) of a panel, in place.
+// Vector v of the panel starts at panel + v * vector_stride; the imaginary plane of a complex one plane_stride behind.
+template <class Real>
+struct PassArgs {
+    const void* data;                      // Real weights (C order a, 2, 2, d; complex interleaved) or code words
+    const RotationTables<Real>* rotation;  // for kAngle and kPhase
+    int bits;
+    std::size_t n, d, first_block, blocks;  // blocks are a multiple of 16, or all n/2 of them
+    Real* panel;
+    std::size_t vectors, vector_stride, plane_stride;
+    bool transposed;
+};
+
+// Two rows of a block, real and imaginary planes; the imaginary ones are null for real data.
+template <class Real>
+struct RowPair {
+    const Real *a, *a_imag, *b, *b_imag;
+    std::size_t length;
+};
+
+template <class Real>
+struct RealKernels {
+    using Pass = void (*)(const PassArgs<Real>&);
+    Pass pass[kSources];
+    // out = |a|^2, |b|^2, Re <a, b>, Im <a, b> with <a, b> = sum a conj(b)
+    void (*gram)(const RowPair<Real>&, double* out);
+    // out = u0 a + conj(u1) b (u0 real; out may be row a); returns |u0 b - u1 a|^2
+    double (*project)(const RowPair<Real>&, const double* u, Real* out, Real* out_imag);
+};
+
+struct Kernels {
+    const char* name;
+    RealKernels<float> single;
+    RealKernels<double> twice;
+
+    template <class Real>
+    const RealKernels<Real>& of() const {
+        if constexpr (sizeof(Real) == sizeof(float)) {
+            return single;
+        } else {
+            return twice;
+        }
+    }
+};
+
+extern const Kernels kScalarKernels;
+extern const Kernels kAvx2Kernels;
+extern const Kernels kAvx512Kernels;
+
+// The tier in force: BITTERFLY_ISA if set, else the best this CPU has.
+const Kernels& kernels();
+
+}  // namespace bitterfly

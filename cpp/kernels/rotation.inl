@@ -1,0 +1,74 @@
+// Angle and phase codes as sources of blocks: cosine and sine of a turn by table, four bits at a time.
+#pragma once
+
+#include "blocks.inl"
+#include "unpack.inl"
+
+namespace {
+
+// Levels 1 and 2 cover four bits each by table; level 3 covers the rest by polynomials. The remaining angle is below
+// 2 pi / 256: the first neglected terms are x^8/40320 and x^9/362880, 4e-18 and 1e-20.
+template <class V, int Levels>
+class Rotation {
+public:
+    using Vec = typename V::Vec;
+    explicit Rotation(const bitterfly::RotationTables<typename V::Real>& tables) : tables_(tables) {}
+
+    Complex<V> at(typename V::Word turn) const {
+        Complex<V> z = entry(0, V::shift_right(turn, 28));
+        if constexpr (Levels > 1) z = z * entry(1, V::shift_right(turn, 24));
+        if constexpr (Levels > 2) z = z * small(turn);
+        return z;
+    }
+
+private:
+    Complex<V> entry(int level, typename V::Word index) const {
+        return {V::lookup16(tables_.cosine[level], index), V::lookup16(tables_.sine[level], index)};
+    }
+    Complex<V> small(typename V::Word turn) const {
+        const Vec x = V::mul(V::to_real(V::bit_and(turn, 0xffffff)), V::broadcast(tables_.step));
+        const Vec y = V::mul(x, x);
+        Vec c = V::multiply_add(y, constant(-1.0 / 720), constant(1.0 / 24));
+        c = V::multiply_add(y, V::multiply_add(y, c, constant(-0.5)), constant(1.0));
+        Vec s = V::multiply_add(y, constant(-1.0 / 5040), constant(1.0 / 120));
+        s = V::multiply_add(y, V::multiply_add(y, s, constant(-1.0 / 6)), constant(1.0));
+        return {c, V::mul(x, s)};
+    }
+    static Vec constant(double x) { return V::broadcast(static_cast<typename V::Real>(x)); }
+
+    const bitterfly::RotationTables<typename V::Real>& tables_;
+};
+
+template <class V, int Levels>
+struct Angle {
+    using Block = RealBlock<V>;
+    Turns turns;
+    Rotation<V, Levels> rotation;
+
+    explicit Angle(const bitterfly::PassArgs<typename V::Real>& args)
+        : turns(args.data, args.bits, args.n), rotation(*args.rotation) {}
+    void open(std::size_t group) { turns.open(group); }
+    Block block(std::size_t beta) const {
+        const Complex<V> first = rotation.at(turns.column<V>(beta % kGroupBlocks, 0));
+        const Complex<V> second = rotation.at(turns.column<V>(beta % kGroupBlocks, 1));
+        return {{{first.re, second.re}, {first.im, second.im}}};
+    }
+};
+
+template <class V, int Levels>
+struct Phase {
+    using Block = PhaseBlock<V>;
+    Turns turns;
+    Rotation<V, Levels> rotation;
+    typename V::Vec amplitude;
+
+    explicit Phase(const bitterfly::PassArgs<typename V::Real>& args)
+        : turns(args.data, args.bits, args.n), rotation(*args.rotation), amplitude(V::broadcast(args.rotation->amplitude)) {}
+    void open(std::size_t group) { turns.open(group); }
+    Block block(std::size_t beta) const {
+        return {amplitude,
+                {rotation.at(turns.column<V>(beta % kGroupBlocks, 0)), rotation.at(turns.column<V>(beta % kGroupBlocks, 1))}};
+    }
+};
+
+}  // namespace

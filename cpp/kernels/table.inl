@@ -1,0 +1,21 @@
+// The kernels of one tier, collected from the vocabulary that is in force where this file is included.
+#pragma once
+
+#include "blocks.inl"
+#include "rotation.inl"
+#include "sphere.inl"
+#include "weights.inl"
+#include "pass.inl"
+#include "split.inl"
+
+namespace {
+
+template <class Real>
+constexpr bitterfly::RealKernels<Real> real_kernels() {
+    using V = Simd<Real>;
+    return {{pass<V, RealWeights>, pass<V, ComplexWeights>, angle_pass<V>, phase_pass<V>, pass<V, AnySphere>},
+            gram<V>,
+            project<V>};
+}
+
+}  // namespace

@@ -1,0 +1,24 @@
+// Float factors -> direction codes and one scale vector, left to right, with the exact error of the product.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "codes.hpp"
+
+namespace bitterfly {
+
+struct Quantized {
+    std::vector<Code> codes;           // one per factor
+    std::vector<std::uint32_t> words;  // packed factors, one after the other
+    std::vector<Value> scale;          // n entries, at the right end
+    double relative_error;             // ||B - Q||_F / ||B||_F, B the product of the float factors; 0 if B = 0
+};
+
+// `values`: p x 2n numbers, factor l + 1 in C order (2^l, 2, 2, n / 2^(l+1)), complex ones interleaved. For every factor
+// the candidate with the least error is taken, at `bits` bits a column or its own maximum.
+template <class Real>
+Quantized quantize(const Real* values, std::size_t n, bool is_complex, const std::vector<Source>& candidates, int bits);
+
+}  // namespace bitterfly

@@ -1,0 +1,164 @@
+// The vocabulary of the kernels on 256 bits: AVX2, FMA. `Word` holds one 32-bit word per lane of `Vec`.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstddef>
+#include <cstdint>
+
+namespace {
+
+template <class T>
+struct Simd;
+
+template <>
+struct Simd<float> {
+    using Real = float;
+    using Vec = __m256;
+    using Word = __m256i;
+    static constexpr int width = 8;
+
+    static Vec load(const Real* p) { return _mm256_loadu_ps(p); }
+    static void store(Real* p, Vec v) { _mm256_storeu_ps(p, v); }
+    static Vec broadcast(Real x) { return _mm256_set1_ps(x); }
+    static Vec add(Vec a, Vec b) { return _mm256_add_ps(a, b); }
+    static Vec sub(Vec a, Vec b) { return _mm256_sub_ps(a, b); }
+    static Vec mul(Vec a, Vec b) { return _mm256_mul_ps(a, b); }
+    static Vec div(Vec a, Vec b) { return _mm256_div_ps(a, b); }
+    static Vec sqrt(Vec a) { return _mm256_sqrt_ps(a); }
+    static Vec abs(Vec a) { return _mm256_andnot_ps(sign_bit(), a); }
+    static Vec multiply_add(Vec a, Vec b, Vec c) { return _mm256_fmadd_ps(a, b, c); }
+    static Vec multiply_subtract_from(Vec a, Vec b, Vec c) { return _mm256_fnmadd_ps(a, b, c); }
+    static Vec with_sign(Vec magnitude, Vec sign) {
+        return _mm256_or_ps(magnitude, _mm256_and_ps(sign_bit(), sign));
+    }
+    static Vec select_negative(Vec s, Vec a, Vec b) { return _mm256_blendv_ps(b, a, s); }
+    static Real sum(Vec v) {
+        __m128 h = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+        h = _mm_add_ps(h, _mm_movehl_ps(h, h));
+        return _mm_cvtss_f32(_mm_add_ss(h, _mm_movehdup_ps(h)));
+    }
+
+    static Word load_words(const std::uint32_t* p) {
+        return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+    }
+    static void store_words(std::uint32_t* p, Word w) {
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), w);
+    }
+    static Word bit_or(Word a, Word b) { return _mm256_or_si256(a, b); }
+    static Word bit_and(Word a, std::uint32_t mask) {
+        return _mm256_and_si256(a, _mm256_set1_epi32(static_cast<int>(mask)));
+    }
+    static Word shift_left(Word w, int n) { return _mm256_sll_epi32(w, _mm_cvtsi32_si128(n)); }
+    static Word shift_right(Word w, int n) { return _mm256_srl_epi32(w, _mm_cvtsi32_si128(n)); }
+    static Vec to_real(Word w) { return _mm256_cvtepi32_ps(w); }
+    // vpermps reads the low three bits of each index; bit 3, moved to the sign, picks the half.
+    static Vec lookup16(const Real* table, Word index) {
+        const Vec low = _mm256_permutevar8x32_ps(load(table), index);
+        const Vec high = _mm256_permutevar8x32_ps(load(table + 8), index);
+        return _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32(index, 28)));
+    }
+    // a|b cut into chunks of D lanes: even chunks to a, odd chunks to b. zip is the inverse.
+    template <int D>
+    static void unzip(Vec& a, Vec& b) {
+        const Vec x = a, y = b;
+        if constexpr (D == 4) {
+            a = _mm256_permute2f128_ps(x, y, 0x20);
+            b = _mm256_permute2f128_ps(x, y, 0x31);
+        } else {
+            a = in_order(D == 1 ? _mm256_shuffle_ps(x, y, 0x88) : unpack_pairs<0>(x, y));
+            b = in_order(D == 1 ? _mm256_shuffle_ps(x, y, 0xdd) : unpack_pairs<15>(x, y));
+        }
+    }
+    template <int D>
+    static void zip(Vec& a, Vec& b) {
+        const Vec x = a, y = b;
+        Vec low = x, high = y;
+        if constexpr (D == 1) {
+            low = _mm256_unpacklo_ps(x, y);
+            high = _mm256_unpackhi_ps(x, y);
+        } else if constexpr (D == 2) {
+            low = unpack_pairs<0>(x, y);
+            high = unpack_pairs<15>(x, y);
+        }
+        a = _mm256_permute2f128_ps(low, high, 0x20);
+        b = _mm256_permute2f128_ps(low, high, 0x31);
+    }
+
+private:
+    static Vec sign_bit() { return _mm256_set1_ps(-0.0F); }
+    template <int Mask>
+    static Vec unpack_pairs(Vec x, Vec y) {
+        return _mm256_castpd_ps(
+            _mm256_shuffle_pd(_mm256_castps_pd(x), _mm256_castps_pd(y), Mask));
+    }
+    static Vec in_order(Vec v) {  // 64-bit quarters 0 2 1 3: undoes the 128-bit halves of shuffle
+        return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(v), 0xd8));
+    }
+};
+
+template <>
+struct Simd<double> {
+    using Real = double;
+    using Vec = __m256d;
+    using Word = __m128i;
+    static constexpr int width = 4;
+
+    static Vec load(const Real* p) { return _mm256_loadu_pd(p); }
+    static void store(Real* p, Vec v) { _mm256_storeu_pd(p, v); }
+    static Vec broadcast(Real x) { return _mm256_set1_pd(x); }
+    static Vec add(Vec a, Vec b) { return _mm256_add_pd(a, b); }
+    static Vec sub(Vec a, Vec b) { return _mm256_sub_pd(a, b); }
+    static Vec mul(Vec a, Vec b) { return _mm256_mul_pd(a, b); }
+    static Vec div(Vec a, Vec b) { return _mm256_div_pd(a, b); }
+    static Vec sqrt(Vec a) { return _mm256_sqrt_pd(a); }
+    static Vec abs(Vec a) { return _mm256_andnot_pd(sign_bit(), a); }
+    static Vec multiply_add(Vec a, Vec b, Vec c) { return _mm256_fmadd_pd(a, b, c); }
+    static Vec multiply_subtract_from(Vec a, Vec b, Vec c) { return _mm256_fnmadd_pd(a, b, c); }
+    static Vec with_sign(Vec magnitude, Vec sign) {
+        return _mm256_or_pd(magnitude, _mm256_and_pd(sign_bit(), sign));
+    }
+    static Vec select_negative(Vec s, Vec a, Vec b) { return _mm256_blendv_pd(b, a, s); }
+    static Real sum(Vec v) {
+        const __m128d h = _mm_add_pd(_mm256_castpd256_pd128(v), _mm256_extractf128_pd(v, 1));
+        return _mm_cvtsd_f64(_mm_add_sd(h, _mm_unpackhi_pd(h, h)));
+    }
+
+    static Word load_words(const std::uint32_t* p) {
+        return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+    }
+    static Word bit_or(Word a, Word b) { return _mm_or_si128(a, b); }
+    static Word bit_and(Word a, std::uint32_t mask) {
+        return _mm_and_si128(a, _mm_set1_epi32(static_cast<int>(mask)));
+    }
+    static Word shift_left(Word w, int n) { return _mm_sll_epi32(w, _mm_cvtsi32_si128(n)); }
+    static Word shift_right(Word w, int n) { return _mm_srl_epi32(w, _mm_cvtsi32_si128(n)); }
+    static Vec to_real(Word w) { return _mm256_cvtepi32_pd(w); }
+    // A table of 16 doubles fills four registers: the gather from L1 costs less than the blends.
+    static Vec lookup16(const Real* table, Word index) {
+        return _mm256_i32gather_pd(table, bit_and(index, 15), 8);
+    }
+    template <int D>
+    static void unzip(Vec& a, Vec& b) {
+        const Vec x = a, y = b;
+        if constexpr (D == 2) {
+            a = _mm256_permute2f128_pd(x, y, 0x20);
+            b = _mm256_permute2f128_pd(x, y, 0x31);
+        } else {
+            a = _mm256_permute4x64_pd(_mm256_unpacklo_pd(x, y), 0xd8);
+            b = _mm256_permute4x64_pd(_mm256_unpackhi_pd(x, y), 0xd8);
+        }
+    }
+    template <int D>
+    static void zip(Vec& a, Vec& b) {
+        const Vec low = D == 1 ? _mm256_unpacklo_pd(a, b) : a;
+        const Vec high = D == 1 ? _mm256_unpackhi_pd(a, b) : b;
+        a = _mm256_permute2f128_pd(low, high, 0x20);
+        b = _mm256_permute2f128_pd(low, high, 0x31);
+    }
+
+private:
+    static Vec sign_bit() { return _mm256_set1_pd(-0.0); }
+};
+
+}  // namespace

@@ -1,0 +1,161 @@
+// The vocabulary of the kernels on 512 bits: AVX-512 F, BW, VL, DQ. `Word` holds one 32-bit word per lane of `Vec`.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstddef>
+#include <cstdint>
+
+namespace {
+
+template <class T>
+struct Simd;
+
+// Lane i of half `odd` after unzipping chunks of D from 2 * width lanes.
+constexpr int unzip_source(int i, int chunk, int odd) { return (i / chunk) * 2 * chunk + odd * chunk + i % chunk; }
+
+// Lane i of the zipped 2 * width lanes: where it lies in the concatenation even|odd.
+constexpr int zip_source(int i, int chunk, int width) {
+    return ((i / chunk) % 2) * width + (i / (2 * chunk)) * chunk + i % chunk;
+}
+
+template <class Index, int Width>
+struct Lanes {
+    alignas(64) Index lane[Width];
+};
+
+template <class Index, int Width>
+constexpr Lanes<Index, Width> unzip_lanes(int chunk, int odd) {
+    Lanes<Index, Width> out{};
+    for (int i = 0; i < Width; ++i) out.lane[i] = static_cast<Index>(unzip_source(i, chunk, odd));
+    return out;
+}
+
+template <class Index, int Width>
+constexpr Lanes<Index, Width> zip_lanes(int chunk, int half) {
+    Lanes<Index, Width> out{};
+    for (int i = 0; i < Width; ++i) out.lane[i] = static_cast<Index>(zip_source(half * Width + i, chunk, Width));
+    return out;
+}
+
+template <>
+struct Simd<float> {
+    using Real = float;
+    using Vec = __m512;
+    using Word = __m512i;
+    static constexpr int width = 16;
+
+    static Vec load(const Real* p) { return _mm512_loadu_ps(p); }
+    static void store(Real* p, Vec v) { _mm512_storeu_ps(p, v); }
+    static Vec broadcast(Real x) { return _mm512_set1_ps(x); }
+    static Vec add(Vec a, Vec b) { return _mm512_add_ps(a, b); }
+    static Vec sub(Vec a, Vec b) { return _mm512_sub_ps(a, b); }
+    static Vec mul(Vec a, Vec b) { return _mm512_mul_ps(a, b); }
+    static Vec div(Vec a, Vec b) { return _mm512_div_ps(a, b); }
+    static Vec sqrt(Vec a) { return _mm512_sqrt_ps(a); }
+    static Vec abs(Vec a) { return _mm512_abs_ps(a); }
+    static Vec multiply_add(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a, b, c); }
+    static Vec multiply_subtract_from(Vec a, Vec b, Vec c) { return _mm512_fnmadd_ps(a, b, c); }
+    static Vec with_sign(Vec magnitude, Vec sign) {
+        return _mm512_or_ps(magnitude, _mm512_and_ps(_mm512_set1_ps(-0.0F), sign));
+    }
+    static Vec select_negative(Vec s, Vec a, Vec b) {
+        return _mm512_mask_blend_ps(_mm512_movepi32_mask(_mm512_castps_si512(s)), b, a);
+    }
+    static Real sum(Vec v) { return _mm512_reduce_add_ps(v); }
+
+    static Word load_words(const std::uint32_t* p) { return _mm512_loadu_si512(p); }
+    static void store_words(std::uint32_t* p, Word w) { _mm512_storeu_si512(p, w); }
+    static Word bit_or(Word a, Word b) { return _mm512_or_si512(a, b); }
+    static Word bit_and(Word a, std::uint32_t mask) {
+        return _mm512_and_si512(a, _mm512_set1_epi32(static_cast<int>(mask)));
+    }
+    static Word shift_left(Word w, int n) { return _mm512_sll_epi32(w, _mm_cvtsi32_si128(n)); }
+    static Word shift_right(Word w, int n) { return _mm512_srl_epi32(w, _mm_cvtsi32_si128(n)); }
+    static Vec to_real(Word w) { return _mm512_cvtepi32_ps(w); }
+    static Vec lookup16(const Real* table, Word index) {  // vpermps ignores the upper index bits
+        return _mm512_permutexvar_ps(index, load(table));
+    }
+    // a|b cut into chunks of D lanes: even chunks to a, odd chunks to b. zip is the inverse.
+    template <int D>
+    static void unzip(Vec& a, Vec& b) {
+        static constexpr auto even = unzip_lanes<std::int32_t, 16>(D, 0);
+        static constexpr auto odd = unzip_lanes<std::int32_t, 16>(D, 1);
+        gather(a, b, even.lane, odd.lane);
+    }
+    template <int D>
+    static void zip(Vec& a, Vec& b) {
+        static constexpr auto low = zip_lanes<std::int32_t, 16>(D, 0);
+        static constexpr auto high = zip_lanes<std::int32_t, 16>(D, 1);
+        gather(a, b, low.lane, high.lane);
+    }
+
+private:
+    static void gather(Vec& a, Vec& b, const std::int32_t* first, const std::int32_t* second) {
+        const Vec x = a, y = b;
+        a = _mm512_permutex2var_ps(x, _mm512_load_si512(first), y);
+        b = _mm512_permutex2var_ps(x, _mm512_load_si512(second), y);
+    }
+};
+
+template <>
+struct Simd<double> {
+    using Real = double;
+    using Vec = __m512d;
+    using Word = __m256i;
+    static constexpr int width = 8;
+
+    static Vec load(const Real* p) { return _mm512_loadu_pd(p); }
+    static void store(Real* p, Vec v) { _mm512_storeu_pd(p, v); }
+    static Vec broadcast(Real x) { return _mm512_set1_pd(x); }
+    static Vec add(Vec a, Vec b) { return _mm512_add_pd(a, b); }
+    static Vec sub(Vec a, Vec b) { return _mm512_sub_pd(a, b); }
+    static Vec mul(Vec a, Vec b) { return _mm512_mul_pd(a, b); }
+    static Vec div(Vec a, Vec b) { return _mm512_div_pd(a, b); }
+    static Vec sqrt(Vec a) { return _mm512_sqrt_pd(a); }
+    static Vec abs(Vec a) { return _mm512_abs_pd(a); }
+    static Vec multiply_add(Vec a, Vec b, Vec c) { return _mm512_fmadd_pd(a, b, c); }
+    static Vec multiply_subtract_from(Vec a, Vec b, Vec c) { return _mm512_fnmadd_pd(a, b, c); }
+    static Vec with_sign(Vec magnitude, Vec sign) {
+        return _mm512_or_pd(magnitude, _mm512_and_pd(_mm512_set1_pd(-0.0), sign));
+    }
+    static Vec select_negative(Vec s, Vec a, Vec b) {
+        return _mm512_mask_blend_pd(_mm512_movepi64_mask(_mm512_castpd_si512(s)), b, a);
+    }
+    static Real sum(Vec v) { return _mm512_reduce_add_pd(v); }
+
+    static Word load_words(const std::uint32_t* p) {
+        return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+    }
+    static Word bit_or(Word a, Word b) { return _mm256_or_si256(a, b); }
+    static Word bit_and(Word a, std::uint32_t mask) {
+        return _mm256_and_si256(a, _mm256_set1_epi32(static_cast<int>(mask)));
+    }
+    static Word shift_left(Word w, int n) { return _mm256_sll_epi32(w, _mm_cvtsi32_si128(n)); }
+    static Word shift_right(Word w, int n) { return _mm256_srl_epi32(w, _mm_cvtsi32_si128(n)); }
+    static Vec to_real(Word w) { return _mm512_cvtepi32_pd(w); }
+    static Vec lookup16(const Real* table, Word index) {  // the low four bits pick of two registers
+        return _mm512_permutex2var_pd(load(table), _mm512_cvtepu32_epi64(index), load(table + 8));
+    }
+    template <int D>
+    static void unzip(Vec& a, Vec& b) {
+        static constexpr auto even = unzip_lanes<std::int64_t, 8>(D, 0);
+        static constexpr auto odd = unzip_lanes<std::int64_t, 8>(D, 1);
+        gather(a, b, even.lane, odd.lane);
+    }
+    template <int D>
+    static void zip(Vec& a, Vec& b) {
+        static constexpr auto low = zip_lanes<std::int64_t, 8>(D, 0);
+        static constexpr auto high = zip_lanes<std::int64_t, 8>(D, 1);
+        gather(a, b, low.lane, high.lane);
+    }
+
+private:
+    static void gather(Vec& a, Vec& b, const std::int64_t* first, const std::int64_t* second) {
+        const Vec x = a, y = b;
+        a = _mm512_permutex2var_pd(x, _mm512_load_si512(first), y);
+        b = _mm512_permutex2var_pd(x, _mm512_load_si512(second), y);
+    }
+};
+
+}  // namespace

@@ -1,0 +1,42 @@
+// The vocabulary of the kernels on one lane: plain C++, the honest baseline and the portable fallback.
+#pragma once
+
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+
+namespace {
+
+template <class T>
+struct Simd {
+    using Real = T;
+    using Vec = T;
+    using Word = std::uint32_t;
+    static constexpr int width = 1;
+
+    static Vec load(const Real* p) { return *p; }
+    static void store(Real* p, Vec v) { *p = v; }
+    static Vec broadcast(Real x) { return x; }
+    static Vec add(Vec a, Vec b) { return a + b; }
+    static Vec sub(Vec a, Vec b) { return a - b; }
+    static Vec mul(Vec a, Vec b) { return a * b; }
+    static Vec div(Vec a, Vec b) { return a / b; }
+    static Vec sqrt(Vec a) { return std::sqrt(a); }
+    static Vec abs(Vec a) { return std::fabs(a); }
+    static Vec multiply_add(Vec a, Vec b, Vec c) { return a * b + c; }
+    static Vec multiply_subtract_from(Vec a, Vec b, Vec c) { return c - a * b; }
+    static Vec with_sign(Vec magnitude, Vec sign) { return std::copysign(magnitude, sign); }
+    static Vec select_negative(Vec s, Vec a, Vec b) { return std::signbit(s) ? a : b; }
+    static Real sum(Vec v) { return v; }
+
+    static Word load_words(const std::uint32_t* p) { return *p; }
+    static void store_words(std::uint32_t* p, Word w) { *p = w; }
+    static Word bit_or(Word a, Word b) { return a | b; }
+    static Word bit_and(Word a, std::uint32_t mask) { return a & mask; }
+    static Word shift_left(Word w, int n) { return static_cast<Word>(std::uint64_t{w} << n); }
+    static Word shift_right(Word w, int n) { return static_cast<Word>(std::uint64_t{w} >> n); }
+    static Vec to_real(Word w) { return static_cast<Real>(static_cast<std::int32_t>(w)); }
+    static Vec lookup16(const Real* table, Word index) { return table[index & 15]; }
+};
+
+}  // namespace

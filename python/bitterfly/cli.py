@@ -1,0 +1,347 @@
+"""The command line: compress a matrix, look at an operator, apply it, and a demonstration."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+if TYPE_CHECKING:
+    from bitterfly.inputs import Array
+    from bitterfly.operator import ButterflyOperator, PackedButterfly
+
+    Progress = Callable[[str, float], None]
+
+_SUFFIX = ".bfly.safetensors"
+_MISTAKES = (OSError, ValueError, TypeError, ArithmeticError, EOFError)
+
+
+class _Group(click.Group):
+    """Turns what users get wrong into one line on stderr and an exit status."""
+
+    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+        if not standalone_mode:
+            return super().main(*args, standalone_mode=False, **extra)
+        status = 0
+        try:
+            result = super().main(*args, standalone_mode=False, **extra)
+            status = result if isinstance(result, int) else 0
+            sys.stdout.flush()
+        except click.ClickException as error:
+            _fail(error.format_message(), error.exit_code)
+        except click.Abort:
+            _fail("interrupted", 130)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            status = 1
+        except MemoryError as error:
+            _fail(f"not enough memory ({error})" if str(error) else "not enough memory", 1)
+        except _MISTAKES as error:
+            _fail(_one_line(error), 1)
+        sys.exit(status)
+
+
+def _fail(message: str, status: int) -> NoReturn:
+    click.echo(f"bitterfly: error: {message}", err=True)
+    sys.exit(status)
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    else:
+        text = str(error) or type(error).__name__
+    return "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
+
+
+def _version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted and not context.resilient_parsing:
+        from bitterfly import __version__
+
+        click.echo(f"bitterfly {__version__}")
+        context.exit()
+
+
+_progress_option = click.option(
+    "--progress/--no-progress",
+    "wanted",
+    default=None,
+    help="Show progress on stderr. Default: only on a terminal.",
+)
+_output_path = click.Path(dir_okay=False)
+_input_path = click.Path()
+
+
+@click.group(
+    cls=_Group,
+    no_args_is_help=False,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Every command has its own help: bitterfly compress --help",
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_version,
+    help="Show the version and exit.",
+)
+@click.pass_context
+def main(context: click.Context) -> None:
+    """Matrices as products of butterfly factors, in a few bits per entry.
+
+    A square matrix whose size n is a power of two and that is (close to) a fast transform becomes
+    log2(n) sparse factors; their columns are stored as directions of a few bits, and products are
+    computed straight from the bits.
+
+    \b
+    Start here:
+      bitterfly demo                                 see it work on a built-in example
+      bitterfly compress A.npy --rtol 1e-3           write A.bfly.safetensors
+      bitterfly info A.bfly.safetensors              error, bytes, bits
+      bitterfly apply A.bfly.safetensors x.npy -o y.npy
+
+    \b
+    And from Python:
+      op = bitterfly.load("A.bfly.safetensors")      a SciPy LinearOperator
+      y = op @ x
+    """
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+@main.command(short_help="Compress a matrix from an .npy file.")
+@click.argument("matrix", metavar="A.npy", type=_input_path)
+@click.option("--rtol", type=float, help="Largest relative error (Frobenius norm) to accept.")
+@click.option("--bits", type=float, help="Stored bits per real number in the factors, to 8.")
+@click.option(
+    "-o", "--output", type=_output_path, help=f"File to write. Default: the matrix's name{_SUFFIX}."
+)
+@click.option(
+    "--permute",
+    type=click.Choice(["auto", "none"]),
+    default="auto",
+    show_default=True,
+    help="Try bit reversal of rows and columns, or leave them as they are.",
+)
+@_progress_option
+def compress(
+    matrix: str,
+    rtol: float | None,
+    bits: float | None,
+    output: str | None,
+    permute: str,
+    wanted: bool | None,
+) -> None:
+    """Compress the matrix in A.npy and report the error, measured on all of its entries.
+
+    Give --rtol to get the fewest bits that meet it, --bits to choose the bits, or both to have the
+    error at these bits checked. The matrix is read by memory map: it is n x n, n a power of two,
+    of float32, float64, complex64 or complex128.
+
+    \b
+    Examples:
+      bitterfly compress A.npy --rtol 1e-3
+      bitterfly compress A.npy --bits 4 -o small.bfly.safetensors
+
+    An error that cannot be met is an error of the command (exit status 1): nothing is written.
+    """
+    if rtol is None and bits is None:
+        raise click.UsageError("give --rtol, --bits or both, for example --rtol 1e-3")
+    from bitterfly.compress import compress as compress_matrix
+    from bitterfly.storage import save
+
+    output = output or os.path.splitext(matrix)[0] + _SUFFIX
+    a = _load_array(matrix)
+    order = None if permute == "none" else "auto"
+    with _progress_bars(wanted) as progress, _blaming(matrix):
+        op = compress_matrix(a, rtol=rtol, bits=bits, permute=order, progress=progress)
+    save(output, op)
+    click.echo(op.report)
+    click.echo(f"written         {output}, {os.path.getsize(output):,} bytes")
+
+
+@main.command(short_help="Say what is in an operator file.")
+@click.argument("operator", metavar="OP", type=_input_path)
+def info(operator: str) -> None:
+    """Say what is in the operator file OP, after checking it against its checksum.
+
+    \b
+    Example:
+      bitterfly info A.bfly.safetensors
+    """
+    op = _load_operator(operator)
+    for name, value in _facts(op):
+        click.echo(f"{name:<16}{value}")
+
+
+@main.command(short_help="Multiply an operator with vectors.")
+@click.argument("operator", metavar="OP", type=_input_path)
+@click.argument("vector", metavar="x.npy", type=_input_path)
+@click.option("-o", "--output", type=_output_path, required=True, help="File to write: y.npy.")
+@click.option("--transpose", is_flag=True, help="Apply the transpose.")
+@click.option("--adjoint", is_flag=True, help="Apply the conjugate transpose.")
+def apply(operator: str, vector: str, output: str, transpose: bool, adjoint: bool) -> None:
+    """Write the product of the operator in OP with the vector, or the columns, in x.npy.
+
+    \b
+    Examples:
+      bitterfly apply A.bfly.safetensors x.npy -o y.npy
+      bitterfly apply A.bfly.safetensors y.npy -o z.npy --adjoint
+    """
+    if transpose and adjoint:
+        raise click.UsageError("--transpose and --adjoint exclude each other")
+    import numpy as np
+
+    from bitterfly.storage import replacing
+
+    op = _load_operator(operator)
+    x = np.asarray(_load_array(vector))
+    if x.ndim not in (1, 2) or x.shape[0] != op.shape[1]:
+        n = op.shape[1]
+        raise ValueError(f"{vector}: expected shape ({n},) or ({n}, k), got {x.shape}")
+    y = (op.H if adjoint else op.T if transpose else op) @ x
+    with replacing(output) as file:
+        np.save(file, y, allow_pickle=False)
+
+
+@main.command()
+@click.option(
+    "-o",
+    "--output",
+    type=_output_path,
+    default="bitterfly-demo.png",
+    show_default=True,
+    help="Picture to write (needs matplotlib).",
+)
+@click.option(
+    "--size",
+    type=click.Choice(["8", "16", "32", "64"]),
+    default="64",
+    show_default=True,
+    help="Side of the photographed picture; the matrix has size**2 rows and columns.",
+)
+@_progress_option
+def demo(output: str, size: str, wanted: bool | None) -> None:
+    """Photograph with a single pixel, and compress the camera.
+
+    A single-pixel camera shows Walsh-Hadamard masks, one after the other, and adds up the light.
+    The lamp drifts, the corners are darker, the masks are not perfect: its matrix is known from
+    calibration only, dense. The demonstration compresses that matrix to several widths and
+    reconstructs the picture with the packed operators. Everything that is printed is measured.
+    """
+    from bitterfly import demo as example
+
+    with _progress_bars(wanted) as progress:
+        result = example.run(int(size), progress)
+    click.echo(example.table(result))
+    try:
+        example.save_picture(result, output)
+    except ImportError:
+        click.echo("For the picture, install matplotlib: pip install 'bitterfly[plot]'")
+    else:
+        click.echo(f"Picture: {output}")
+
+
+def _load_array(path: str) -> Array:
+    """Map an .npy file into memory; all that can be wrong with it is a ValueError with its name."""
+    import numpy as np
+
+    with open(path, "rb") as file:
+        magic = file.read(6)
+    if magic != b"\x93NUMPY":
+        found = ", but an .npz archive: extract one array" if magic[:2] == b"PK" else ""
+        raise ValueError(f"{path}: not an .npy file{found}")
+    try:
+        array: Array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # NumPy lets its tokenizer's errors through as well
+        raise ValueError(f"{path}: {error}") from error
+    return array
+
+
+@contextmanager
+def _blaming(path: str) -> Iterator[None]:
+    """Name the file where an error message names the argument `a`."""
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        if str(error).startswith("a: "):
+            raise ValueError(f"{path}{str(error)[1:]}") from error
+        raise
+
+
+def _load_operator(path: str) -> ButterflyOperator | PackedButterfly:
+    from bitterfly.storage import load
+
+    return load(path)
+
+
+def _facts(op: ButterflyOperator | PackedButterfly) -> Iterator[tuple[str, str]]:
+    n = op.shape[0]
+    dense = n * n * op.dtype.itemsize
+    codes = getattr(op, "codes", None)
+    yield "shape", f"{n} x {n}"
+    yield "dtype", str(op.dtype)
+    yield "kind", "float factors" if codes is None else "packed codes"
+    yield "mode", op.mode
+    yield "factors", f"{len(op.chain)}, square dyadic"
+    if codes is not None:
+        yield "codes", " ".join(f"{code.kind}:{code.bits}" for code in codes) + " (bits a column)"
+    yield "relative error", f"{op.relative_error:.3g} ({op.error_kind})"
+    yield "bytes", f"{op.nbytes:,} ({op.nbytes / dense:.3%} of the dense {dense:,})"
+    yield (
+        "bits",
+        f"{op.bits_per_entry:.3g} per entry, {op.bits_per_factor_entry:.3g} per factor entry",
+    )
+    rows, columns = op.permutations
+    yield "permuted", " and ".join(_sides(rows, columns)) or "no"
+
+
+def _sides(rows: Array | None, columns: Array | None) -> list[str]:
+    return [name for name, order in (("rows", rows), ("columns", columns)) if order is not None]
+
+
+@contextmanager
+def _progress_bars(wanted: bool | None) -> Iterator[Progress | None]:
+    """Give a callback that draws one bar a stage on stderr; None where nobody looks."""
+    if not (sys.stderr.isatty() if wanted is None else wanted):
+        yield None
+        return
+    bars = _Bars()
+    try:
+        yield bars
+    finally:
+        bars.close()
+
+
+class _Bars:
+    """One progress bar a stage; ``bars(stage, fraction)`` starts and moves them."""
+
+    def __init__(self) -> None:
+        self._stage = ""
+        self._bar: Any = None
+
+    def __call__(self, stage: str, fraction: float) -> None:
+        if stage != self._stage:
+            self.close()
+            self._stage = stage
+            self._bar = click.progressbar(length=100, label=f"{stage:<12}", file=sys.stderr)
+            self._bar.__enter__()
+        self._bar.update(round(100 * fraction) - self._bar.pos)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.__exit__(None, None, None)
+            self._bar = None
+            self._stage = ""
+
+
+if __name__ == "__main__":
+    main()

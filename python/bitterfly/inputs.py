@@ -1,0 +1,83 @@
+"""Checks what users hand in, in one place: matrices, vectors, permutations, sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+from scipy import sparse
+
+from bitterfly.ordering import bit_reversal
+
+FLOATING = (np.float32, np.float64, np.complex64, np.complex128)
+IndexArray = np.ndarray[Any, np.dtype[np.intp]]
+Array = np.ndarray[Any, np.dtype[Any]]
+Side = Literal["bit_reversal"] | Sequence[int] | IndexArray | None
+
+
+def as_floating(a: Any, name: str) -> Array:
+    """Return `a` as an aligned, native array of float32, float64, complex64 or complex128; no copy where possible."""
+    if sparse.issparse(a):
+        raise TypeError(f"{name}: expected a dense array, got a sparse one; pass {name}.toarray()")
+    if isinstance(a, np.ma.MaskedArray):
+        raise TypeError(f"{name}: expected a plain array, got a masked one; pass {name}.filled(value)")
+    array = np.asarray(a)
+    if array.dtype.kind not in "fciub":
+        raise TypeError(f"{name}: expected real or complex numbers, got dtype {array.dtype}")
+    return np.require(array, dtype=working_dtype(array.dtype), requirements="A")
+
+
+def working_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the precision in which numbers of `dtype` are worked on."""
+    native = dtype.newbyteorder("=")
+    if native.type in FLOATING:
+        return native
+    if native == np.float16:
+        return np.dtype(np.float32)
+    return np.dtype(np.complex128 if native.kind == "c" else np.float64)
+
+
+def as_matrix(a: Any) -> Array:
+    """Return a square matrix whose size a square dyadic chain fits, as a floating-point array.
+
+    Raises
+    ------
+    TypeError
+        For sparse, masked and object arrays, and anything that is not numbers.
+    ValueError
+        Where `a` is not two-dimensional, not square, or its size is not a power of two.
+    """
+    array = as_floating(a, "a")
+    if array.ndim != 2:
+        raise ValueError(f"a: expected a matrix (two dimensions), got {array.ndim} dimension(s)")
+    if array.shape[0] != array.shape[1]:
+        raise ValueError(f"a: expected a square matrix, got shape {array.shape}")
+    as_size(array.shape[0], "a")
+    return array
+
+
+def as_size(n: int, name: str = "n") -> int:
+    """Return `n` if a square dyadic chain fits it, else raise a ValueError that names the sizes that do."""
+    n = int(n)
+    if n >= 2 and n & (n - 1) == 0:
+        return n
+    below = 1 << max(n.bit_length() - 1, 1) if n >= 2 else 2
+    fits = f"{below} and {2 * below}" if n > 2 else "2, 4, 8, ..."
+    raise ValueError(f"{name}: expected a size that is a power of two, at least 2, got {n}; the nearest that fit: {fits}")
+
+
+def as_permutation(order: Side, n: int, name: str) -> IndexArray | None:
+    """Return a permutation of ``range(n)`` as an index array, or None for the identity."""
+    if order is None:
+        return None
+    if isinstance(order, str):
+        if order != "bit_reversal":
+            raise ValueError(f"{name}: expected 'bit_reversal', an index array or None, got {order!r}")
+        return bit_reversal(n)
+    index = np.asarray(order)
+    if index.dtype.kind not in "iu" or index.shape != (n,):
+        raise ValueError(f"{name}: expected {n} integer indices, got shape {index.shape} of {index.dtype}")
+    if not np.array_equal(np.sort(index), np.arange(n)):
+        raise ValueError(f"{name}: expected a permutation of 0 .. {n - 1}")
+    return None if np.array_equal(index, np.arange(n)) else index.astype(np.intp)

@@ -1,0 +1,75 @@
+"""The true relative error of an operator against a dense matrix, panel by panel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from bitterfly.inputs import Array
+from bitterfly.operator import ButterflyOperator, PackedButterfly
+
+_PANEL_ENTRIES = 1 << 20
+
+
+def measure(
+    a: Array,
+    op: ButterflyOperator | PackedButterfly,
+    progress: Callable[[float], None] | None = None,
+) -> float:
+    """Return ``||a - op||_F / ||a||_F``, panel by panel, without forming `op` as a dense matrix.
+
+    Parameters
+    ----------
+    a : ndarray, shape (n, n)
+        Memory maps are read once, along their rows or columns as they lie in memory.
+    op : ButterflyOperator or PackedButterfly
+        Applied in its own precision; differences and sums are in double precision.
+    progress : callable, optional
+        Called with the share that is done.
+    """
+    if not a.flags.f_contiguous:
+        a, op = a.T, op.T
+    n = a.shape[1]
+    width = max(_PANEL_ENTRIES // n, 1)
+    missed, total = _Energy(), _Energy()
+    for start in range(0, n, width):
+        columns = np.asarray(a[:, start : start + width])
+        columns = columns.astype(np.result_type(columns.dtype, np.float64))
+        total.add(columns)
+        missed.add(columns - op @ _identity_panel(n, start, columns.shape[1], np.dtype(op.dtype)))
+        if progress is not None:
+            progress(min(start + width, n) / n)
+    return missed.over(total)
+
+
+def _identity_panel(n: int, start: int, width: int, dtype: np.dtype[Any]) -> Array:
+    panel = np.zeros((n, width), dtype=dtype)
+    panel[start + np.arange(width), np.arange(width)] = 1
+    return panel
+
+
+class _Energy:
+    """A sum of squared moduli that neither overflows nor underflows: ``scale**2 * sum``."""
+
+    def __init__(self) -> None:
+        self.scale = 0.0
+        self.sum = 0.0
+
+    def add(self, block: Array) -> None:
+        real = np.ravel(block, order="K").view(np.float64)
+        largest = float(np.max(np.abs(real)))
+        if largest > self.scale:
+            self.sum *= (self.scale / largest) ** 2
+            self.scale = largest
+        if self.scale > 0:
+            self.sum += float(np.sum(np.square(real / self.scale)))
+
+    def over(self, other: _Energy) -> float:
+        """Return the ratio of the square roots; 0 / 0 is 0."""
+        if self.sum == 0:
+            return 0.0
+        if other.sum == 0:
+            return float("inf")
+        return self.scale / other.scale * float(np.sqrt(self.sum / other.sum))

@@ -1,0 +1,132 @@
+"""The metadata of a stored operator: JSON text to checked fields, trusting nothing."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any, NoReturn, cast
+
+from bitterfly.chain import Chain
+from bitterfly.operator import Code
+
+Header = dict[str, Any]
+
+FORMAT_VERSION = 1
+REAL_TYPE = {"float32": "F32", "float64": "F64", "complex64": "F32", "complex128": "F64"}
+
+_MAX_LENGTH = 1 << 20
+_MAX_SIZE = 1 << 31  # permutations are stored in 32 bits
+_MAX_BITS = {"angle": 16, "phase": 24, "sphere": 32}
+_MODES = ("forward", "transpose", "adjoint", "conjugate")
+_ERROR_KINDS = ("exact", "ledger", "measured", "estimated")
+_COMMON = {"format_version", "kind", "shape", "dtype", "chain", "mode"}
+_COMMON |= {"relative_error", "error_kind", "sha256"}
+_FIELDS = {"float": _COMMON, "packed": _COMMON | {"codes"}}
+
+
+def canonical(header: Header) -> str:
+    """Return the one JSON text of a header: sorted keys, no spaces, ASCII."""
+    return json.dumps(header, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def parse(text: str) -> Header:
+    """Return the JSON object in `text`; its fields are not checked."""
+    if len(text) > _MAX_LENGTH:
+        raise ValueError(f"metadata: longer than {_MAX_LENGTH} characters")
+    try:
+        header = json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"metadata: not valid JSON ({error})") from error
+    if not isinstance(header, dict):
+        raise ValueError("metadata: expected a JSON object")
+    return header
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> Header:
+    header = dict(pairs)
+    if len(header) != len(pairs):
+        raise ValueError("a key appears twice")
+    return header
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not a JSON number")
+
+
+def _expect(good: bool, field: str, expected: str, header: Header) -> None:
+    if not good:
+        got = repr(header.get(field))
+        got = got if len(got) <= 60 else got[:57] + "..."
+        raise ValueError(f"{field}: expected {expected}, got {got}")
+
+
+def _is_int(x: object) -> bool:
+    return type(x) is int  # JSON's true and 1.0 are no integers
+
+
+def checked_header(header: Header) -> tuple[Code, ...]:
+    """Check every field, return the codes (none for float factors); digest not compared."""
+    version = header.get("format_version")
+    good = _is_int(version) and version == FORMAT_VERSION
+    _expect(good, "format_version", f"{FORMAT_VERSION} (this release reads no other)", header)
+    _expect(_is_one_of(header.get("kind"), _FIELDS), "kind", "'packed' or 'float'", header)
+    wrong = sorted(_FIELDS[header["kind"]] ^ header.keys())
+    if wrong:
+        problem = "unknown" if wrong[0] in header else "missing"
+        raise ValueError(f"{wrong[0][:60]}: {problem} metadata field")
+    _check_shape(header)
+    _check_error(header)
+    digest = header["sha256"]
+    good = isinstance(digest, str) and len(digest) == 64 and set(digest) <= set("0123456789abcdef")
+    _expect(good, "sha256", "64 hexadecimal digits", header)
+    return _checked_codes(header) if header["kind"] == "packed" else ()
+
+
+def _is_one_of(x: object, choices: Any) -> bool:
+    return isinstance(x, str) and x in choices
+
+
+def is_complex(header: Header) -> bool:
+    """Whether the dtype in a checked header is a complex one."""
+    return cast(str, header["dtype"]).startswith("complex")
+
+
+def _check_shape(header: Header) -> None:
+    shape = header["shape"]
+    good = isinstance(shape, list) and len(shape) == 2 and all(map(_is_int, shape))
+    good = good and shape[0] == shape[1] and 2 <= shape[0] <= _MAX_SIZE
+    good = good and shape[0] & (shape[0] - 1) == 0
+    _expect(good, "shape", f"two equal powers of two, 2 to {_MAX_SIZE}", header)
+    chain = [list(pattern) for pattern in Chain.square_dyadic(shape[0])]
+    good = header["chain"] == chain and _all_ints(header["chain"])
+    _expect(good, "chain", f"the square dyadic chain of size {shape[0]}", header)
+    _expect(_is_one_of(header["dtype"], REAL_TYPE), "dtype", ", ".join(REAL_TYPE), header)
+    modes = _MODES if is_complex(header) else _MODES[:2]
+    _expect(_is_one_of(header["mode"], modes), "mode", "one of " + ", ".join(modes), header)
+
+
+def _all_ints(patterns: list[list[object]]) -> bool:
+    return all(_is_int(x) for pattern in patterns for x in pattern)
+
+
+def _check_error(header: Header) -> None:
+    error = header["relative_error"]
+    good = error is None or (type(error) is float and math.isfinite(error) and error >= 0)
+    _expect(good, "relative_error", "a finite float, not negative, or null", header)
+    good = _is_one_of(header["error_kind"], _ERROR_KINDS)
+    _expect(good, "error_kind", "one of " + ", ".join(_ERROR_KINDS), header)
+
+
+def _checked_codes(header: Header) -> tuple[Code, ...]:
+    codes, count = header["codes"], len(header["chain"])
+    good = isinstance(codes, list) and len(codes) == count
+    _expect(good, "codes", f"{count} of them, one a factor", header)
+    kinds = tuple(_MAX_BITS) if is_complex(header) else ("angle",)
+    good = all(_is_code(code, kinds) for code in codes)
+    _expect(good, "codes", f"pairs [kind, bits] of kind {' or '.join(kinds)}", header)
+    return tuple(Code(*code) for code in codes)
+
+
+def _is_code(code: object, kinds: tuple[str, ...]) -> bool:
+    good = isinstance(code, list) and len(code) == 2 and _is_one_of(code[0], kinds)
+    return good and _is_int(code[1]) and 1 <= code[1] <= _MAX_BITS[code[0]]

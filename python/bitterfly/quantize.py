@@ -1,0 +1,141 @@
+"""Turns float butterfly factors into direction codes of a few bits and one scale vector, packed for the kernels."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+
+from bitterfly import _core
+from bitterfly.factorize import rounding_term
+from bitterfly.operator import ButterflyOperator, Code, PackedButterfly
+
+_log = logging.getLogger("bitterfly")
+
+_CANDIDATES = {"auto": ("angle", "phase", "sphere"), "direction": ("angle", "phase", "sphere")}
+_KINDS = ("angle", "phase", "sphere")
+_MAX_BITS = {"angle": 16, "phase": 24, "sphere": 32}
+
+
+def quantize(
+    op: ButterflyOperator,
+    *,
+    bits: float | None = None,
+    rtol: float | None = None,
+    code: str = "auto",
+) -> PackedButterfly:
+    """Code the directions of the factors' columns in a few bits.
+
+    Parameters
+    ----------
+    op : ButterflyOperator
+        Float factors, of any precision.
+    bits : float, optional
+        Stored bits per real number in the factors. A real column of two entries takes ``2 * bits`` bits (1 to 16), a
+        complex one ``4 * bits`` (1 to 32), so `bits` goes up to 8, in steps of 1/2 (real) or 1/4 (complex). A factor
+        whose codes all end in zero bits is stored in fewer bits, without loss.
+    rtol : float, optional
+        Instead of `bits`: the fewest bits whose relative error is at most `rtol`.
+    code : {"auto", "direction", "angle", "phase", "sphere"}
+        How directions are coded. "auto" (same as "direction") takes for each factor the code with the least error:
+        "angle" for real directions, "phase" for complex columns of two equal moduli (exact for the DFT), "sphere" for
+        any complex direction. "phase" and "sphere" need a complex operator.
+
+    Returns
+    -------
+    PackedButterfly
+        Its ``relative_error`` is against the matrix from which `op` was made: the error of `op` plus the error of the
+        codes, the latter from an exact ledger.
+
+    Raises
+    ------
+    ValueError
+        For bits outside the range of the code, and where `rtol` cannot be met (says what can be reached).
+    OverflowError
+        Where the scale vector does not fit the operator's precision.
+
+    Notes
+    -----
+    Only the direction of a column matters: its length is absorbed by the next factor and at last by the scale vector.
+    For Gaussian factors the error is about ``0.907 sqrt(log2 n) / 4**bits`` (real). Directions have unit length, hence
+    the errors of all columns are orthogonal and add up exactly.
+    """
+    if not isinstance(op, ButterflyOperator):
+        raise TypeError(f"op: expected a ButterflyOperator, got {type(op).__name__}")
+    if (bits is None) == (rtol is None):
+        raise ValueError("bits, rtol: expected exactly one of them")
+    candidates = _candidates(code, np.dtype(op.dtype).kind == "c")
+    if bits is not None:
+        return _quantize_width(op, candidates, _column_bits(op, bits, candidates))
+    assert rtol is not None
+    return _fewest_bits(op, candidates, rtol)
+
+
+def _candidates(code: str, is_complex: bool) -> tuple[str, ...]:
+    names = _CANDIDATES.get(code, (code,))
+    if names[0] not in _KINDS:
+        raise ValueError(f"code: expected one of {', '.join([*_CANDIDATES, *_KINDS])}, got {code!r}")
+    if is_complex:
+        return names
+    if names[0] != "angle":
+        raise ValueError(f"code: {code!r} codes complex columns, the operator is real")
+    return ("angle",)
+
+
+def entries_per_column(op: ButterflyOperator | PackedButterfly) -> int:
+    """Return how many real numbers one column of a factor holds: 2, or 4 for complex operators."""
+    return 4 if np.dtype(op.dtype).kind == "c" else 2
+
+
+def _column_bits(op: ButterflyOperator, bits: float, candidates: tuple[str, ...]) -> int:
+    reals = entries_per_column(op)
+    width = bits * reals
+    most = _max_width(candidates)
+    if not (1 <= width <= most) or width != int(width):
+        raise ValueError(
+            f"bits: expected a multiple of {1 / reals:g} from {1 / reals:g} to {most / reals:g} "
+            f"for this operator and code, got {bits}"
+        )
+    return int(width)
+
+
+def _max_width(candidates: tuple[str, ...]) -> int:
+    return max(_MAX_BITS[name] for name in candidates)
+
+
+def _quantize_width(op: ButterflyOperator, candidates: tuple[str, ...], width: int) -> PackedButterfly:
+    with np.errstate(over="ignore"):
+        words, codes, scale, ledger = _core.quantize(op.values, list(candidates), width)
+    if not np.all(np.isfinite(scale)):
+        raise OverflowError(f"op: the scale vector does not fit {op.dtype}; quantize op.astype of a wider dtype, or scale op down")
+    error = op.relative_error + (1 + op.relative_error) * (ledger + rounding_term(op.shape[0], np.dtype(op.dtype)))
+    _log.info("quantized to %s bits a column: relative error %.2e", width, error)
+    return PackedButterfly(
+        words,
+        tuple(Code(*c) for c in codes),
+        scale,
+        permutations=op.base_permutations,
+        relative_error=error,
+        error_kind="ledger",
+        mode=op.mode,
+    )
+
+
+def _fewest_bits(op: ButterflyOperator, candidates: tuple[str, ...], rtol: float) -> PackedButterfly:
+    """Bisect: the error falls by about a half with each bit of a real column."""
+    reals = entries_per_column(op)
+    low, high = 1, _max_width(candidates)
+    best = _quantize_width(op, candidates, high)
+    if not best.relative_error <= rtol:
+        raise ValueError(
+            f"rtol: {rtol:.3g} cannot be met: {high / reals:g} bits reach {best.relative_error:.3g}, "
+            f"the float factors {op.relative_error:.3g}"
+        )
+    while low < high:
+        middle = (low + high) // 2
+        trial = _quantize_width(op, candidates, middle)
+        if trial.relative_error <= rtol:
+            best, high = trial, middle
+        else:
+            low = middle + 1
+    return best

@@ -1,0 +1,264 @@
+"""Operators to safetensors files and back; what is loaded is checked, checksum included."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import math
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+
+from bitterfly import _core
+from bitterfly.chain import Chain
+from bitterfly.inputs import Array, IndexArray, as_permutation
+from bitterfly.metadata import (
+    FORMAT_VERSION,
+    REAL_TYPE,
+    Header,
+    canonical,
+    checked_header,
+    is_complex,
+    parse,
+)
+from bitterfly.operator import ButterflyOperator, Code, PackedButterfly
+
+if TYPE_CHECKING:
+    from safetensors import safe_open
+
+    Path = str | os.PathLike[str]
+
+METADATA_KEY = "bitterfly"
+
+_PERMUTATIONS = ("rows", "columns")
+
+
+def save(path: Path, op: ButterflyOperator | PackedButterfly) -> None:
+    """Write an operator to a safetensors file.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file appears, or replaces an older one, only once it is complete.
+    op : ButterflyOperator or PackedButterfly
+        In any mode: of a transposed operator the shared buffers are stored, and the mode.
+
+    Raises
+    ------
+    TypeError
+        Where `op` is no operator of this package.
+    OSError
+        Where the file cannot be written; an existing file is left as it was.
+    """
+    from safetensors.numpy import save as to_bytes
+
+    header, tensors = _describe(op)
+    header["sha256"] = _checksum(header, tensors)
+    data = to_bytes(tensors, metadata={METADATA_KEY: canonical(header)})
+    with replacing(path) as file:
+        file.write(data)
+
+
+def load(path: Path) -> ButterflyOperator | PackedButterfly:
+    """Read an operator that `save` has written.
+
+    Parameters
+    ----------
+    path : str or path-like
+        A file in the format of docs/storage.md.
+
+    Returns
+    -------
+    ButterflyOperator or PackedButterfly
+        Equal in all buffers, mode and error to what was saved.
+
+    Raises
+    ------
+    ValueError
+        Where the file is no such file, or damaged; the message names the field at fault.
+    OSError
+        Where the file cannot be read.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    name = os.fspath(path)
+    with open(name, "rb"):
+        pass  # a missing file is Python's FileNotFoundError, not that of safetensors
+    try:
+        with safe_open(name, framework="numpy") as file:
+            return _read(file)
+    except (SafetensorError, ValueError, RecursionError) as error:
+        raise ValueError(f"{name}: {error}") from error
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Open a temporary file beside `path`; it takes its place if the block succeeds."""
+    target = os.path.realpath(os.fspath(path))
+    if os.path.isdir(target):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
+    if os.path.exists(target) and not os.path.isfile(target):
+        raise OSError(errno.EINVAL, "Not a regular file", os.fspath(path))
+    temporary = os.path.join(os.path.dirname(target), f".{secrets.token_hex(8)}.tmp")
+    try:
+        with open(temporary, "xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    except BaseException as error:
+        with suppress(OSError):
+            os.unlink(temporary)
+        if isinstance(error, OSError) and error.filename in (None, temporary):
+            error.filename, error.filename2 = os.fspath(path), None
+        raise
+
+
+# ---- writing ----
+
+
+def _describe(op: ButterflyOperator | PackedButterfly) -> tuple[Header, dict[str, Array]]:
+    """Return the metadata, without the checksum, and the tensors of an operator."""
+    if not isinstance(op, (ButterflyOperator, PackedButterfly)):
+        kinds = "ButterflyOperator or PackedButterfly"
+        raise TypeError(f"op: expected a {kinds}, got {type(op).__name__}")
+    n = op.shape[0]
+    header = {
+        "format_version": FORMAT_VERSION,
+        "shape": [n, n],
+        "dtype": np.dtype(op.dtype).name,
+        "chain": [list(pattern) for pattern in Chain.square_dyadic(n)],
+        "mode": op.mode,
+        "relative_error": None if math.isnan(op.relative_error) else float(op.relative_error),
+        "error_kind": op.error_kind,
+    }
+    tensors = {
+        name: order.astype(np.uint32)
+        for name, order in zip(_PERMUTATIONS, op.base_permutations, strict=True)
+        if order is not None
+    }
+    if isinstance(op, ButterflyOperator):
+        return header | {"kind": "float"}, tensors | {"values": _as_reals(op.values)}
+    codes = [[code.kind, code.bits] for code in op.codes]
+    buffers = {"words": op.words, "scale": _as_reals(op.scale)}
+    return header | {"kind": "packed", "codes": codes}, tensors | buffers
+
+
+def _as_reals(a: Array) -> Array:
+    """View complex numbers as a trailing axis of two real ones; safetensors has no complex128."""
+    return a.view(a.real.dtype).reshape(*a.shape, 2) if a.dtype.kind == "c" else a
+
+
+def _checksum(header: Header, tensors: dict[str, Array]) -> str:
+    """SHA-256 over the canonical metadata without the checksum, and over every tensor."""
+    covered = {key: value for key, value in header.items() if key != "sha256"}
+    digest = hashlib.sha256(canonical(covered).encode() + b"\n")
+    for name, tensor in sorted(tensors.items()):
+        little = np.ascontiguousarray(tensor, dtype=tensor.dtype.newbyteorder("<"))
+        description = [name, _type_name(tensor), list(tensor.shape)]
+        digest.update(json.dumps(description, separators=(",", ":")).encode() + b"\n")
+        digest.update(memoryview(little).cast("B"))
+    return digest.hexdigest()
+
+
+def _type_name(tensor: Array) -> str:
+    return f"{tensor.dtype.kind.upper()}{8 * tensor.dtype.itemsize}"
+
+
+# ---- reading ----
+
+
+def _read(file: safe_open) -> ButterflyOperator | PackedButterfly:
+    text = (file.metadata() or {}).get(METADATA_KEY)
+    if text is None:
+        raise ValueError(f"metadata: no key {METADATA_KEY!r}, this is no bitterfly file")
+    header = parse(text)
+    codes = checked_header(header)
+    tensors = _read_tensors(file, _expected_tensors(header, codes))
+    if _checksum(header, tensors) != header["sha256"]:
+        raise ValueError("sha256: the checksum does not match the contents, the file is damaged")
+    return _build(header, codes, tensors)
+
+
+def _expected_tensors(header: Header, codes: tuple[Code, ...]) -> dict[str, tuple[str, list[int]]]:
+    """Return the type and shape that the metadata ask of each tensor."""
+    n, tail = header["shape"][0], [2] if is_complex(header) else []
+    real = REAL_TYPE[header["dtype"]]
+    expected = {name: ("U32", [n]) for name in _PERMUTATIONS}
+    if header["kind"] == "float":
+        return expected | {"values": (real, [len(header["chain"]), 2 * n, *tail])}
+    words = sum(_core.packed_words(n, code.bits) for code in codes)
+    return expected | {"words": ("U32", [words]), "scale": (real, [n, *tail])}
+
+
+def _read_tensors(file: safe_open, expected: dict[str, tuple[str, list[int]]]) -> dict[str, Array]:
+    """Check names, types and shapes of all tensors, then read them into aligned memory."""
+    names = set(file.keys())
+    for name in sorted(names - expected.keys()):
+        raise ValueError(f"{name[:60]}: unknown tensor")
+    for name in sorted(expected.keys() - names - set(_PERMUTATIONS)):
+        raise ValueError(f"{name}: missing tensor")
+    for name in sorted(names):
+        _check_tensor(file, name, *expected[name])
+    return {name: _aligned(file.get_tensor(name)) for name in sorted(names)}
+
+
+def _check_tensor(file: safe_open, name: str, kind: str, shape: list[int]) -> None:
+    view = file.get_slice(name)
+    got = view.get_dtype(), list(view.get_shape())
+    if got != (kind, shape):
+        raise ValueError(f"{name}: expected {kind} of shape {shape}, got {got[0]} of {got[1]}")
+
+
+def _aligned(tensor: Array) -> Array:
+    out: Array = _core.aligned_empty(tensor.shape, tensor.dtype)
+    out[...] = tensor
+    return out
+
+
+def _build(
+    header: Header, codes: tuple[Code, ...], tensors: dict[str, Array]
+) -> ButterflyOperator | PackedButterfly:
+    error = header["relative_error"]
+    rest = {
+        "permutations": tuple(_order(tensors, name) for name in _PERMUTATIONS),
+        "relative_error": math.nan if error is None else error,
+        "error_kind": header["error_kind"],
+        "mode": header["mode"],
+    }
+    dtype = np.dtype(header["dtype"])
+    if header["kind"] == "float":
+        return ButterflyOperator.from_values(_numbers(tensors, "values", dtype), **rest)
+    scale = _numbers(tensors, "scale", dtype)
+    _check_padding(tensors["words"], codes, len(scale))
+    return PackedButterfly(tensors["words"], codes, scale, **rest)
+
+
+def _order(tensors: dict[str, Array], name: str) -> IndexArray | None:
+    order = tensors.get(name)
+    return None if order is None else as_permutation(order.astype(np.intp), len(order), name)
+
+
+def _numbers(tensors: dict[str, Array], name: str, dtype: np.dtype[Any]) -> Array:
+    reals = tensors[name]
+    if not np.all(np.isfinite(reals)):
+        raise ValueError(f"{name}: expected finite numbers, got NaN or infinity")
+    return reals.view(dtype)[..., 0] if dtype.kind == "c" else reals
+
+
+def _check_padding(words: Array, codes: tuple[Code, ...], n: int) -> None:
+    """Require the unused bits, which only factors of fewer than 512 columns have, to be zero."""
+    start = 0
+    for level, code in enumerate(codes):
+        stop = start + _core.packed_words(n, code.bits)
+        if n < 512:
+            part = words[start:stop]
+            again = _core.pack(_core.unpack(part, n, n >> (level + 1), code.bits), code.bits)
+            if not np.array_equal(part, again):
+                raise ValueError(f"words: unused bits of factor {level + 1} are not zero")
+        start = stop

@@ -1,0 +1,283 @@
+"""The command line as a user meets it: output, files, exit statuses, and one-line errors."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import bitterfly
+import numpy as np
+import pytest
+from bitterfly import demo, storage, transforms
+from bitterfly.cli import main
+from click.testing import CliRunner, Result
+
+PNG = b"\x89PNG\r\n"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with a matrix, a compressed operator and vectors."""
+    monkeypatch.chdir(tmp_path)
+    a = transforms.random(64, rng=0, dtype="c16").todense()
+    np.save("A.npy", a)
+    np.save("x.npy", np.arange(64.0))
+    np.save("X.npy", np.ones((64, 3), dtype=np.float32))
+    bitterfly.save("A.bfly.safetensors", bitterfly.compress(a, bits=4))
+    return tmp_path
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(main, arguments, prog_name="bitterfly")
+
+
+def succeeds(*arguments: str) -> str:
+    result = run(*arguments)
+    assert result.exit_code == 0, result.output
+    assert result.stderr == ""
+    return result.stdout
+
+
+def fails(*arguments: str, status: int = 1) -> str:
+    """Check that there is one line on stderr and nothing else; return it."""
+    result = run(*arguments)
+    assert result.exit_code == status, result.output
+    assert result.stdout == ""
+    assert result.stderr.startswith("bitterfly: error: ") and result.stderr.count("\n") == 1
+    return result.stderr
+
+
+def test_help_teaches() -> None:
+    text = succeeds("--help")
+    assert text == succeeds() == succeeds("-h")
+    for command in ("demo", "compress A.npy --rtol 1e-3", "info A.bfly", "apply A.bfly"):
+        assert f"bitterfly {command}" in text
+    for command in ("compress", "info", "apply"):
+        assert f"bitterfly {command} " in succeeds(command, "--help")
+    assert "--output" in succeeds("demo", "--help")
+
+
+def test_version() -> None:
+    assert succeeds("--version") == f"bitterfly {bitterfly.__version__}\n"
+
+
+def test_compress(folder: Path) -> None:
+    text = succeeds("compress", "A.npy", "--rtol", "1e-2", "-o", "B.safetensors")
+    assert "relative error" in text and "written         B.safetensors" in text
+    op = bitterfly.load("B.safetensors")
+    a = np.load("A.npy")
+    assert np.linalg.norm(op.todense() - a) <= 1e-2 * np.linalg.norm(a)
+    assert op.error_kind == "measured"
+
+
+def test_compress_names_its_output(folder: Path) -> None:
+    os.unlink("A.bfly.safetensors")
+    succeeds("compress", "A.npy", "--bits", "2", "--permute", "none")
+    assert {code.bits for code in bitterfly.load("A.bfly.safetensors").codes} == {8}
+
+
+def test_compress_that_misses_rtol_writes_nothing(folder: Path) -> None:
+    np.save("noise.npy", np.random.default_rng(0).standard_normal((32, 32)))
+    message = fails("compress", "noise.npy", "--rtol", "1e-3")
+    assert "not a rank-one butterfly" in message
+    assert not os.path.exists("noise.bfly.safetensors")
+
+
+def test_info(folder: Path) -> None:
+    text = succeeds("info", "A.bfly.safetensors")
+    for fact in ("64 x 64", "complex128", "packed codes", "sphere:16", "measured", "bits"):
+        assert fact in text
+    bitterfly.save("F.safetensors", transforms.dft(8))
+    text = succeeds("info", "F.safetensors")
+    assert "float factors" in text and "columns" in text and "codes" not in text
+
+
+@pytest.mark.parametrize(
+    ("flag", "view"),
+    [
+        ([], lambda op: op),
+        (["--transpose"], lambda op: op.T),
+        (["--adjoint"], lambda op: op.H),
+    ],
+)
+@pytest.mark.parametrize("name", ["x.npy", "X.npy"])
+def test_apply(folder: Path, name: str, flag: list[str], view: Callable[[Any], Any]) -> None:
+    assert succeeds("apply", "A.bfly.safetensors", name, "-o", "y", *flag) == ""
+    op = view(bitterfly.load("A.bfly.safetensors"))
+    assert np.array_equal(np.load("y"), op @ np.load(name))
+
+
+def write(name: str, content: bytes) -> None:
+    Path(name).write_bytes(content)
+
+
+def write_array(name: str, **change: Any) -> None:
+    a = np.eye(8)
+    for at, value in change.items():
+        a[int(at[1:]), 0] = value
+    np.save(name, a)
+
+
+BAD_MATRICES: list[tuple[Callable[[str], Any], str]] = [
+    (lambda name: None, "bad.npy: No such file"),
+    (lambda name: os.mkdir(name), "bad.npy: Is a directory"),
+    (lambda name: write(name, b""), "bad.npy: not an .npy file"),
+    (lambda name: write(name, b"hello"), "bad.npy: not an .npy file"),
+    (lambda name: write(name, b"PK\x03\x04"), "npz archive"),
+    (lambda name: write(name, b"\x93NUMPY"), "bad.npy: "),
+    (lambda name: write(name, b"\x93NUMPY\x01\x00\x08\x00{broken\n"), "bad.npy: "),
+    (lambda name: write(name, Path("A.npy").read_bytes()[:-1]), "bad.npy: "),
+    (lambda name: np.save(name, np.array([[None]]), allow_pickle=True), "bad.npy: "),
+    (lambda name: np.save(name, np.array([["a"]])), "bad.npy: expected real or complex numbers"),
+    (lambda name: np.save(name, np.zeros((0, 0))), "power of two"),
+    (lambda name: np.save(name, np.ones(8)), "bad.npy: expected a matrix"),
+    (lambda name: np.save(name, np.ones((8, 4))), "bad.npy: expected a square matrix"),
+    (lambda name: np.save(name, np.eye(12)), "power of two"),
+    (lambda name: write_array(name, _1=np.nan), "finite"),
+    (lambda name: write_array(name, _2=np.inf), "finite"),
+]
+
+
+@pytest.mark.parametrize(("make", "message"), BAD_MATRICES)
+def test_bad_matrices(folder: Path, make: Callable[[str], Any], message: str) -> None:
+    make("bad.npy")
+    assert message in fails("compress", "bad.npy", "--bits", "2")
+    assert not os.path.exists("bad.bfly.safetensors")
+
+
+def test_bad_operators_and_vectors(folder: Path) -> None:
+    np.save("short.npy", np.ones(8))
+    np.save("text.npy", np.full(64, "a"))
+    np.save("cube.npy", np.ones((64, 2, 2)))
+    output = ("-o", "y.npy")
+    op = "A.bfly.safetensors"
+    assert "missing: No such file" in fails("info", "missing")
+    assert "A.npy: " in fails("info", "A.npy")
+    assert "A.npy: " in fails("apply", "A.npy", "x.npy", *output)
+    assert "short.npy: expected shape (64,) or (64, k)" in fails("apply", op, "short.npy", *output)
+    assert "cube.npy: expected shape" in fails("apply", op, "cube.npy", *output)
+    fails("apply", op, "text.npy", *output)
+    assert not os.path.exists("y.npy")
+
+
+def test_outputs_that_cannot_be_written(folder: Path) -> None:
+    where = os.path.join("no", "file")
+    assert f"{where}: No such file" in fails("compress", "A.npy", "--bits", "2", "-o", where)
+    assert f"{where}: No such file" in fails("apply", "A.bfly.safetensors", "x.npy", "-o", where)
+    fails("compress", "A.npy", "--bits", "2", "-o", "/proc/version")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["frobnicate"],
+        ["compress"],
+        ["compress", "A.npy"],
+        ["compress", "A.npy", "--rtol", "small"],
+        ["compress", "A.npy", "--rtoll", "1"],
+        ["apply", "A.bfly.safetensors", "x.npy"],
+        ["apply", "A.bfly.safetensors", "x.npy", "-o", "y", "--adjoint", "--transpose"],
+        ["demo", "--size", "7"],
+    ],
+)
+def test_usage_errors_have_status_two(folder: Path, arguments: list[str]) -> None:
+    fails(*arguments, status=2)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [["--bits", "9"], ["--bits", "nan"], ["--rtol", "-1"], ["--rtol", "nan"], ["--rtol", "1e-30"]],
+)
+def test_values_out_of_range(folder: Path, options: list[str]) -> None:
+    message = fails("compress", "A.npy", *options)
+    assert options[0].removeprefix("--") in message
+
+
+@pytest.mark.parametrize(
+    ("error", "message", "status"),
+    [
+        (MemoryError("Unable to allocate 1 TiB"), "not enough memory (Unable", 1),
+        (MemoryError(), "not enough memory", 1),
+        (OSError(28, "No space left on device", "A"), "A: No space left on device", 1),
+        (OverflowError("two\nlines\x1b"), "two lines?", 1),
+        (KeyboardInterrupt(), "interrupted", 130),
+    ],
+)
+def test_what_the_machine_refuses(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: BaseException,
+    message: str,
+    status: int,
+) -> None:
+    def fail(path: str) -> None:
+        raise error
+
+    monkeypatch.setattr(storage, "load", fail)
+    result = run("info", "A.bfly.safetensors")
+    assert result.exit_code == status
+    assert f"bitterfly: error: {message}" in result.stderr
+
+
+def test_progress_on_demand(folder: Path) -> None:
+    result = run("compress", "A.npy", "--bits", "2", "--progress")
+    assert result.exit_code == 0
+    assert "factorize" in result.stderr and "measure" in result.stderr
+    assert "\n" in result.stdout and "factorize  " not in result.stdout
+
+
+# ---- the demonstration ----
+
+
+def test_phantom() -> None:
+    picture = demo.shepp_logan(64)
+    assert picture.shape == (64, 64)
+    assert picture[0, 0] == 0 and picture.max() == 1 and picture.min() > -1e-12
+    assert picture[32, 32] == pytest.approx(0.2)
+
+
+def test_demo(folder: Path) -> None:
+    pytest.importorskip("matplotlib")
+    text = succeeds("demo", "--size", "16", "-o", "picture.png")
+    for word in ("dense", "float factors", "1 bits", "4 bits", "picture error", "picture.png"):
+        assert word in text
+    assert Path("picture.png").read_bytes().startswith(PNG)
+
+
+def test_demo_errors_fall_with_the_bits() -> None:
+    result = demo.run(16)
+    errors = [row.error for row in result.rows[2:]]
+    assert errors == sorted(errors, reverse=True)
+    assert errors[-1] <= 1.05 * result.rows[1].error
+    assert result.rows[-1].picture_error < result.rows[2].picture_error
+    sizes = [row.nbytes for row in result.rows[2:]]
+    assert sizes == sorted(sizes) and sizes[-1] < result.rows[0].nbytes
+
+
+def test_demo_without_matplotlib(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    text = succeeds("demo", "--size", "8")
+    assert "pip install 'bitterfly[plot]'" in text and "float factors" in text
+    assert not os.path.exists("bitterfly-demo.png")
+
+
+def test_a_real_process(folder: Path) -> None:
+    command = [sys.executable, "-c", "from bitterfly.cli import main; main()"]
+    done = subprocess.run([*command, "info", "A.npy"], capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and done.stdout == ""
+    assert "error: A.npy: " in done.stderr and "Traceback" not in done.stderr
+    done = subprocess.run(
+        [*command, "info", "A.bfly.safetensors"], capture_output=True, text=True, check=True
+    )
+    assert "64 x 64" in done.stdout and done.stderr == ""
+
+
+def test_a_closed_pipe_is_no_traceback(folder: Path) -> None:
+    program = "from bitterfly.cli import main; main()"
+    line = f'"{sys.executable}" -c "{program}" --help | true'
+    done = subprocess.run(line, shell=True, capture_output=True, text=True, check=False)
+    assert done.stderr == ""
