@@ -12,7 +12,7 @@ from bitterfly.operator import ButterflyOperator, Code, PackedButterfly
 
 _log = logging.getLogger("bitterfly")
 
-_CANDIDATES = {"auto": ("angle", "phase", "sphere"), "direction": ("angle", "phase", "sphere")}
+_CANDIDATES = {"auto": ("phase", "angle", "sphere"), "direction": ("phase", "angle", "sphere")}
 _KINDS = ("angle", "phase", "sphere")
 _MAX_BITS = {"angle": 16, "phase": 24, "sphere": 32}
 

@@ -1,0 +1,205 @@
+"""Apply: float and packed products on every tier against double-precision references of the same operator."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pytest
+import strategies as own
+import tolerances
+
+import bitterfly
+from bitterfly import _core, reference, transforms
+
+SIZES = [2**p for p in range(1, 14)]
+MODES = ["forward", "transpose", "adjoint", "conjugate"]
+WIDTHS = {"f": [0.5, 1, 2, 2.5, 4, 5.5, 8], "c": [0.25, 1, 1.75, 2.25, 4, 6, 8]}
+Operator = bitterfly.ButterflyOperator | bitterfly.PackedButterfly
+
+
+@lru_cache(maxsize=256)
+def operator(n: int, dtype: Any, bits: float, code: str = "auto") -> Operator:
+    """A butterfly with permutations; bits = 0 leaves the factors in floating point."""
+    rng = np.random.default_rng(n)
+    base = transforms.random(n, rng=rng, dtype=dtype)
+    permuted = bitterfly.ButterflyOperator(base.factors, permutations=(rng.permutation(n), "bit_reversal"))
+    return permuted if bits == 0 else bitterfly.quantize(permuted, bits=bits, code=code)
+
+
+@lru_cache(maxsize=256)
+def references(op: Operator) -> tuple[list[np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """The decoded factors in double precision and the index arrays."""
+    n = op.shape[0]
+    floats = op if isinstance(op, bitterfly.ButterflyOperator) else op.astype(np.result_type(op.dtype, float)).dequantize()
+    identity = np.arange(n)
+    rows, columns = (identity if p is None else p for p in op.base_permutations)
+    return [np.asarray(f, np.complex128) for f in floats.factors], (rows, columns)
+
+
+def multiply(op: Operator, x: np.ndarray, mode: str, modulus: bool = False) -> np.ndarray:
+    """Product in complex128, factor by factor; with `modulus`, of the moduli (for the bound)."""
+    factors, (rows, columns) = references(op)
+    transposed, conjugated = mode in ("transpose", "adjoint"), mode in ("adjoint", "conjugate")
+    y = np.asarray(np.abs(x) if modulus else x, np.complex128).reshape(len(x), -1)
+    y = y[rows if transposed else columns]
+    for f in factors if transposed else reversed(factors):
+        f = np.abs(f) if modulus else f.conj() if conjugated else f
+        a, _, _, d = f.shape
+        y = np.einsum("ijkl,ijlx->iklx" if transposed else "ijkl,iklx->ijlx", f, y.reshape(a, 2, d, -1)).reshape(len(x), -1)
+    out = np.empty_like(y)
+    out[columns if transposed else rows] = y
+    return out.reshape(x.shape)
+
+
+def view(op: Operator, mode: str) -> Operator:
+    return {"forward": op, "transpose": op.T, "adjoint": op.H, "conjugate": op.conj()}[mode]
+
+
+def check(op: Operator, x: np.ndarray, mode: str) -> None:
+    y = view(op, mode).apply(x)
+    assert y.dtype == np.result_type(op.dtype, x.dtype)
+    assert y.shape == x.shape
+    bound = tolerances.product_bound(len(x), op.dtype) * np.abs(multiply(op, x, mode, modulus=True))
+    assert np.all(np.abs(y - multiply(op, x, mode)) <= bound)
+
+
+@pytest.mark.parametrize("n", SIZES)
+@pytest.mark.parametrize("dtype", own.DTYPES)
+def test_float_products(isa: str, n: int, dtype: type) -> None:
+    x = own.gaussian(np.random.default_rng(0), (n, 3), dtype)
+    for mode in MODES:
+        check(operator(n, dtype, 0), x, mode)
+
+
+@pytest.mark.parametrize("n", [2, 8, 16, 32, 64, 256, 512, 2048])
+@pytest.mark.parametrize("dtype", own.DTYPES)
+def test_packed_products(isa: str, n: int, dtype: type) -> None:
+    x = own.gaussian(np.random.default_rng(0), (n,), dtype)
+    for bits in WIDTHS["c" if np.dtype(dtype).kind == "c" else "f"]:
+        for mode in MODES:
+            check(operator(n, dtype, bits), x, mode)
+
+
+@pytest.mark.parametrize(("code", "bits"), [("angle", 1), ("angle", 4), ("phase", 1), ("phase", 2), ("phase", 3), ("phase", 6)])
+@pytest.mark.parametrize("dtype", [np.complex64, np.complex128])
+def test_each_code_in_complex_operators(isa: str, dtype: type, code: str, bits: float) -> None:
+    x = own.gaussian(np.random.default_rng(0), (128, 2), dtype)
+    for mode in MODES:
+        check(operator(128, dtype, bits, code), x, mode)
+
+
+@pytest.mark.parametrize("n", [8192, 2**15])
+@pytest.mark.parametrize("bits", [2, 4])
+def test_depth_first_parts(isa: str, n: int, bits: float) -> None:
+    x = own.gaussian(np.random.default_rng(0), (n,), np.float32)
+    for mode in ("forward", "transpose"):
+        check(operator(n, np.float32, bits), x, mode)
+
+
+@pytest.mark.parametrize("columns", [0, 1, 2, 7, 8, 9, 15, 16, 17, 33])
+@pytest.mark.parametrize("dtype", [np.float32, np.complex128])
+@pytest.mark.parametrize("bits", [0, 2])
+def test_many_columns(isa: str, columns: int, dtype: type, bits: float) -> None:
+    x = own.gaussian(np.random.default_rng(1), (64, columns), dtype)
+    for mode in MODES:
+        check(operator(64, dtype, bits), x, mode)
+
+
+@pytest.mark.parametrize("x_dtype", [*own.DTYPES, np.int32, np.bool_, np.float16, ">f8"])
+@pytest.mark.parametrize("dtype", own.DTYPES)
+def test_dtypes_of_x(dtype: type, x_dtype: Any) -> None:
+    op = operator(32, dtype, 4)
+    x = (own.gaussian(np.random.default_rng(2), (32,), np.complex128) * 3).astype(np.complex128)
+    x = x.astype(x_dtype) if np.dtype(x_dtype).kind == "c" else x.real.astype(x_dtype)
+    y = op.apply(x)
+    working = {"f": np.result_type(x.dtype.newbyteorder("="), np.float32), "c": x.dtype}.get(x.dtype.kind, np.dtype(float))
+    assert y.dtype == np.result_type(op.dtype, working)
+    bound = tolerances.product_bound(32, op.dtype) * np.abs(multiply(op, x, "forward", modulus=True))
+    assert np.all(np.abs(y - multiply(op, x, "forward")) <= bound)
+
+
+@pytest.mark.parametrize("bits", [0, 4])
+@pytest.mark.parametrize("dtype", [np.float32, np.complex128])
+def test_strides(dtype: type, bits: float) -> None:
+    op = operator(64, dtype, bits)
+    x = own.gaussian(np.random.default_rng(3), (64, 5), dtype)
+    expected = op.apply(x)
+    wide = np.zeros((192, 10), dtype)
+    wide[::3, ::2] = x
+    broadcast = np.broadcast_to(x[:, :1], (64, 4))
+    for same in (np.asfortranarray(x), wide[::3, ::2], x[::-1].copy()[::-1], x[:, ::-1].copy()[:, ::-1]):
+        np.testing.assert_array_equal(op.apply(same), expected)
+    np.testing.assert_array_equal(op.apply(broadcast), np.repeat(expected[:, :1], 4, axis=1))
+    out = np.zeros((64, 10), dtype)[:, ::2]
+    assert op.apply(x, out=out) is out
+    np.testing.assert_array_equal(out, expected)
+
+
+def test_out_is_checked() -> None:
+    op = operator(16, np.float64, 2)
+    x = np.ones(16)
+    read_only = np.zeros(16)
+    read_only.flags.writeable = False
+    for out, error in [
+        (np.zeros(8), ValueError),
+        (np.zeros((16, 1)), ValueError),
+        (np.zeros(16, np.float32), TypeError),
+        (read_only, ValueError),
+        ([0.0] * 16, TypeError),
+    ]:
+        with pytest.raises(error, match="out: expected"):
+            op.apply(x, out=out)
+    expected = op.apply(x)
+    assert op.apply(x, out=x) is x
+    np.testing.assert_array_equal(x, expected)
+
+
+@pytest.mark.parametrize("x", [np.ones(15), np.ones((15, 2)), np.ones((2, 16, 2)), np.float64(3)])
+def test_bad_shapes(x: Any) -> None:
+    with pytest.raises(ValueError, match="x: expected shape"):
+        operator(16, np.float64, 2).apply(x)
+
+
+@pytest.mark.parametrize("bits", [0, 2, 4, 8])
+@pytest.mark.parametrize("dtype", own.DTYPES)
+@pytest.mark.parametrize("n", [16, 512])
+def test_adjointness(isa: str, n: int, dtype: type, bits: float) -> None:
+    """|<A x, y> - <x, A^H y>| against ||A x|| ||y|| would vanish with A x: the moduli of the factors bound it."""
+    op = operator(n, dtype, bits)
+    rng = np.random.default_rng(4)
+    x, y = own.gaussian(rng, (n,), dtype), own.gaussian(rng, (n,), dtype)
+    wide = np.result_type(dtype, np.float64)
+    left = np.vdot(y.astype(wide), op.apply(x).astype(wide))
+    right = np.vdot(op.H.apply(y).astype(wide), x.astype(wide))
+    weight = np.vdot(np.abs(y), np.abs(multiply(op, x, "forward", modulus=True)))
+    assert abs(left - right) <= 2 * tolerances.product_bound(n, dtype) * weight
+
+
+@pytest.mark.parametrize("bits", [0, 4])
+@pytest.mark.parametrize("dtype", own.DTYPES)
+def test_linearity(isa: str, dtype: type, bits: float) -> None:
+    op = operator(128, dtype, bits)
+    rng = np.random.default_rng(5)
+    x, y = own.gaussian(rng, (128,), dtype), own.gaussian(rng, (128,), dtype)
+    weight = multiply(op, 2 * np.abs(x) + np.abs(y), "forward", modulus=True).real
+    difference = op.apply(2 * x + y) - 2 * op.apply(x) - op.apply(y)
+    assert np.all(np.abs(difference) <= (2 * tolerances.product_bound(128, dtype) + 4 * tolerances.eps(dtype)) * weight)
+
+
+def test_dense_matrix_and_trace() -> None:
+    for dtype in own.DTYPES:
+        op = operator(64, dtype, 4)
+        a = op.todense()
+        np.testing.assert_array_equal(np.asarray(op), a)
+        assert abs(op.trace() - np.trace(a)) <= tolerances.gamma(64, dtype) * np.sum(np.abs(np.diag(a)))
+        factors, (rows, columns) = references(op)
+        dense = np.linalg.multi_dot([reference.dense_factor(f) for f in factors])
+        bound = tolerances.product_bound(64, dtype) * np.abs(dense).max() * 64
+        assert np.abs(a[np.ix_(rows, columns)] - dense).max() <= bound
+
+
+def test_isa_by_name() -> None:
+    with pytest.raises(ValueError, match="BITTERFLY_ISA: expected one of .*scalar, got 'sse9'"):
+        _core.select_isa("sse9")

@@ -1,0 +1,257 @@
+"""Factorize: exact transforms, the ledger, noise, layouts, scales, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.linalg
+import scipy.sparse
+import strategies as own
+import tolerances
+from hypothesis import given
+
+import bitterfly
+from bitterfly import _core, reference
+from bitterfly.ordering import bit_reversal
+
+SIZES = [2**p for p in range(1, 13)]
+
+
+def dft(n: int) -> np.ndarray:
+    k = np.arange(n)
+    return np.exp(-2j * np.pi * (np.outer(k, k) % n) / n)
+
+
+def hadamard(n: int) -> np.ndarray:
+    return scipy.linalg.hadamard(n).astype(float)
+
+
+def error_of(a: np.ndarray, op: bitterfly.ButterflyOperator) -> float:
+    """Relative error of the float factors, multiplied out in double precision."""
+    wide = np.complex128 if a.dtype.kind == "c" else np.float64
+    a = a.astype(wide)
+    return float(np.linalg.norm(op.astype(wide).todense() - a) / np.linalg.norm(a))
+
+
+@pytest.mark.parametrize("n", SIZES)
+@pytest.mark.parametrize("build", [dft, hadamard])
+@pytest.mark.parametrize("single", [False, True])
+def test_transforms_are_found_exactly(n: int, build: object, single: bool) -> None:
+    a = build(n)  # type: ignore[operator]
+    if single:
+        a = a.astype(np.complex64 if a.dtype.kind == "c" else np.float32)
+    op = bitterfly.factorize(a)
+    error = error_of(a, op)
+    assert error <= tolerances.exact_factors(n, a.dtype)
+    assert error <= (1e-6 if single else 1e-14)
+    assert error <= op.relative_error
+
+
+@pytest.mark.parametrize("level", [1e-6, 1e-2, 1e-1])
+@pytest.mark.parametrize("build", [dft, hadamard])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_noise_is_not_exceeded_and_the_ledger_is_true(isa: str, level: float, build: object, dtype: type) -> None:
+    n = 256
+    exact = build(n)  # type: ignore[operator]
+    noise = own.gaussian(np.random.default_rng(1), (n, n), exact.dtype)
+    noise *= level * np.linalg.norm(exact) / np.linalg.norm(noise)
+    a = (exact + noise).astype(np.result_type(dtype, np.complex64) if exact.dtype.kind == "c" else dtype)
+    op = bitterfly.factorize(a)
+    error = error_of(a, op)
+    assert error <= level + tolerances.exact_factors(n, a.dtype)
+    assert error <= op.relative_error
+    rounding = bitterfly.factorize(exact.astype(a.dtype)).relative_error
+    assert op.relative_error <= (1 + tolerances.LEDGER) * error + 2 * rounding
+
+
+@pytest.mark.parametrize("level", [1e-10, 1e-8, 1e-4])
+def test_the_ledger_is_within_one_percent_in_double(level: float) -> None:
+    a = hadamard(512)
+    a += level * np.random.default_rng(2).standard_normal(a.shape)
+    op = bitterfly.factorize(a)
+    assert error_of(a, op) <= op.relative_error <= (1 + tolerances.LEDGER) * error_of(a, op)
+
+
+@given(own.kinds, own.sizes, own.dtypes, own.seeds)
+def test_any_matrix_has_a_true_ledger(kind: str, n: int, dtype: type, seed: int) -> None:
+    a = own.matrix(kind, n, dtype, seed)
+    op = bitterfly.factorize(a)
+    norm = np.linalg.norm(a.astype(np.complex128))
+    difference = np.linalg.norm(op.astype(np.complex128).todense() - a)
+    assert difference <= op.relative_error * norm
+    assert op.relative_error * norm <= (1 + tolerances.LEDGER) * difference + 4 * n * tolerances.eps(dtype) * norm
+
+
+@given(own.kinds, own.sizes.filter(lambda n: n <= 32), own.seeds)
+def test_against_the_reference(kind: str, n: int, seed: int) -> None:
+    a = own.matrix(kind, n, np.complex128, seed)
+    _, discarded = reference.factorize_left_to_right(a)
+    op = bitterfly.factorize(a, permute=None)
+    norm = np.linalg.norm(a)
+    expected = np.sqrt(sum(discarded))
+    # Singular values that are close let the two choose different directions of equal energy at one split, not at the next.
+    if kind in ("gaussian", "butterfly", "rank_one", "identity", "one_entry", "zero"):
+        assert op.relative_error * norm == pytest.approx(expected, rel=1e-6, abs=1e-10 * max(norm, 1))
+
+
+def test_the_guarantee() -> None:
+    """The error is at most sqrt(p - 1) times the best: compared with a known butterfly plus noise."""
+    rng = np.random.default_rng(3)
+    for _ in range(10):
+        a = bitterfly.transforms.random(64, rng=rng).todense()
+        noise = rng.standard_normal(a.shape)
+        noise *= np.linalg.norm(a) / np.linalg.norm(noise)
+        op = bitterfly.factorize(a + noise, permute=None)
+        assert np.linalg.norm(op.todense() - a - noise) <= np.sqrt(5) * np.linalg.norm(noise)
+
+
+@pytest.mark.parametrize("rows", [None, "bit_reversal"])
+@pytest.mark.parametrize("columns", [None, "bit_reversal"])
+def test_auto_finds_the_permutation(rows: str | None, columns: str | None) -> None:
+    hidden = bitterfly.transforms.random(128, rng=np.random.default_rng(4))
+    a = bitterfly.ButterflyOperator(hidden.factors, permutations=(rows, columns)).todense()
+    assert bitterfly.factorize(a).relative_error <= 1e-12
+
+
+def test_given_permutations() -> None:
+    rng = np.random.default_rng(5)
+    n = 64
+    rows, columns = rng.permutation(n), rng.permutation(n)
+    a = np.empty((n, n))
+    a[np.ix_(rows, columns)] = bitterfly.transforms.random(n, rng=rng).todense()
+    op = bitterfly.factorize(a, permute=(rows, list(columns)))
+    assert error_of(a, op) <= op.relative_error <= 1e-12
+    np.testing.assert_array_equal(op.permutations[0], rows)
+    assert op.factors[0].shape == (1, 2, 2, 32)
+
+
+@pytest.mark.filterwarnings("ignore:the matrix subclass:PendingDeprecationWarning")
+@pytest.mark.parametrize("dtype", own.DTYPES)
+def test_layouts_are_equal(dtype: type, tmp_path: Path) -> None:
+    a = own.matrix("gaussian", 64, dtype, 6)
+    expected = bitterfly.factorize(a).values
+    wide = np.zeros((128, 192), dtype)
+    wide[::2, ::3] = a
+    read_only = a.copy()
+    read_only.flags.writeable = False
+    np.save(tmp_path / "a.npy", a)
+    unaligned = np.frombuffer(b"\0" + a.tobytes(), dtype, offset=1).reshape(a.shape)
+    for same in (
+        np.asfortranarray(a),
+        wide[::2, ::3],
+        a[::-1, ::-1].copy()[::-1, ::-1],
+        read_only,
+        np.load(tmp_path / "a.npy", mmap_mode="r"),
+        a.astype(a.dtype.newbyteorder()),
+        unaligned,
+        a.tolist() if a.dtype.itemsize == (16 if a.dtype.kind == "c" else 8) else a,
+        np.asmatrix(a) if dtype is np.float64 else a,
+    ):
+        np.testing.assert_array_equal(bitterfly.factorize(same).values, expected)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.int64, np.uint16, np.bool_, np.float16])
+def test_other_numbers(dtype: type) -> None:
+    a = hadamard(16).astype(dtype)
+    op = bitterfly.factorize(a)
+    assert op.dtype == (np.float32 if dtype is np.float16 else np.float64)
+    assert error_of(a.astype(float), op) <= op.relative_error
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex64])
+@pytest.mark.parametrize("exponent", [-300, -200, -44, -30, -20, 20, 30, 36, 200, 300])
+def test_scales(dtype: type, exponent: int) -> None:
+    info = np.finfo(dtype)
+    scale = 10.0**exponent
+    if not float(info.smallest_subnormal) < scale < float(info.max) / 64:
+        pytest.skip("out of the range of the dtype")
+    exact = own.matrix("butterfly", 32, np.result_type(dtype, np.float64), 7)
+    a = (exact / np.max(np.abs(exact)) * scale).astype(dtype)
+    op = bitterfly.factorize(a)
+    wide = np.complex128 if a.dtype.kind == "c" else np.float64
+    unit = 1 / scale  # compared near one, where squares are safe
+    difference = op.astype(wide).todense() * unit - a.astype(wide) * unit
+    assert np.linalg.norm(difference) <= op.relative_error * np.linalg.norm(a.astype(wide) * unit) * (1 + 1e-12)
+    if scale > 1e6 * float(info.tiny):
+        assert op.relative_error <= 1e3 * tolerances.eps(dtype)
+
+
+def test_tiers_agree(isa: str) -> None:
+    a = own.matrix("gaussian", 512, np.float64, 8)
+    op = bitterfly.factorize(a)
+    _core.select_isa("scalar")
+    expected = bitterfly.factorize(a)
+    _core.select_isa(isa)
+    assert op.relative_error == pytest.approx(expected.relative_error, rel=1e-9)
+
+
+def test_rtol() -> None:
+    a = own.matrix("gaussian", 64, np.float64, 9)
+    with pytest.raises(ValueError, match=r"rtol: the relative error reached is 0\.\d+"):
+        bitterfly.factorize(a, rtol=1e-3)
+    assert bitterfly.factorize(dft(64), rtol=1e-10).relative_error <= 1e-10
+
+
+def test_seed_makes_it_reproducible() -> None:
+    a = own.matrix("gaussian", 64, np.float64, 10)
+    np.testing.assert_array_equal(bitterfly.factorize(a).values, bitterfly.factorize(a).values)
+    np.testing.assert_array_equal(
+        bitterfly.factorize(a, rng=3).values, bitterfly.factorize(a, rng=np.random.default_rng(3)).values
+    )
+
+
+def test_a_user_permutation_is_not_frozen_or_kept() -> None:
+    rows = bit_reversal(16)
+    bitterfly.factorize(np.eye(16), permute=(rows, None))
+    assert rows.flags.writeable
+
+
+BAD_VALUES = {
+    "one dimension": (np.ones(4), r"a: expected a matrix"),
+    "three dimensions": (np.ones((2, 2, 2)), r"a: expected a matrix"),
+    "rectangular": (np.ones((4, 8)), r"a: expected a square matrix"),
+    "empty": (np.ones((0, 0)), r"a: .*power of two"),
+    "one by one": (np.ones((1, 1)), r"a: .*power of two"),
+    "size 6": (np.ones((6, 6)), r"nearest that fit: 4 and 8"),
+    "nan": (np.where(np.eye(64) > 0, np.nan, 1.0), r"a: expected finite"),
+    "inf": (np.where(np.eye(64) > 0, np.inf, 1.0), r"a: expected finite"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_VALUES)
+def test_bad_values(case: str) -> None:
+    a, message = BAD_VALUES[case]
+    with pytest.raises(ValueError, match=message):
+        bitterfly.factorize(a)
+    with pytest.raises(ValueError, match=message):
+        bitterfly.factorize(a, permute=None)
+
+
+@pytest.mark.parametrize(
+    "a",
+    [
+        np.array([[1, "x"], [2, 3]], dtype=object),
+        np.ma.masked_array(np.eye(4), mask=np.eye(4)),
+        scipy.sparse.eye_array(4),
+        [["a", "b"], ["c", "d"]],
+        None,
+    ],
+)
+def test_bad_types(a: object) -> None:
+    with pytest.raises(TypeError, match="a: expected"):
+        bitterfly.factorize(a)
+
+
+@pytest.mark.parametrize(
+    "permute", ["rows", (None,), ([0, 0, 1, 2], None), (np.arange(3), None), (None, [0.0, 1, 2, 3]), (None, "morton")]
+)
+def test_bad_permutations(permute: object) -> None:
+    with pytest.raises(ValueError, match="permute"):
+        bitterfly.factorize(np.eye(4), permute=permute)  # type: ignore[arg-type]
+
+
+def test_bad_chain() -> None:
+    with pytest.raises(ValueError, match="chain"):
+        bitterfly.factorize(np.eye(4), bitterfly.Chain.square_dyadic(8))
