@@ -71,7 +71,8 @@ struct Scaling {
 };
 
 template <class Real, class Element>
-void gather(const Panel<Real>& panel, const View& x, std::size_t first, const std::uint32_t* order, Scaling<Real> scaling, bool conjugate) {
+void gather(const Panel<Real>& panel, const View& x, std::size_t first, const std::uint32_t* order,
+            Scaling<Real> scaling, bool conjugate) {
     const std::ptrdiff_t column = static_cast<std::ptrdiff_t>(first) * x.column_stride;
     for (std::size_t v = 0; v < panel.vectors; ++v) {
         const std::ptrdiff_t base = column + static_cast<std::ptrdiff_t>(v) * x.column_stride;
@@ -90,7 +91,8 @@ void gather(const Panel<Real>& panel, const View& x, std::size_t first, const st
 }
 
 template <class Real, class Element>
-void scatter(const Panel<Real>& panel, const MutableView& y, std::size_t first, const std::uint32_t* order, Scaling<Real> scaling, bool conjugate) {
+void scatter(const Panel<Real>& panel, const MutableView& y, std::size_t first, const std::uint32_t* order,
+             Scaling<Real> scaling, bool conjugate) {
     const std::ptrdiff_t column = static_cast<std::ptrdiff_t>(first) * y.column_stride;
     for (std::size_t v = 0; v < panel.vectors; ++v) {
         const std::ptrdiff_t base = column + static_cast<std::ptrdiff_t>(v) * y.column_stride;
@@ -111,7 +113,9 @@ template <class Real>
 class Passes {
 public:
     Passes(const Product<Real>& product, bool transposed, const Panel<Real>& panel)
-        : product_(product), panel_(panel), transposed_(transposed),
+        : product_(product),
+          panel_(panel),
+          transposed_(transposed),
           table_((product.n < kSmallestWide ? kScalarKernels : kernels()).template of<Real>()) {}
 
     void run() const { run_part(0, product_.n); }
@@ -146,8 +150,9 @@ private:
         const FactorData& f = product_.factors[level];
         const bool by_planes = f.source == Source::kRealWeights || f.source == Source::kAngle;
         const std::size_t plane = panel_.n, planes = panel_.planes;
-        table_.pass[static_cast<int>(f.source)]({f.data, rotation_tables<Real>(f.source), f.bits, product_.n, d, first / 2, size / 2,
-                                                 panel_.data, by_planes ? panel_.vectors * planes : panel_.vectors,
+        table_.pass[static_cast<int>(f.source)]({f.data, rotation_tables<Real>(f.source), f.bits, product_.n, d,
+                                                 first / 2, size / 2, panel_.data,
+                                                 by_planes ? panel_.vectors * planes : panel_.vectors,
                                                  by_planes ? plane : plane * planes, plane, transposed_});
     }
 
@@ -158,13 +163,16 @@ private:
 };
 
 template <class Real>
-void apply_panel(const Product<Real>& product, Mode mode, const Panel<Real>& panel, const View& x, const MutableView& y, std::size_t first) {
+void apply_panel(const Product<Real>& product, Mode mode, const Panel<Real>& panel, const View& x, const MutableView& y,
+                 std::size_t first) {
     const Scaling<Real> scale{product.scale, product.is_complex}, none{nullptr, false};
     const auto* in = mode.transposed ? product.rows : product.columns;
     const auto* out = mode.transposed ? product.columns : product.rows;
-    (x.is_double ? gather<Real, double> : gather<Real, float>)(panel, x, first, in, mode.transposed ? none : scale, mode.conjugated);
+    (x.is_double ? gather<Real, double> : gather<Real, float>)(panel, x, first, in, mode.transposed ? none : scale,
+                                                               mode.conjugated);
     Passes<Real>(product, mode.transposed, panel).run();
-    (y.is_double ? scatter<Real, double> : scatter<Real, float>)(panel, y, first, out, mode.transposed ? scale : none, mode.conjugated);
+    (y.is_double ? scatter<Real, double> : scatter<Real, float>)(panel, y, first, out, mode.transposed ? scale : none,
+                                                                 mode.conjugated);
 }
 
 }  // namespace
@@ -172,7 +180,8 @@ void apply_panel(const Product<Real>& product, Mode mode, const Panel<Real>& pan
 template <class Real>
 void apply(const Product<Real>& product, Mode mode, const View& x, const MutableView& y) {
     const std::size_t planes = product.is_complex ? 2 : 1, vector_bytes = product.n * planes * sizeof(Real);
-    const std::size_t together = std::clamp<std::size_t>(kPanelBytes / vector_bytes, 1, std::min(kMaxVectors, std::max<std::size_t>(x.columns, 1)));
+    const std::size_t together = std::clamp<std::size_t>(kPanelBytes / vector_bytes, 1,
+                                                         std::min(kMaxVectors, std::max<std::size_t>(x.columns, 1)));
     Workspace<Real> workspace(together * planes * product.n);
     for (std::size_t first = 0; first < x.columns; first += together) {
         const Panel<Real> panel{workspace.data(), product.n, planes, std::min(together, x.columns - first)};

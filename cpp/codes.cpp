@@ -73,14 +73,17 @@ Direction decode_sphere(int bits, std::uint32_t q) {
     return from_square(grid.centre(u), grid.centre(v));
 }
 
-double alignment(const Direction& d, Value x0, Value x1) { return std::norm(std::conj(d.first) * x0 + std::conj(d.second) * x1); }
+double alignment(const Direction& d, Value x0, Value x1) {
+    return std::norm(std::conj(d.first) * x0 + std::conj(d.second) * x1);
+}
 
 // The cell that holds the point is not always the nearest one: its neighbours are tried as well.
 std::uint32_t encode_sphere(int bits, Value x0, Value x1) {
     const Grid grid(bits);
     const Square p = to_square(x0, x1);
     const double half = static_cast<double>(grid.side()) / 2;
-    const auto u = static_cast<std::int64_t>(std::floor((p.a + 1) * half)), v = static_cast<std::int64_t>(std::floor((p.b + 1) * half));
+    const auto u = static_cast<std::int64_t>(std::floor((p.a + 1) * half)),
+               v = static_cast<std::int64_t>(std::floor((p.b + 1) * half));
     const std::int64_t reach = grid.quincunx() ? 2 : 1;
     std::uint32_t best = 0;
     double most = -1;
@@ -124,7 +127,8 @@ RotationTables<Real> make_tables(double half_turns, double amplitude) {
         for (int level = 0; level < 2; ++level) {
             const Value z = unit_root(half_turns * std::ldexp(h, -4 * (level + 1)));
             const double a = level == 0 ? amplitude : 1;
-            out.cosine[level][h] = static_cast<Real>(a * z.real()), out.sine[level][h] = static_cast<Real>(a * z.imag());
+            out.cosine[level][h] = static_cast<Real>(a * z.real()),
+            out.sine[level][h] = static_cast<Real>(a * z.imag());
         }
     }
     out.step = static_cast<Real>(std::ldexp(half_turns * kPi, -32));
@@ -167,7 +171,8 @@ Direction decode(Code code, std::uint32_t q) {
 }
 
 std::uint32_t encode(Code code, Value x0, Value x1) {
-    const double size = std::max({std::fabs(x0.real()), std::fabs(x0.imag()), std::fabs(x1.real()), std::fabs(x1.imag())});
+    const double size =
+        std::max({std::fabs(x0.real()), std::fabs(x0.imag()), std::fabs(x1.real()), std::fabs(x1.imag())});
     if (size == 0) return 0;
     x0 /= size, x1 /= size;
     if (code.source == Source::kSphere) return encode_sphere(code.bits, x0, x1);

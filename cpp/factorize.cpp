@@ -46,7 +46,9 @@ public:
 
 private:
     std::size_t row_size() const { return a_.columns * (a_.im != nullptr ? 2 : 1); }
-    std::ptrdiff_t row_offset(std::size_t i) const { return static_cast<std::ptrdiff_t>(rows_ ? rows_[i] : i) * a_.row_stride; }
+    std::ptrdiff_t row_offset(std::size_t i) const {
+        return static_cast<std::ptrdiff_t>(rows_ ? rows_[i] : i) * a_.row_stride;
+    }
     const Real* direct(std::size_t i) const { return reinterpret_cast<const Real*>(a_.re + row_offset(i)); }
 
     void copy(std::size_t first, std::size_t count, Real* out) const {
@@ -94,7 +96,11 @@ template <class Real>
 class LeftToRight {
 public:
     LeftToRight(const View& a, Real* values)
-        : n_(a.columns), complex_(a.im != nullptr), values_(values), kernels_(kernels().of<Real>()), right_(n_ / 2 * row_size()) {}
+        : n_(a.columns),
+          complex_(a.im != nullptr),
+          values_(values),
+          kernels_(kernels().of<Real>()),
+          right_(n_ / 2 * row_size()) {}
 
     // Runs all levels on the scaled input; the last factor takes what is left.
     void run(RowReader<Real>& reader) {
@@ -105,7 +111,8 @@ public:
             for (std::size_t r = t; r < t + count; ++r) split_rows(0, n_ / 2, r, reader.pair(r));
         }
         for (std::size_t level = 1, d = n_ / 4; d > 0; ++level, d /= 2) {
-            for (std::size_t t = 0; t < d; ++t) split_rows(level, d, t, {row(t), imag(row(t)), row(t + d), imag(row(t + d)), n_});
+            for (std::size_t t = 0; t < d; ++t)
+                split_rows(level, d, t, {row(t), imag(row(t)), row(t + d), imag(row(t + d)), n_});
         }
     }
 
@@ -172,11 +179,13 @@ double largest_entry(const View& a) {
     double largest = 0;
     for (std::size_t i = 0; i < a.rows; ++i) {
         for (std::size_t j = 0; j < a.columns; ++j) {
-            const std::ptrdiff_t offset = static_cast<std::ptrdiff_t>(i) * a.row_stride + static_cast<std::ptrdiff_t>(j) * a.column_stride;
+            const std::ptrdiff_t offset =
+                static_cast<std::ptrdiff_t>(i) * a.row_stride + static_cast<std::ptrdiff_t>(j) * a.column_stride;
             for (const char* plane : {a.re, a.im}) {
                 if (plane == nullptr) continue;
                 const double x = std::fabs(static_cast<double>(*reinterpret_cast<const Real*>(plane + offset)));
-                require(std::isfinite(x), "a: expected finite entries, got NaN or infinity at (" + std::to_string(i) + ", " + std::to_string(j) + ")");
+                require(std::isfinite(x), "a: expected finite entries, got NaN or infinity at (" + std::to_string(i) +
+                                              ", " + std::to_string(j) + ")");
                 largest = std::max(largest, x);
             }
         }
@@ -209,7 +218,8 @@ FactorizeResult factorize(const View& a, const std::uint32_t* rows, const std::u
     if (!well_scaled<Real>(work.energy, a.rows)) {  // NaN, infinity, zero, or squares out of range: look and rescale
         const double largest = largest_entry<Real>(a);
         // Subnormal maxima are brought up as far as one exact multiplication in Real can.
-        if (largest > 0) scale = std::ldexp(1.0, std::min(-std::ilogb(largest), std::numeric_limits<Real>::max_exponent - 1));
+        if (largest > 0)
+            scale = std::ldexp(1.0, std::min(-std::ilogb(largest), std::numeric_limits<Real>::max_exponent - 1));
         RowReader<Real> scaled(a, rows, columns, scale);
         work.run(scaled);
     }
@@ -220,7 +230,8 @@ FactorizeResult factorize(const View& a, const std::uint32_t* rows, const std::u
     const double norm = std::sqrt(work.energy) / scale;
     if (work.energy == 0) return {0, 0};
     // The 2n entries of the last factor are rounded to multiples of the smallest subnormal at worst.
-    const double underflow = std::sqrt(2.0 * static_cast<double>(a.rows)) * std::numeric_limits<Real>::denorm_min() / norm;
+    const double underflow =
+        std::sqrt(2.0 * static_cast<double>(a.rows)) * std::numeric_limits<Real>::denorm_min() / norm;
     return {std::sqrt(work.discarded / work.energy) + underflow, norm};
 }
 

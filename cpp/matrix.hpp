@@ -6,7 +6,8 @@
 
 namespace bitterfly {
 
-// Element (i, j) of the real plane lies at re + i*row_stride + j*column_stride bytes, and likewise for im (null if real).
+// Element (i, j) of the real plane lies at re + i*row_stride + j*column_stride bytes, and likewise for im (null if
+// real).
 template <class Byte>
 struct BasicView {
     Byte* re;

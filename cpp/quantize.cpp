@@ -1,8 +1,9 @@
 // Left-to-right quantization with unit directions.
 //
-// Only the direction of a column of factor l is coded; its least-squares length goes into the rows of factor l + 1 and at
-// last into the scale vector. The product of the coded factors has orthonormal columns inside each block, so the squared
-// errors |x - mu u|^2, each weighted by the squared norm of its right row, add up to the squared error of the product.
+// Only the direction of a column of factor l is coded; its least-squares length goes into the rows of factor l + 1 and
+// at last into the scale vector. The product of the coded factors has orthonormal columns inside each block, so the
+// squared errors |x - mu u|^2, each weighted by the squared norm of its right row, add up to the squared error of the
+// product.
 #include "quantize.hpp"
 
 #include <algorithm>
@@ -45,7 +46,8 @@ private:
         double largest = 0;
         for (std::size_t i = 0; i < count; ++i) {
             const double x = std::fabs(static_cast<double>(first[i]));
-            require(std::isfinite(x), "op: expected finite factors, got NaN or infinity in factor " + std::to_string(level + 1));
+            require(std::isfinite(x),
+                    "op: expected finite factors, got NaN or infinity in factor " + std::to_string(level + 1));
             largest = std::max(largest, x);
         }
         return largest > 0 ? std::ilogb(largest) : 0;
@@ -129,8 +131,8 @@ void trim(Trial& trial) {
 }
 
 // The first candidate that is exact to rounding, else the one with the least error.
-Trial best_trial(const Columns& columns, const std::vector<double>& weights, const std::vector<Source>& candidates, int bits,
-                 double rounding) {
+Trial best_trial(const Columns& columns, const std::vector<double>& weights, const std::vector<Source>& candidates,
+                 int bits, double rounding) {
     Trial best{};
     for (const Source source : candidates) {
         Trial trial = code_columns(columns, weights, {source, std::min(bits, max_bits(source))});
@@ -152,7 +154,8 @@ void append_packed(const Trial& trial, std::size_t n, std::size_t d, Quantized& 
 }  // namespace
 
 template <class Real>
-Quantized quantize(const Real* values, std::size_t n, bool is_complex, const std::vector<Source>& candidates, int bits) {
+Quantized quantize(const Real* values, std::size_t n, bool is_complex, const std::vector<Source>& candidates,
+                   int bits) {
     const ScaledFactors<Real> factors(values, n, is_complex);
     const auto norms = row_norms(factors, n);
     const double rounding = 16 * static_cast<double>(factors.levels()) * std::numeric_limits<Real>::epsilon();
@@ -167,7 +170,8 @@ Quantized quantize(const Real* values, std::size_t n, bool is_complex, const std
         append_packed(trial, n, factors.d(l), out);
         lengths = std::move(trial.lengths);
     }
-    for (Value& mu : lengths) mu = {std::ldexp(mu.real(), factors.total_exponent()), std::ldexp(mu.imag(), factors.total_exponent())};
+    for (Value& mu : lengths)
+        mu = {std::ldexp(mu.real(), factors.total_exponent()), std::ldexp(mu.imag(), factors.total_exponent())};
     out.scale = std::move(lengths);
     out.relative_error = energy > 0 ? std::sqrt(error / energy) : 0;
     return out;

@@ -16,8 +16,8 @@ struct Quantized {
     double relative_error;             // ||B - Q||_F / ||B||_F, B the product of the float factors; 0 if B = 0
 };
 
-// `values`: p x 2n numbers, factor l + 1 in C order (2^l, 2, 2, n / 2^(l+1)), complex ones interleaved. For every factor
-// the candidate with the least error is taken, at `bits` bits a column or its own maximum.
+// `values`: p x 2n numbers, factor l + 1 in C order (2^l, 2, 2, n / 2^(l+1)), complex ones interleaved. For every
+// factor the candidate with the least error is taken, at `bits` bits a column or its own maximum.
 template <class Real>
 Quantized quantize(const Real* values, std::size_t n, bool is_complex, const std::vector<Source>& candidates, int bits);
 

@@ -43,8 +43,13 @@ ViewType view_of(const py::array& a, Pointer data) {
     require(a.ndim() == 1 || a.ndim() == 2, "expected one or two dimensions");
     const bool matrix = a.ndim() == 2;
     const auto half = static_cast<std::ptrdiff_t>(a.itemsize() / 2);
-    return {data, is_complex(a) ? data + half : nullptr, static_cast<std::size_t>(a.shape(0)),
-            matrix ? static_cast<std::size_t>(a.shape(1)) : 1, a.strides(0), matrix ? a.strides(1) : 0, is_double(a)};
+    return {data,
+            is_complex(a) ? data + half : nullptr,
+            static_cast<std::size_t>(a.shape(0)),
+            matrix ? static_cast<std::size_t>(a.shape(1)) : 1,
+            a.strides(0),
+            matrix ? a.strides(1) : 0,
+            is_double(a)};
 }
 
 View const_view(const py::array& a) { return view_of<View>(a, static_cast<const char*>(a.data())); }
@@ -69,7 +74,8 @@ std::size_t log2_of(std::size_t n) {
 
 void require_order(const OptionalIndex& index, std::size_t n, const char* name) {
     if (!index) return;
-    require(index->ndim() == 1 && static_cast<std::size_t>(index->size()) == n, std::string(name) + ": expected " + std::to_string(n) + " indices");
+    require(index->ndim() == 1 && static_cast<std::size_t>(index->size()) == n,
+            std::string(name) + ": expected " + std::to_string(n) + " indices");
     for (std::size_t i = 0; i < n; ++i) require(index->data()[i] < n, std::string(name) + ": index out of range");
 }
 
@@ -122,17 +128,19 @@ Source source_of(const std::string& name) {
 
 Code code_of(const std::string& name, int bits) {
     const Code code{source_of(name), bits};
-    require(bits >= 1 && bits <= max_bits(code.source), "bits: expected 1 to " + std::to_string(max_bits(code.source)) + " for code '" + name +
-                                                            "', got " + std::to_string(bits));
+    require(bits >= 1 && bits <= max_bits(code.source), "bits: expected 1 to " + std::to_string(max_bits(code.source)) +
+                                                            " for code '" + name + "', got " + std::to_string(bits));
     return code;
 }
 
 // The checked (p, 2n) buffer of float factors; returns n.
 std::size_t size_of_values(const py::array& values) {
     require_floating(values, "values");
-    require(values.ndim() == 2 && (values.flags() & py::array::c_style) != 0, "values: expected a C-contiguous (p, 2n) array");
+    require(values.ndim() == 2 && (values.flags() & py::array::c_style) != 0,
+            "values: expected a C-contiguous (p, 2n) array");
     const auto n = static_cast<std::size_t>(values.shape(1)) / 2;
-    require(log2_of(n) == static_cast<std::size_t>(values.shape(0)) && values.shape(1) % 2 == 0, "values: expected shape (log2 n, 2n)");
+    require(log2_of(n) == static_cast<std::size_t>(values.shape(0)) && values.shape(1) % 2 == 0,
+            "values: expected shape (log2 n, 2n)");
     return n;
 }
 
@@ -146,9 +154,11 @@ py::array scale_as(const std::vector<Value>& scale, double& rounding) {
         if constexpr (std::is_floating_point_v<T>) {
             out.mutable_data()[i] = static_cast<T>(scale[i].real());
         } else {
-            out.mutable_data()[i] = T(static_cast<typename T::value_type>(scale[i].real()), static_cast<typename T::value_type>(scale[i].imag()));
+            out.mutable_data()[i] = T(static_cast<typename T::value_type>(scale[i].real()),
+                                      static_cast<typename T::value_type>(scale[i].imag()));
         }
-        error = std::hypot(error, std::abs(Value(out.data()[i]) - scale[i])), energy = std::hypot(energy, std::abs(scale[i]));
+        error = std::hypot(error, std::abs(Value(out.data()[i]) - scale[i])),
+        energy = std::hypot(energy, std::abs(scale[i]));
     }
     rounding = energy > 0 ? error / energy : 0;
     return out;
@@ -177,7 +187,8 @@ py::tuple py_quantize(const py::array& values, const std::vector<std::string>& c
 }
 
 IndexArray py_pack(const IndexArray& codes, int bits) {
-    require(codes.ndim() == 3 && codes.shape(1) == 2 && bits >= 1 && bits <= 32, "codes: expected shape (a, 2, d) and 1 to 32 bits");
+    require(codes.ndim() == 3 && codes.shape(1) == 2 && bits >= 1 && bits <= 32,
+            "codes: expected shape (a, 2, d) and 1 to 32 bits");
     const auto n = static_cast<std::size_t>(codes.size()), d = static_cast<std::size_t>(codes.shape(2));
     log2_of(n);
     auto words = aligned_array<std::uint32_t>({static_cast<py::ssize_t>(packed_words(n, bits))});
@@ -186,8 +197,10 @@ IndexArray py_pack(const IndexArray& codes, int bits) {
 }
 
 IndexArray py_unpack(const IndexArray& words, std::size_t n, std::size_t d, int bits) {
-    require(bits >= 1 && bits <= 32 && log2_of(n) > 0 && d >= 1 && n % (2 * d) == 0, "unpack: expected 1 to 32 bits and 2 d to divide n");
-    require(static_cast<std::size_t>(words.size()) == packed_words(n, bits), "words: expected " + std::to_string(packed_words(n, bits)) + " words");
+    require(bits >= 1 && bits <= 32 && log2_of(n) > 0 && d >= 1 && n % (2 * d) == 0,
+            "unpack: expected 1 to 32 bits and 2 d to divide n");
+    require(static_cast<std::size_t>(words.size()) == packed_words(n, bits),
+            "words: expected " + std::to_string(packed_words(n, bits)) + " words");
     auto codes = aligned_array<std::uint32_t>({static_cast<py::ssize_t>(n / (2 * d)), 2, static_cast<py::ssize_t>(d)});
     unpack(words.data(), n, d, bits, codes.mutable_data());
     return codes;
@@ -213,7 +226,8 @@ public:
 template <class Real>
 class TypedCore : public Core {
 public:
-    TypedCore(Product<Real> product, std::vector<py::object> keep) : product_(std::move(product)), keep_(std::move(keep)) {}
+    TypedCore(Product<Real> product, std::vector<py::object> keep)
+        : product_(std::move(product)), keep_(std::move(keep)) {}
 
     void apply(const py::array& x, py::array& out, bool transposed, bool conjugated) const override {
         require_floating(x, "x");
@@ -222,9 +236,11 @@ public:
         const MutableView to = mutable_view(out);
         require(from.rows == product_.n && to.rows == product_.n && from.columns == to.columns,
                 "x, out: expected " + std::to_string(product_.n) + " rows and equal numbers of columns");
-        require((to.im != nullptr) == (product_.is_complex || from.im != nullptr), "out: expected a complex array exactly where the result is complex");
+        require((to.im != nullptr) == (product_.is_complex || from.im != nullptr),
+                "out: expected a complex array exactly where the result is complex");
         py::gil_scoped_release release;
-        if (product_.is_complex || from.im == nullptr) return bitterfly::apply<Real>(product_, {transposed, conjugated}, from, to);
+        if (product_.is_complex || from.im == nullptr)
+            return bitterfly::apply<Real>(product_, {transposed, conjugated}, from, to);
         apply_plane(transposed, from, to, from.re, to.re);
         apply_plane(transposed, from, to, from.im, to.im);
     }
@@ -250,12 +266,13 @@ std::unique_ptr<Core> make_factors(const py::array& values, const OptionalIndex&
         for (py::ssize_t l = 0; l < values.shape(0); ++l) {
             product.factors.push_back({cplx ? Source::kComplexWeights : Source::kRealWeights, 0, values.data(l, 0)});
         }
-        return std::make_unique<TypedCore<Real>>(std::move(product), std::vector<py::object>{values, py::cast(rows), py::cast(columns)});
+        return std::make_unique<TypedCore<Real>>(std::move(product),
+                                                 std::vector<py::object>{values, py::cast(rows), py::cast(columns)});
     });
 }
 
-std::unique_ptr<Core> make_packed(const std::vector<std::pair<std::string, int>>& codes, const IndexArray& words, const py::array& scale,
-                                  const OptionalIndex& rows, const OptionalIndex& columns) {
+std::unique_ptr<Core> make_packed(const std::vector<std::pair<std::string, int>>& codes, const IndexArray& words,
+                                  const py::array& scale, const OptionalIndex& rows, const OptionalIndex& columns) {
     require_floating(scale, "scale");
     require(scale.ndim() == 1 && (scale.flags() & py::array::c_style) != 0, "scale: expected a contiguous vector");
     const auto n = static_cast<std::size_t>(scale.size());
@@ -270,11 +287,14 @@ std::unique_ptr<Core> make_packed(const std::vector<std::pair<std::string, int>>
         factors.push_back({code.source, bits, words.data() + offset});
         offset += packed_words(n, bits);
     }
-    require(static_cast<std::size_t>(words.size()) == offset, "words: expected " + std::to_string(offset) + " words, got " + std::to_string(words.size()));
+    require(static_cast<std::size_t>(words.size()) == offset,
+            "words: expected " + std::to_string(offset) + " words, got " + std::to_string(words.size()));
     return by_dtype(scale, [&](auto zero) -> std::unique_ptr<Core> {
         using Real = decltype(std::abs(zero));
-        Product<Real> product{n, is_complex(scale), factors, static_cast<const Real*>(scale.data()), data_of(rows), data_of(columns)};
-        return std::make_unique<TypedCore<Real>>(std::move(product), std::vector<py::object>{words, scale, py::cast(rows), py::cast(columns)});
+        Product<Real> product{
+            n, is_complex(scale), factors, static_cast<const Real*>(scale.data()), data_of(rows), data_of(columns)};
+        return std::make_unique<TypedCore<Real>>(
+            std::move(product), std::vector<py::object>{words, scale, py::cast(rows), py::cast(columns)});
     });
 }
 
@@ -301,7 +321,8 @@ py::dict config() {
 
 PYBIND11_MODULE(_core, m) {
     m.doc() = "The compiled core of bitterfly.";
-    m.def("factorize", &py_factorize, py::arg("a").noconvert(), py::arg("rows") = py::none(), py::arg("columns") = py::none());
+    m.def("factorize", &py_factorize, py::arg("a").noconvert(), py::arg("rows") = py::none(),
+          py::arg("columns") = py::none());
     m.def("quantize", &py_quantize, py::arg("values").noconvert(), py::arg("candidates"), py::arg("bits"));
     m.def("pack", &py_pack, py::arg("codes").noconvert(), py::arg("bits"));
     m.def("unpack", &py_unpack, py::arg("words").noconvert(), py::arg("n"), py::arg("d"), py::arg("bits"));
@@ -312,9 +333,10 @@ PYBIND11_MODULE(_core, m) {
     m.def("active_isa", [] { return std::string(kernels().name); });
     m.def("select_isa", &select_isa, py::arg("name"));
     m.def("config", &config);
-    py::class_<Core>(m, "Core").def("apply", &Core::apply, py::arg("x").noconvert(), py::arg("out").noconvert(), py::arg("transposed"),
-                                    py::arg("conjugated"));
-    m.def("factors", &make_factors, py::arg("values").noconvert(), py::arg("rows") = py::none(), py::arg("columns") = py::none());
-    m.def("packed", &make_packed, py::arg("codes"), py::arg("words").noconvert(), py::arg("scale").noconvert(), py::arg("rows") = py::none(),
+    py::class_<Core>(m, "Core").def("apply", &Core::apply, py::arg("x").noconvert(), py::arg("out").noconvert(),
+                                    py::arg("transposed"), py::arg("conjugated"));
+    m.def("factors", &make_factors, py::arg("values").noconvert(), py::arg("rows") = py::none(),
           py::arg("columns") = py::none());
+    m.def("packed", &make_packed, py::arg("codes"), py::arg("words").noconvert(), py::arg("scale").noconvert(),
+          py::arg("rows") = py::none(), py::arg("columns") = py::none());
 }

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-import strategies as own
-import tolerances
 
 import bitterfly
+import strategies as own
+import tolerances
 from bitterfly import _core, reference, transforms
 
 SIZES = [2**p for p in range(1, 14)]
@@ -32,7 +32,9 @@ def operator(n: int, dtype: Any, bits: float, code: str = "auto") -> Operator:
 def references(op: Operator) -> tuple[list[np.ndarray], tuple[np.ndarray, np.ndarray]]:
     """The decoded factors in double precision and the index arrays."""
     n = op.shape[0]
-    floats = op if isinstance(op, bitterfly.ButterflyOperator) else op.astype(np.result_type(op.dtype, float)).dequantize()
+    floats = (
+        op if isinstance(op, bitterfly.ButterflyOperator) else op.astype(np.result_type(op.dtype, float)).dequantize()
+    )
     identity = np.arange(n)
     rows, columns = (identity if p is None else p for p in op.base_permutations)
     return [np.asarray(f, np.complex128) for f in floats.factors], (rows, columns)
@@ -47,7 +49,9 @@ def multiply(op: Operator, x: np.ndarray, mode: str, modulus: bool = False) -> n
     for f in factors if transposed else reversed(factors):
         f = np.abs(f) if modulus else f.conj() if conjugated else f
         a, _, _, d = f.shape
-        y = np.einsum("ijkl,ijlx->iklx" if transposed else "ijkl,iklx->ijlx", f, y.reshape(a, 2, d, -1)).reshape(len(x), -1)
+        y = np.einsum("ijkl,ijlx->iklx" if transposed else "ijkl,iklx->ijlx", f, y.reshape(a, 2, d, -1)).reshape(
+            len(x), -1
+        )
     out = np.empty_like(y)
     out[columns if transposed else rows] = y
     return out.reshape(x.shape)
@@ -82,7 +86,9 @@ def test_packed_products(isa: str, n: int, dtype: type) -> None:
             check(operator(n, dtype, bits), x, mode)
 
 
-@pytest.mark.parametrize(("code", "bits"), [("angle", 1), ("angle", 4), ("phase", 1), ("phase", 2), ("phase", 3), ("phase", 6)])
+@pytest.mark.parametrize(
+    ("code", "bits"), [("angle", 1), ("angle", 4), ("phase", 1), ("phase", 2), ("phase", 3), ("phase", 6)]
+)
 @pytest.mark.parametrize("dtype", [np.complex64, np.complex128])
 def test_each_code_in_complex_operators(isa: str, dtype: type, code: str, bits: float) -> None:
     x = own.gaussian(np.random.default_rng(0), (128, 2), dtype)
@@ -114,7 +120,9 @@ def test_dtypes_of_x(dtype: type, x_dtype: Any) -> None:
     x = (own.gaussian(np.random.default_rng(2), (32,), np.complex128) * 3).astype(np.complex128)
     x = x.astype(x_dtype) if np.dtype(x_dtype).kind == "c" else x.real.astype(x_dtype)
     y = op.apply(x)
-    working = {"f": np.result_type(x.dtype.newbyteorder("="), np.float32), "c": x.dtype}.get(x.dtype.kind, np.dtype(float))
+    working = {"f": np.result_type(x.dtype.newbyteorder("="), np.float32), "c": x.dtype}.get(
+        x.dtype.kind, np.dtype(float)
+    )
     assert y.dtype == np.result_type(op.dtype, working)
     bound = tolerances.product_bound(32, op.dtype) * np.abs(multiply(op, x, "forward", modulus=True))
     assert np.all(np.abs(y - multiply(op, x, "forward")) <= bound)

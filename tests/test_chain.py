@@ -7,6 +7,7 @@ import pickle
 
 import numpy as np
 import pytest
+
 from bitterfly import Chain, ordering
 
 
@@ -19,7 +20,7 @@ def test_square_dyadic(n: int) -> None:
     assert chain.shape == (n, n)
     assert chain.ranks == (1,) * (p - 1)
     assert chain.is_square_dyadic
-    assert chain.T == chain
+    assert chain == chain.T
 
 
 @pytest.mark.parametrize("n", [-4, 0, 1, 3, 12])
@@ -45,10 +46,10 @@ def test_transpose_of_a_rectangular_chain() -> None:
     chain = Chain([(1, 3, 4, 6), (2, 4, 5, 3), (10, 3, 7, 1)])
     assert chain.shape == (18, 70)
     assert chain.ranks == (2, 1)
-    assert chain.T == Chain([(1, 7, 3, 10), (3, 5, 4, 2), (6, 4, 3, 1)])
+    assert Chain([(1, 7, 3, 10), (3, 5, 4, 2), (6, 4, 3, 1)]) == chain.T
     assert chain.T.shape == chain.shape[::-1]
     assert chain.T.ranks == chain.ranks[::-1]
-    assert chain.T.T == chain
+    assert chain == chain.T.T
     assert not chain.is_square_dyadic
 
 
@@ -61,9 +62,7 @@ def test_transpose_of_a_rectangular_chain() -> None:
         ((1, 2, 2, 6), (4, 3, 2, 1), "junction rank 1 [*] 2 / 4 is not an integer"),
     ],
 )
-def test_pairs_that_are_not_chainable(
-    left: tuple[int, ...], right: tuple[int, ...], reason: str
-) -> None:
+def test_pairs_that_are_not_chainable(left: tuple[int, ...], right: tuple[int, ...], reason: str) -> None:
     with pytest.raises(ValueError, match=rf"patterns\[0\].*patterns\[1\].*{reason}"):
         Chain([left, right])
 
@@ -79,9 +78,7 @@ def test_pairs_that_are_not_chainable(
         ([3], TypeError, "four integers"),
     ],
 )
-def test_malformed_patterns(
-    patterns: list[tuple[int, ...]], error: type[Exception], message: str
-) -> None:
+def test_malformed_patterns(patterns: list[tuple[int, ...]], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         Chain(patterns)
 

@@ -9,12 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import bitterfly
 import numpy as np
 import pytest
+from click.testing import CliRunner, Result
+
+import bitterfly
 from bitterfly import demo, storage, transforms
 from bitterfly.cli import main
-from click.testing import CliRunner, Result
 
 PNG = b"\x89PNG\r\n"
 
@@ -270,9 +271,7 @@ def test_a_real_process(folder: Path) -> None:
     done = subprocess.run([*command, "info", "A.npy"], capture_output=True, text=True, check=False)
     assert done.returncode == 1 and done.stdout == ""
     assert "error: A.npy: " in done.stderr and "Traceback" not in done.stderr
-    done = subprocess.run(
-        [*command, "info", "A.bfly.safetensors"], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([*command, "info", "A.bfly.safetensors"], capture_output=True, text=True, check=True)
     assert "64 x 64" in done.stdout and done.stderr == ""
 
 

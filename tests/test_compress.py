@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from bitterfly import ButterflyOperator, compress, factorize, quantize, transforms
 from bitterfly.measure import measure
 

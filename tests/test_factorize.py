@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import scipy.linalg
 import scipy.sparse
-import strategies as own
-import tolerances
 from hypothesis import given
 
 import bitterfly
+import strategies as own
+import tolerances
 from bitterfly import _core, reference
 from bitterfly.ordering import bit_reversal
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import strategies as own
-import tolerances
 from hypothesis import given
 from hypothesis import strategies as st
 
 import bitterfly
+import strategies as own
+import tolerances
 from bitterfly import _core, reference, transforms
 
 WIDTHS = {"angle": range(1, 17), "phase": range(1, 25), "sphere": range(1, 33)}

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bitterfly import ButterflyOperator, PackedButterfly, load, quantize, save, transforms
+
+from bitterfly import ButterflyOperator, PackedButterfly, load, quantize, save, storage, transforms
 from bitterfly import metadata as metadata_module
-from bitterfly import storage
 
 Operator = ButterflyOperator | PackedButterfly
 Header = dict[str, Any]
@@ -52,9 +52,7 @@ def facts(op: Operator) -> tuple[Any, ...]:
 def same(left: Operator, right: Operator) -> bool:
     a, b = buffers(left), buffers(right)
     equal = facts(left) == facts(right) and a.keys() == b.keys()
-    return equal and all(
-        a[name].dtype == b[name].dtype and a[name].tobytes() == b[name].tobytes() for name in a
-    )
+    return equal and all(a[name].dtype == b[name].dtype and a[name].tobytes() == b[name].tobytes() for name in a)
 
 
 @pytest.mark.parametrize("dtype", ["f4", "f8", "c8", "c16"])
@@ -287,9 +285,7 @@ def test_tensors_given_twice_overlapping_or_of_odd_types(tmp_path: Path) -> None
 # ---- hostile files: the checksum is right, the contents are not ----
 
 
-def forge(
-    path: Path, op: Operator, change: Callable[[Header, Arrays], None], sign: bool = True
-) -> None:
+def forge(path: Path, op: Operator, change: Callable[[Header, Arrays], None], sign: bool = True) -> None:
     from safetensors.numpy import save as to_bytes
 
     header, tensors = storage._describe(op)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import scipy.fft
 import scipy.linalg
+
 from bitterfly import ButterflyOperator, transforms
 
 DTYPES = ["f4", "f8", "c8", "c16"]

@@ -1,5 +1,6 @@
 // The avx512 tier: the kernels over the vocabulary of simd/avx512.hpp.
 #include "../simd/avx512.hpp"
+
 #include "table.inl"
 
 extern const bitterfly::Kernels bitterfly::kAvx512Kernels{"avx512", real_kernels<float>(), real_kernels<double>()};

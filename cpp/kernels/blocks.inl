@@ -12,8 +12,7 @@ struct Complex {
 
 template <class V>
 Complex<V> operator*(const Complex<V>& a, const Complex<V>& b) {
-    return {V::multiply_subtract_from(a.im, b.im, V::mul(a.re, b.re)),
-            V::multiply_add(a.im, b.re, V::mul(a.re, b.im))};
+    return {V::multiply_subtract_from(a.im, b.im, V::mul(a.re, b.re)), V::multiply_add(a.im, b.re, V::mul(a.re, b.im))};
 }
 
 template <class V>

@@ -1,4 +1,5 @@
-// The table of kernels: what a tier (scalar, avx2, avx512) supplies, and the one function that returns the tier in force.
+// The table of kernels: what a tier (scalar, avx2, avx512) supplies, and the one function that returns the tier in
+// force.
 #pragma once
 
 #include <cstddef>

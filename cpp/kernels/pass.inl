@@ -1,7 +1,12 @@
-// One pass of one factor over a panel of vectors: every source, every distance d, forward and transposed, from one loop.
+// One pass of one factor over a panel of vectors: every source, every distance d, forward and transposed, from one
+// loop.
 #pragma once
 
 #include "kernels.hpp"
+#include "rotation.inl"
+#include "sphere.inl"
+#include "unpack.inl"
+#include "weights.inl"
 
 namespace {
 
@@ -11,7 +16,9 @@ struct Pair {
     using Real = typename V::Real;
     using Vec = typename V::Vec;
 
-    static std::size_t offset(std::size_t beta, std::size_t d) { return D == 0 ? 2 * beta - (beta & (d - 1)) : 2 * beta; }
+    static std::size_t offset(std::size_t beta, std::size_t d) {
+        return D == 0 ? 2 * beta - (beta & (d - 1)) : 2 * beta;
+    }
     static std::size_t distance(std::size_t d) { return D == 0 ? d : V::width; }
 
     static void load(const Real* p, std::size_t distance, Vec& x0, Vec& x1) {
@@ -60,9 +67,11 @@ template <class V, template <class, int> class Source, int D>
 void pass_distance(const bitterfly::PassArgs<typename V::Real>& args) {
     if constexpr (D != 0 && D < V::width) {
         if (args.d != static_cast<std::size_t>(D)) return pass_distance<V, Source, 2 * D>(args);
-        return args.transposed ? pass_blocks<V, Source<V, D>, D, true>(args) : pass_blocks<V, Source<V, D>, D, false>(args);
+        return args.transposed ? pass_blocks<V, Source<V, D>, D, true>(args)
+                               : pass_blocks<V, Source<V, D>, D, false>(args);
     } else {
-        return args.transposed ? pass_blocks<V, Source<V, 0>, 0, true>(args) : pass_blocks<V, Source<V, 0>, 0, false>(args);
+        return args.transposed ? pass_blocks<V, Source<V, 0>, 0, true>(args)
+                               : pass_blocks<V, Source<V, 0>, 0, false>(args);
     }
 }
 

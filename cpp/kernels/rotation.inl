@@ -63,11 +63,14 @@ struct Phase {
     typename V::Vec amplitude;
 
     explicit Phase(const bitterfly::PassArgs<typename V::Real>& args)
-        : turns(args.data, args.bits, args.n), rotation(*args.rotation), amplitude(V::broadcast(args.rotation->amplitude)) {}
+        : turns(args.data, args.bits, args.n),
+          rotation(*args.rotation),
+          amplitude(V::broadcast(args.rotation->amplitude)) {}
     void open(std::size_t group) { turns.open(group); }
     Block block(std::size_t beta) const {
         return {amplitude,
-                {rotation.at(turns.column<V>(beta % kGroupBlocks, 0)), rotation.at(turns.column<V>(beta % kGroupBlocks, 1))}};
+                {rotation.at(turns.column<V>(beta % kGroupBlocks, 0)),
+                 rotation.at(turns.column<V>(beta % kGroupBlocks, 1))}};
     }
 };
 

@@ -1,5 +1,6 @@
 // The scalar tier: the kernels over the vocabulary of simd/scalar.hpp.
 #include "../simd/scalar.hpp"
+
 #include "table.inl"
 
 extern const bitterfly::Kernels bitterfly::kScalarKernels{"scalar", real_kernels<float>(), real_kernels<double>()};

@@ -50,7 +50,8 @@ private:
         const Vec one = constant(1), a_size = V::abs(a), b_size = V::abs(b);
         const Vec s = V::sub(V::sub(one, a_size), b_size), r = V::sub(one, V::abs(s));
         const Vec t = V::div(V::sub(b_size, a_size), r);
-        const Vec tau = V::mul(t, V::multiply_add(V::mul(t, t), constant(0.21460183660255170), constant(0.78539816339744830)));
+        const Vec tau =
+            V::mul(t, V::multiply_add(V::mul(t, t), constant(0.21460183660255170), constant(0.78539816339744830)));
         const Vec small = V::mul(r, constant(0.70710678118654752));
         const Vec big = V::sqrt(V::multiply_subtract_from(V::mul(r, r), constant(0.5), one));
         const Vec norm = V::sqrt(V::multiply_add(V::mul(tau, tau), constant(2), constant(2)));

@@ -46,7 +46,8 @@ void gram(const bitterfly::RowPair<typename V::Real>& rows, double* out) {
 
 // u = (u0, Re u1, Im u1).
 template <class Real>
-double project_tail(const bitterfly::RowPair<Real>& rows, std::size_t first, const double* u, Real* out, Real* out_imag) {
+double project_tail(const bitterfly::RowPair<Real>& rows, std::size_t first, const double* u, Real* out,
+                    Real* out_imag) {
     double discarded = 0;
     for (std::size_t i = first; i < rows.length; ++i) {
         const double a = rows.a[i], b = rows.b[i];
@@ -67,12 +68,14 @@ double project_chunk(const bitterfly::RowPair<typename V::Real>& rows, std::size
     Vec sum = V::broadcast(0);
     for (std::size_t i = first; i < first + kChunk * V::width; i += V::width) {
         const Vec a = V::load(rows.a + i), b = V::load(rows.b + i);
-        Vec kept = V::multiply_add(u[0], a, V::mul(u[1], b)), lost = V::multiply_subtract_from(u[1], a, V::mul(u[0], b));
+        Vec kept = V::multiply_add(u[0], a, V::mul(u[1], b)),
+            lost = V::multiply_subtract_from(u[1], a, V::mul(u[0], b));
         if (rows.a_imag != nullptr) {
             const Vec ai = V::load(rows.a_imag + i), bi = V::load(rows.b_imag + i);
             kept = V::multiply_add(u[2], bi, kept), lost = V::multiply_add(u[2], ai, lost);
             const Vec kept_imag = V::multiply_subtract_from(u[2], b, V::multiply_add(u[0], ai, V::mul(u[1], bi)));
-            const Vec lost_imag = V::multiply_subtract_from(u[2], a, V::multiply_subtract_from(u[1], ai, V::mul(u[0], bi)));
+            const Vec lost_imag =
+                V::multiply_subtract_from(u[2], a, V::multiply_subtract_from(u[1], ai, V::mul(u[0], bi)));
             sum = V::multiply_add(lost_imag, lost_imag, sum);
             V::store(out_imag + i, kept_imag);
         }
@@ -86,7 +89,8 @@ template <class V>
 double project(const bitterfly::RowPair<typename V::Real>& rows, const double* u, typename V::Real* out,
                typename V::Real* out_imag) {
     using Real = typename V::Real;
-    const typename V::Vec coefficients[3] = {V::broadcast(static_cast<Real>(u[0])), V::broadcast(static_cast<Real>(u[1])),
+    const typename V::Vec coefficients[3] = {V::broadcast(static_cast<Real>(u[0])),
+                                             V::broadcast(static_cast<Real>(u[1])),
                                              V::broadcast(static_cast<Real>(u[2]))};
     constexpr std::size_t step = kChunk * V::width;
     double discarded = 0;

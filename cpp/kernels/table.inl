@@ -1,10 +1,6 @@
 // The kernels of one tier, collected from the vocabulary that is in force where this file is included.
 #pragma once
 
-#include "blocks.inl"
-#include "rotation.inl"
-#include "sphere.inl"
-#include "weights.inl"
 #include "pass.inl"
 #include "split.inl"
 

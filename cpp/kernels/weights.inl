@@ -31,7 +31,8 @@ struct RealWeights {
     const Real* weights;
     std::size_t d;
 
-    explicit RealWeights(const bitterfly::PassArgs<Real>& args) : weights(static_cast<const Real*>(args.data)), d(args.d) {}
+    explicit RealWeights(const bitterfly::PassArgs<Real>& args)
+        : weights(static_cast<const Real*>(args.data)), d(args.d) {}
     void open(std::size_t) {}
     Block block(std::size_t beta) const {
         Block out;
@@ -55,7 +56,8 @@ struct ComplexWeights {
     const Real* weights;
     std::size_t d;
 
-    explicit ComplexWeights(const bitterfly::PassArgs<Real>& args) : weights(static_cast<const Real*>(args.data)), d(args.d) {}
+    explicit ComplexWeights(const bitterfly::PassArgs<Real>& args)
+        : weights(static_cast<const Real*>(args.data)), d(args.d) {}
     void open(std::size_t) {}
 
     // `width` complex numbers from weight `index` on.

@@ -29,9 +29,7 @@ struct Simd<float> {
     static Vec abs(Vec a) { return _mm256_andnot_ps(sign_bit(), a); }
     static Vec multiply_add(Vec a, Vec b, Vec c) { return _mm256_fmadd_ps(a, b, c); }
     static Vec multiply_subtract_from(Vec a, Vec b, Vec c) { return _mm256_fnmadd_ps(a, b, c); }
-    static Vec with_sign(Vec magnitude, Vec sign) {
-        return _mm256_or_ps(magnitude, _mm256_and_ps(sign_bit(), sign));
-    }
+    static Vec with_sign(Vec magnitude, Vec sign) { return _mm256_or_ps(magnitude, _mm256_and_ps(sign_bit(), sign)); }
     static Vec select_negative(Vec s, Vec a, Vec b) { return _mm256_blendv_ps(b, a, s); }
     static Real sum(Vec v) {
         __m128 h = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
@@ -39,12 +37,8 @@ struct Simd<float> {
         return _mm_cvtss_f32(_mm_add_ss(h, _mm_movehdup_ps(h)));
     }
 
-    static Word load_words(const std::uint32_t* p) {
-        return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
-    }
-    static void store_words(std::uint32_t* p, Word w) {
-        _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), w);
-    }
+    static Word load_words(const std::uint32_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
+    static void store_words(std::uint32_t* p, Word w) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), w); }
     static Word bit_or(Word a, Word b) { return _mm256_or_si256(a, b); }
     static Word bit_and(Word a, std::uint32_t mask) {
         return _mm256_and_si256(a, _mm256_set1_epi32(static_cast<int>(mask)));
@@ -89,8 +83,7 @@ private:
     static Vec sign_bit() { return _mm256_set1_ps(-0.0F); }
     template <int Mask>
     static Vec unpack_pairs(Vec x, Vec y) {
-        return _mm256_castpd_ps(
-            _mm256_shuffle_pd(_mm256_castps_pd(x), _mm256_castps_pd(y), Mask));
+        return _mm256_castpd_ps(_mm256_shuffle_pd(_mm256_castps_pd(x), _mm256_castps_pd(y), Mask));
     }
     static Vec in_order(Vec v) {  // 64-bit quarters 0 2 1 3: undoes the 128-bit halves of shuffle
         return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(v), 0xd8));
@@ -115,29 +108,21 @@ struct Simd<double> {
     static Vec abs(Vec a) { return _mm256_andnot_pd(sign_bit(), a); }
     static Vec multiply_add(Vec a, Vec b, Vec c) { return _mm256_fmadd_pd(a, b, c); }
     static Vec multiply_subtract_from(Vec a, Vec b, Vec c) { return _mm256_fnmadd_pd(a, b, c); }
-    static Vec with_sign(Vec magnitude, Vec sign) {
-        return _mm256_or_pd(magnitude, _mm256_and_pd(sign_bit(), sign));
-    }
+    static Vec with_sign(Vec magnitude, Vec sign) { return _mm256_or_pd(magnitude, _mm256_and_pd(sign_bit(), sign)); }
     static Vec select_negative(Vec s, Vec a, Vec b) { return _mm256_blendv_pd(b, a, s); }
     static Real sum(Vec v) {
         const __m128d h = _mm_add_pd(_mm256_castpd256_pd128(v), _mm256_extractf128_pd(v, 1));
         return _mm_cvtsd_f64(_mm_add_sd(h, _mm_unpackhi_pd(h, h)));
     }
 
-    static Word load_words(const std::uint32_t* p) {
-        return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
-    }
+    static Word load_words(const std::uint32_t* p) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)); }
     static Word bit_or(Word a, Word b) { return _mm_or_si128(a, b); }
-    static Word bit_and(Word a, std::uint32_t mask) {
-        return _mm_and_si128(a, _mm_set1_epi32(static_cast<int>(mask)));
-    }
+    static Word bit_and(Word a, std::uint32_t mask) { return _mm_and_si128(a, _mm_set1_epi32(static_cast<int>(mask))); }
     static Word shift_left(Word w, int n) { return _mm_sll_epi32(w, _mm_cvtsi32_si128(n)); }
     static Word shift_right(Word w, int n) { return _mm_srl_epi32(w, _mm_cvtsi32_si128(n)); }
     static Vec to_real(Word w) { return _mm256_cvtepi32_pd(w); }
     // A table of 16 doubles fills four registers: the gather from L1 costs less than the blends.
-    static Vec lookup16(const Real* table, Word index) {
-        return _mm256_i32gather_pd(table, bit_and(index, 15), 8);
-    }
+    static Vec lookup16(const Real* table, Word index) { return _mm256_i32gather_pd(table, bit_and(index, 15), 8); }
     template <int D>
     static void unzip(Vec& a, Vec& b) {
         const Vec x = a, y = b;

@@ -94,9 +94,7 @@ class Chain:
     def is_square_dyadic(self) -> bool:
         """Whether this is ``Chain.square_dyadic(n)`` for some `n`."""
         count = len(self._patterns)
-        return all(
-            p == (1 << at, 2, 2, 1 << (count - 1 - at)) for at, p in enumerate(self._patterns)
-        )
+        return all(p == (1 << at, 2, 2, 1 << (count - 1 - at)) for at, p in enumerate(self._patterns))
 
     def __len__(self) -> int:
         return len(self._patterns)
@@ -114,11 +112,7 @@ class Chain:
         return hash((Chain, self._patterns))
 
     def __repr__(self) -> str:
-        return (
-            f"Chain.square_dyadic({self.shape[0]})"
-            if self.is_square_dyadic
-            else f"Chain({list(self._patterns)})"
-        )
+        return f"Chain.square_dyadic({self.shape[0]})" if self.is_square_dyadic else f"Chain({list(self._patterns)})"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Chain, (self._patterns,)
@@ -134,22 +128,16 @@ def _as_pattern(pattern: Iterable[int], at: int) -> Pattern:
     try:
         numbers = tuple(index(x) for x in pattern)
     except TypeError:
-        raise TypeError(
-            f"patterns[{at}]: expected four integers (a, b, c, d), got {pattern!r}"
-        ) from None
+        raise TypeError(f"patterns[{at}]: expected four integers (a, b, c, d), got {pattern!r}") from None
     if len(numbers) != 4 or min(numbers) < 1:
-        raise ValueError(
-            f"patterns[{at}]: expected four positive integers (a, b, c, d), got {numbers}"
-        )
+        raise ValueError(f"patterns[{at}]: expected four positive integers (a, b, c, d), got {numbers}")
     return numbers
 
 
 def _require_chainable(left: Pattern, right: Pattern, at: int) -> None:
     reason = _obstacle(left, right)
     if reason is not None:
-        raise ValueError(
-            f"patterns[{at}] = {left} and patterns[{at + 1}] = {right} are not chainable: {reason}"
-        )
+        raise ValueError(f"patterns[{at}] = {left} and patterns[{at + 1}] = {right} are not chainable: {reason}")
 
 
 def _obstacle(left: Pattern, right: Pattern) -> str | None:

@@ -119,9 +119,7 @@ def main(context: click.Context) -> None:
 @click.argument("matrix", metavar="A.npy", type=_input_path)
 @click.option("--rtol", type=float, help="Largest relative error (Frobenius norm) to accept.")
 @click.option("--bits", type=float, help="Stored bits per real number in the factors, to 8.")
-@click.option(
-    "-o", "--output", type=_output_path, help=f"File to write. Default: the matrix's name{_SUFFIX}."
-)
+@click.option("-o", "--output", type=_output_path, help=f"File to write. Default: the matrix's name{_SUFFIX}.")
 @click.option(
     "--permute",
     type=click.Choice(["auto", "none"]),

@@ -105,9 +105,7 @@ class _Work:
         self.seconds: dict[str, float] = {}
         self._progress = progress
 
-    def factorize(
-        self, permute: Permute, rng: np.random.Generator | int | None
-    ) -> ButterflyOperator:
+    def factorize(self, permute: Permute, rng: np.random.Generator | int | None) -> ButterflyOperator:
         with self._stage("factorize"):
             return factorize(self.a, permute=permute, rng=rng)
 
@@ -206,9 +204,7 @@ def _widest(packed: PackedButterfly) -> int:
     return max(code.bits for code in packed.codes)
 
 
-def _finish(
-    work: _Work, packed: PackedButterfly, error: float, rtol: float | None, bits: float
-) -> PackedButterfly:
+def _finish(work: _Work, packed: PackedButterfly, error: float, rtol: float | None, bits: float) -> PackedButterfly:
     report = CompressReport(
         shape=(packed.shape[0], packed.shape[1]),
         dtype=np.dtype(packed.dtype).name,

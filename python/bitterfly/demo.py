@@ -74,9 +74,7 @@ def shepp_logan(side: int) -> Array:
     return sum((_ellipse(x, y, *row) for row in _ELLIPSES), np.zeros((side, side)))
 
 
-def _ellipse(
-    x: Array, y: Array, value: float, a: float, b: float, x0: float, y0: float, tilt: float
-) -> Array:
+def _ellipse(x: Array, y: Array, value: float, a: float, b: float, x0: float, y0: float, tilt: float) -> Array:
     c, s = np.cos(np.radians(tilt)), np.sin(np.radians(tilt))
     along, across = (x - x0) * c + (y - y0) * s, (y - y0) * c - (x - x0) * s
     return value * ((along / a) ** 2 + (across / b) ** 2 <= 1)
@@ -173,7 +171,7 @@ print(np.median(times[1:]))
 def _dense_seconds(n: int) -> float:
     """Time NumPy's dense product on one thread; BLAS takes the number only at the start."""
     variables = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
-    one = {name: "1" for name in (*variables, "VECLIB_MAXIMUM_THREADS", "BLIS_NUM_THREADS")}
+    one = dict.fromkeys((*variables, "VECLIB_MAXIMUM_THREADS", "BLIS_NUM_THREADS"), "1")
     command = [sys.executable, "-c", _TIME_DENSE, str(n)]
     done = subprocess.run(command, env=os.environ | one, capture_output=True, text=True, check=True)
     return float(done.stdout)
@@ -252,9 +250,7 @@ def _plot_errors(axis: Axes, factors: Row, packed: tuple[Row, ...]) -> None:
     axis.loglog(kilobytes, [row.picture_error for row in packed], "s-", label="picture")
     axis.axhline(factors.error, color="gray", linestyle=":", label="float factors")
     for row, x in zip(packed, kilobytes, strict=True):
-        axis.annotate(
-            row.label, (x, row.error), fontsize=7, xytext=(3, 5), textcoords="offset points"
-        )
+        axis.annotate(row.label, (x, row.error), fontsize=7, xytext=(3, 5), textcoords="offset points")
     axis.set_xlabel("kilobytes")
     axis.set_ylabel("relative error")
     axis.legend(fontsize=8, frameon=False)

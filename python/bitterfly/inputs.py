@@ -64,7 +64,9 @@ def as_size(n: int, name: str = "n") -> int:
         return n
     below = 1 << max(n.bit_length() - 1, 1) if n >= 2 else 2
     fits = f"{below} and {2 * below}" if n > 2 else "2, 4, 8, ..."
-    raise ValueError(f"{name}: expected a size that is a power of two, at least 2, got {n}; the nearest that fit: {fits}")
+    raise ValueError(
+        f"{name}: expected a size that is a power of two, at least 2, got {n}; the nearest that fit: {fits}"
+    )
 
 
 def as_permutation(order: Side, n: int, name: str) -> IndexArray | None:

@@ -12,8 +12,8 @@ from bitterfly.operator import ButterflyOperator, Code, PackedButterfly
 
 _log = logging.getLogger("bitterfly")
 
+# In the order in which exact ones are preferred.
 _CANDIDATES = {"auto": ("phase", "angle", "sphere"), "direction": ("phase", "angle", "sphere")}
-_KINDS = ("angle", "phase", "sphere")
 _MAX_BITS = {"angle": 16, "phase": 24, "sphere": 32}
 
 
@@ -73,13 +73,12 @@ def quantize(
 
 def _candidates(code: str, is_complex: bool) -> tuple[str, ...]:
     names = _CANDIDATES.get(code, (code,))
-    if names[0] not in _KINDS:
-        raise ValueError(f"code: expected one of {', '.join([*_CANDIDATES, *_KINDS])}, got {code!r}")
-    if is_complex:
-        return names
-    if names[0] != "angle":
+    if not set(names) <= set(_MAX_BITS):
+        raise ValueError(f"code: expected one of {', '.join([*_CANDIDATES, *_MAX_BITS])}, got {code!r}")
+    usable = names if is_complex else tuple(name for name in names if name == "angle")
+    if not usable:
         raise ValueError(f"code: {code!r} codes complex columns, the operator is real")
-    return ("angle",)
+    return usable
 
 
 def entries_per_column(op: ButterflyOperator | PackedButterfly) -> int:
@@ -107,7 +106,9 @@ def _quantize_width(op: ButterflyOperator, candidates: tuple[str, ...], width: i
     with np.errstate(over="ignore"):
         words, codes, scale, ledger = _core.quantize(op.values, list(candidates), width)
     if not np.all(np.isfinite(scale)):
-        raise OverflowError(f"op: the scale vector does not fit {op.dtype}; quantize op.astype of a wider dtype, or scale op down")
+        raise OverflowError(
+            f"op: the scale vector does not fit {op.dtype}; quantize op.astype of a wider dtype, or scale op down"
+        )
     error = op.relative_error + (1 + op.relative_error) * (ledger + rounding_term(op.shape[0], np.dtype(op.dtype)))
     _log.info("quantized to %s bits a column: relative error %.2e", width, error)
     return PackedButterfly(

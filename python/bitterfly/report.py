@@ -48,8 +48,7 @@ class CompressReport:
             [
                 f"matrix          {self.shape[0]} x {self.shape[1]}, {self.dtype}",
                 f"relative error  {self.relative_error:.3g} ({self.error_kind}; {asked})",
-                f"bytes           {self.nbytes:,} of {self.dense_nbytes:,}"
-                f" ({self.nbytes / self.dense_nbytes:.3%})",
+                f"bytes           {self.nbytes:,} of {self.dense_nbytes:,} ({self.nbytes / self.dense_nbytes:.3%})",
                 f"bits            {self.bits:g} per real number in the factors"
                 f" ({self.bits_per_factor_entry:.3g} with scale and permutations),"
                 f" {self.bits_per_entry:.3g} per matrix entry",

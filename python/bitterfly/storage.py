@@ -221,9 +221,7 @@ def _aligned(tensor: Array) -> Array:
     return out
 
 
-def _build(
-    header: Header, codes: tuple[Code, ...], tensors: dict[str, Array]
-) -> ButterflyOperator | PackedButterfly:
+def _build(header: Header, codes: tuple[Code, ...], tensors: dict[str, Array]) -> ButterflyOperator | PackedButterfly:
     error = header["relative_error"]
     rest = {
         "permutations": tuple(_order(tensors, name) for name in _PERMUTATIONS),

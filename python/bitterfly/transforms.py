@@ -126,11 +126,7 @@ def random(
 def _floating(dtype: npt.DTypeLike, kinds: str = "fc") -> np.dtype[Any]:
     native = np.dtype(dtype).newbyteorder("=")
     if native.type not in FLOATING or native.kind not in kinds:
-        expected = (
-            "float32, float64, complex64 or complex128"
-            if "f" in kinds
-            else "complex64 or complex128"
-        )
+        expected = "float32, float64, complex64 or complex128" if "f" in kinds else "complex64 or complex128"
         raise ValueError(f"dtype: expected {expected}, got {native}")
     return native
 
@@ -154,9 +150,7 @@ def _fourier(values: Array, roots: Array, weight: float = 1.0) -> ButterflyOpera
         factor[:, 0, 1] = weight * roots[:: 1 << level]
         factor[:, 1, 1] = -factor[:, 0, 1]
     rounding = len(values) * float(np.finfo(values.dtype).eps)
-    return ButterflyOperator.from_values(
-        values, permutations=(None, bit_reversal(n)), relative_error=rounding
-    )
+    return ButterflyOperator.from_values(values, permutations=(None, bit_reversal(n)), relative_error=rounding)
 
 
 def _roots(count: int) -> Array:

@@ -1,0 +1,279 @@
+"""What both operators share: the contract with SciPy, products, views, and the dense matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal, Self, cast
+
+import numpy as np
+from scipy.sparse.linalg import LinearOperator
+
+from bitterfly import _core
+from bitterfly.chain import Chain
+from bitterfly.inputs import Array, IndexArray, Side, as_floating, as_permutation, as_size
+from bitterfly.ordering import bit_reversal
+
+Mode = Literal["forward", "transpose", "adjoint", "conjugate"]
+ErrorKind = Literal["exact", "ledger", "measured", "estimated"]
+Permutations = tuple[IndexArray | None, IndexArray | None]
+
+# (transposed, conjugated) and back: a mode is what has been done to the stored operator.
+FLAGS: dict[str, tuple[bool, bool]] = {
+    "forward": (False, False),
+    "transpose": (True, False),
+    "adjoint": (True, True),
+    "conjugate": (False, True),
+}
+MODES: dict[tuple[bool, bool], Mode] = {flags: cast(Mode, name) for name, flags in FLAGS.items()}
+_ERROR_KINDS = ("exact", "ledger", "measured", "estimated")
+_PANEL = 256
+
+
+class Butterfly(LinearOperator):  # type: ignore[misc]
+    """What both operators share: an immutable view (mode) of a square dyadic butterfly ``A``.
+
+    ``A[rows][:, columns]`` is the product of the factors; ``op.T``, ``op.H`` and ``op.conj()`` are views of the same
+    buffers.
+    """
+
+    __array_priority__ = 20.0
+    _kernel: _core.Core
+    _base: Permutations
+    relative_error: float
+    error_kind: ErrorKind
+    mode: Mode
+
+    def __init__(
+        self,
+        n: int,
+        dtype: np.dtype[Any],
+        permutations: tuple[Side, Side],
+        relative_error: float,
+        error_kind: str,
+        mode: str,
+    ) -> None:
+        super().__init__(dtype, (as_size(n), n))
+        rows, columns = permutations
+        base = as_permutation(rows, n, "permutations[0]"), as_permutation(columns, n, "permutations[1]")
+        for order in base:
+            if order is not None:
+                order.flags.writeable = False
+        if error_kind not in _ERROR_KINDS:
+            raise ValueError(f"error_kind: expected one of {', '.join(_ERROR_KINDS)}, got {error_kind!r}")
+        if not float(relative_error) >= 0:
+            raise ValueError(f"relative_error: expected a number >= 0, got {relative_error!r}")
+        self._base = base
+        self.relative_error = float(relative_error)
+        self.error_kind = cast(ErrorKind, error_kind)
+        self.mode = self._normal_mode(mode, dtype)
+
+    @staticmethod
+    def _normal_mode(mode: str, dtype: np.dtype[Any]) -> Mode:
+        if mode not in FLAGS:
+            raise ValueError(f"mode: expected one of {', '.join(FLAGS)}, got {mode!r}")
+        transposed, conjugated = FLAGS[mode]
+        return MODES[transposed, conjugated and dtype.kind == "c"]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if "_kernel" in self.__dict__:
+            raise AttributeError(f"{type(self).__name__} is immutable: cannot set {name!r}")
+        super().__setattr__(name, value)
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"{type(self).__name__} is immutable: cannot delete {name!r}")
+
+    # ---- what the operator is ----
+
+    @property
+    def base_permutations(self) -> Permutations:
+        """Index arrays (rows, columns) of the stored, forward operator; None is the identity."""
+        return self._base
+
+    @property
+    def permutations(self) -> Permutations:
+        """Index arrays (rows, columns): ``op[rows][:, columns]`` is the product of ``op.chain``; None is the identity."""
+        if not FLAGS[self.mode][0]:
+            return self._base
+        rows, columns = self._base
+        return _reversed_order(columns, self.shape[0]), _reversed_order(rows, self.shape[0])
+
+    @property
+    def chain(self) -> Chain:
+        """The sparsity patterns of the factors."""
+        chain = Chain.square_dyadic(self.shape[0])
+        return chain.T if FLAGS[self.mode][0] else chain
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all buffers: factors or codes, scale vector, padding and index arrays (32-bit)."""
+        return self._buffer_bytes() + sum(4 * p.size for p in self._base if p is not None)
+
+    @property
+    def bits_per_entry(self) -> float:
+        """Stored bits for each entry of the dense matrix."""
+        return 8 * self.nbytes / (self.shape[0] * self.shape[1])
+
+    @property
+    def bits_per_factor_entry(self) -> float:
+        """Stored bits for each real number in the factors."""
+        n = self.shape[0]
+        reals = 2 * n * (n.bit_length() - 1) * (2 if self.dtype.kind == "c" else 1)
+        return 8 * self.nbytes / reals
+
+    def _buffer_bytes(self) -> int:
+        raise NotImplementedError
+
+    def _with_mode(self, mode: Mode) -> Self:
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        n = self.shape[0]
+        return (
+            f"<{n} x {n} {type(self).__name__} of {self.dtype}, {self.bits_per_factor_entry:.3g} bits per factor entry, "
+            f"relative error {self.relative_error:.2e} ({self.error_kind})>"
+        )
+
+    def _repr_html_(self) -> str:
+        facts = {
+            "shape": f"{self.shape[0]} x {self.shape[1]}",
+            "dtype": str(self.dtype),
+            "relative error": f"{self.relative_error:.2e} ({self.error_kind})",
+            "bytes": f"{self.nbytes:,} ({self.bits_per_entry:.3g} bits per entry of the matrix)",
+            "bits per factor entry": f"{self.bits_per_factor_entry:.3g}",
+        }
+        rows = "".join(f"<tr><th>{key}</th><td>{value}</td></tr>" for key, value in facts.items())
+        return f"<table><caption>{type(self).__name__}</caption>{rows}</table>"
+
+    # ---- products ----
+
+    def apply(self, x: Any, out: Array | None = None) -> Array:
+        """Return the product with a vector or a matrix.
+
+        Parameters
+        ----------
+        x : array_like, shape (n,) or (n, k)
+            Numbers of any dtype and strides.
+        out : ndarray, optional
+            Takes the result: same shape as `x`, dtype ``result_type(op.dtype, x.dtype)``, writable.
+
+        Returns
+        -------
+        ndarray
+            `out`, or a new array. Sums are accumulated in the operator's precision.
+
+        Raises
+        ------
+        ValueError, TypeError
+            Where shapes or dtypes do not match.
+        """
+        x = as_floating(x, "x")
+        if x.ndim not in (1, 2) or x.shape[0] != self.shape[1]:
+            raise ValueError(f"x: expected shape ({self.shape[1]},) or ({self.shape[1]}, k), got {x.shape}")
+        dtype = np.result_type(self.dtype, x.dtype)
+        if out is None:
+            return self._run(x, np.empty(x.shape, dtype), False, False)
+        self._check_out(out, x.shape, dtype)
+        return self._run(x.copy() if np.may_share_memory(x, out) else x, out, False, False)
+
+    @staticmethod
+    def _check_out(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        if not isinstance(out, np.ndarray) or out.dtype != dtype or not out.flags.aligned:
+            raise TypeError(
+                f"out: expected an aligned array of {dtype}, got {getattr(out, 'dtype', type(out).__name__)}"
+            )
+        if out.shape != shape:
+            raise ValueError(f"out: expected shape {shape}, got {out.shape}")
+        if not out.flags.writeable:
+            raise ValueError("out: expected a writable array, got a read-only one")
+
+    def _run(self, x: Array, out: Array, transpose: bool, conjugate: bool) -> Array:
+        transposed, conjugated = FLAGS[self.mode]
+        self._kernel.apply(x, out, transposed ^ transpose, conjugated ^ conjugate)
+        return out
+
+    def _columns(self, x: Any, adjoint: bool) -> Array:
+        """Product with the columns of x of shape (..., n, k)."""
+        x = as_floating(x, "x")
+        out = np.empty(x.shape, np.result_type(self.dtype, x.dtype))
+        for index in np.ndindex(x.shape[:-2]):
+            self._run(x[index], out[index], adjoint, adjoint)
+        return out
+
+    def _vectors(self, x: Any, adjoint: bool) -> Array:
+        """Product with x of shape (n,), (n, 1) or, for batches, (..., n)."""
+        x = as_floating(x, "x")
+        if x.shape[0] == self.shape[0] and x.ndim <= 2 and x.size == self.shape[0]:
+            return self._run(x, np.empty(x.shape, np.result_type(self.dtype, x.dtype)), adjoint, adjoint)
+        flat = x.reshape(-1, self.shape[0])
+        return self._columns(flat.T, adjoint).T.reshape(x.shape)
+
+    def _matvec(self, x: Any) -> Array:
+        return self._vectors(x, adjoint=False)
+
+    def _rmatvec(self, x: Any) -> Array:
+        return self._vectors(x, adjoint=True)
+
+    def _matmat(self, X: Any) -> Array:
+        return self._columns(X, adjoint=False)
+
+    def _rmatmat(self, X: Any) -> Array:
+        return self._columns(X, adjoint=True)
+
+    def __matmul__(self, other: Any) -> Any:
+        if type(other) is np.ndarray and other.ndim in (1, 2) and other.shape[0] == self.shape[1]:
+            return self.apply(other)
+        return super().__matmul__(other)
+
+    def _flipped(self, transpose: bool, conjugate: bool) -> Self:
+        transposed, conjugated = FLAGS[self.mode]
+        return self._with_mode(MODES[transposed ^ transpose, conjugated ^ conjugate])
+
+    def _transpose(self) -> Self:
+        return self._flipped(transpose=True, conjugate=False)
+
+    def _adjoint(self) -> Self:
+        return self._flipped(transpose=True, conjugate=True)
+
+    def conj(self) -> Self:
+        """Return the complex conjugate, a view of the same buffers."""
+        return self._flipped(transpose=False, conjugate=True)
+
+    # ---- the dense matrix ----
+
+    def _panels(self) -> Iterator[tuple[slice, Array]]:
+        n = self.shape[1]
+        for first in range(0, n, _PANEL):
+            columns = slice(first, min(first + _PANEL, n))
+            width = columns.stop - first
+            identity = np.zeros((n, width), self.dtype)
+            identity[np.arange(first, columns.stop), np.arange(width)] = 1
+            yield columns, self.apply(identity)
+
+    def todense(self) -> Array:
+        """Return the dense matrix, an ndarray of shape (n, n)."""
+        out = np.empty(self.shape, self.dtype)
+        for columns, panel in self._panels():
+            out[:, columns] = panel
+        return out
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        if copy is False:
+            raise ValueError("copy=False: the dense matrix of an operator is always a new array")
+        return self.todense().astype(dtype or self.dtype, copy=False)
+
+    def trace(self) -> Any:
+        """Return the sum of the diagonal, from products with panels of the identity."""
+        parts = [np.trace(panel[columns]) for columns, panel in self._panels()]
+        return np.sum(np.asarray(parts))
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+
+def _reversed_order(order: IndexArray | None, n: int) -> IndexArray:
+    """Return the permutation of a side after the digit reversal that transposition takes."""
+    reversal = bit_reversal(n)
+    return reversal if order is None else cast(IndexArray, order[reversal])

@@ -1,0 +1,94 @@
+"""The tree itself: layers, lengths, one symbol a tier, docstrings, a quiet and light import."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import bitterfly
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCES = [
+    p
+    for folder in ("cpp", "python", "tests", "bench")
+    for p in (ROOT / folder).rglob("*")
+    if p.suffix in {".py", ".pyi", ".cpp", ".hpp", ".inl"}
+]
+LONGEST = {"python": 400, "cpp": 300, "tests": 450, "bench": 300}
+
+
+def test_the_core_never_sees_python() -> None:
+    assert [p for p in (ROOT / "cpp").rglob("*") if p.is_file() and "pybind11" in p.read_text()] == []
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_files_are_short_and_say_what_they_do(path: Path) -> None:
+    lines = path.read_text().splitlines()
+    assert len(lines) <= LONGEST[path.relative_to(ROOT).parts[0]]
+    if path.suffix != ".pyi":
+        assert lines[0].startswith(("//", '"""'))
+
+
+def test_only_the_command_line_prints() -> None:
+    package = ROOT / "python" / "bitterfly"
+    loud = [p.name for p in package.glob("*.py") if re.search(r"^\s*print\(", p.read_text(), re.M)]
+    assert set(loud) <= {"cli.py"}
+
+
+@pytest.mark.parametrize("tier", ["scalar", "avx2", "avx512"])
+def test_each_tier_exports_one_symbol(tier: str, tmp_path: Path) -> None:
+    """A weak symbol of a file compiled for AVX could be linked into everyone's code."""
+    compiler, nm = shutil.which("g++") or shutil.which("c++"), shutil.which("nm")
+    if compiler is None or nm is None:
+        pytest.skip("no compiler or nm")
+    if tier != "scalar" and not bitterfly.show_config()["x86_tiers"]:
+        pytest.skip("built without the x86 tiers")
+    settings = dict(re.findall(r"set\(BITTERFLY_FLAGS_(\w+) ([^)]*)\)", (ROOT / "CMakeLists.txt").read_text()))
+    flags = settings[tier].replace("${BITTERFLY_FLAGS_avx2}", settings["avx2"]).split()
+    target = tmp_path / "tier.o"
+    source = ROOT / "cpp" / "kernels" / f"{tier}.cpp"
+    subprocess.run([compiler, "-std=c++20", "-O1", *flags, "-w", "-c", str(source), "-o", str(target)], check=True)
+    symbols = subprocess.run(
+        [nm, "--defined-only", "--extern-only", str(target)], check=True, capture_output=True, text=True
+    )
+    names = [line.split()[-1] for line in symbols.stdout.splitlines()]
+    assert len(names) == 1
+    assert f"k{tier.capitalize()}Kernels" in names[0]
+
+
+@pytest.mark.parametrize("name", [n for n in bitterfly.__all__ if callable(getattr(bitterfly, n))])
+def test_public_names_are_documented(name: str) -> None:
+    doc = inspect.getdoc(getattr(bitterfly, name))
+    assert doc
+    if inspect.isfunction(getattr(bitterfly, name)) and inspect.signature(getattr(bitterfly, name)).parameters:
+        assert "Parameters\n" in doc
+    if inspect.isfunction(getattr(bitterfly, name)):
+        assert "Raises\n" in doc
+
+
+def test_import_is_quiet_and_light() -> None:
+    code = (
+        "import sys, bitterfly;"
+        "heavy = {'safetensors', 'click', 'matplotlib', 'hypothesis'} & set(sys.modules);"
+        "sys.exit(str(heavy) if heavy else 0)"
+    )
+    run = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize(("value", "ok"), [("scalar", True), ("", True), ("mmx", False)])
+def test_isa_of_the_environment(value: str, ok: bool) -> None:
+    code = "import bitterfly; print(bitterfly.show_config()['isa'])"
+    run = subprocess.run(
+        [sys.executable, "-c", code], env={"BITTERFLY_ISA": value}, capture_output=True, text=True, check=False
+    )
+    assert (run.returncode == 0) is ok
+    assert (
+        (run.stdout.strip() == (value or bitterfly._core.available_isas()[0])) if ok else "BITTERFLY_ISA" in run.stderr
+    )
