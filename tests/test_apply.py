@@ -209,5 +209,5 @@ def test_dense_matrix_and_trace() -> None:
 
 
 def test_isa_by_name() -> None:
-    with pytest.raises(ValueError, match="BITTERFLY_ISA: expected one of .*scalar, got 'sse9'"):
+    with pytest.raises(ValueError, match=r"BITTERFLY_ISA: expected one of .*scalar, got 'sse9'"):
         _core.select_isa("sse9")

@@ -91,7 +91,7 @@ def test_against_the_reference(kind: str, n: int, seed: int) -> None:
     op = bitterfly.factorize(a, permute=None)
     norm = np.linalg.norm(a)
     expected = np.sqrt(sum(discarded))
-    # Singular values that are close let the two choose different directions of equal energy at one split, not at the next.
+    # Singular values that are close let the two choose different directions of equal energy.
     if kind in ("gaussian", "butterfly", "rank_one", "identity", "one_entry", "zero"):
         assert op.relative_error * norm == pytest.approx(expected, rel=1e-6, abs=1e-10 * max(norm, 1))
 

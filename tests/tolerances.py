@@ -25,8 +25,8 @@ def product_bound(n: int, dtype: Any) -> float:
     """Relative to the product of the moduli of all factors with |x|.
 
     Each factor costs an output two products and a sum of real numbers (8 roundings count for the complex case and for a
-    coefficient that was decoded with an error of up to 8 u: three complex products of table entries), the scale vector and
-    the conversion one each.
+    coefficient that was decoded with an error of up to 8 u: three complex products of table entries), the scale vector
+    and the conversion one each.
     """
     return gamma(levels(n) * 16 + 4, dtype)
 

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import click
 
@@ -25,10 +25,10 @@ class _Group(click.Group):
 
     def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
         if not standalone_mode:
-            return super().main(*args, standalone_mode=False, **extra)
+            return super().main(*args, standalone_mode=False, **extra)  # type: ignore[call-overload]
         status = 0
         try:
-            result = super().main(*args, standalone_mode=False, **extra)
+            result = super().main(*args, standalone_mode=False, **extra)  # type: ignore[call-overload]
             status = result if isinstance(result, int) else 0
             sys.stdout.flush()
         except click.ClickException as error:
@@ -156,7 +156,7 @@ def compress(
 
     output = output or os.path.splitext(matrix)[0] + _SUFFIX
     a = _load_array(matrix)
-    order = None if permute == "none" else "auto"
+    order: Literal["auto"] | None = None if permute == "none" else "auto"
     with _progress_bars(wanted) as progress, _blaming(matrix):
         op = compress_matrix(a, rtol=rtol, bits=bits, permute=order, progress=progress)
     save(output, op)

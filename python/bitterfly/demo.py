@@ -71,13 +71,15 @@ def shepp_logan(side: int) -> Array:
     """Return the Shepp-Logan head phantom, `side` x `side` pixels between 0 and 1."""
     axis = (np.arange(side) + 0.5) * 2 / side - 1
     x, y = axis[None, :], -axis[:, None]
-    return sum((_ellipse(x, y, *row) for row in _ELLIPSES), np.zeros((side, side)))
+    picture: Array = sum((_ellipse(x, y, *row) for row in _ELLIPSES), np.zeros((side, side)))
+    return picture
 
 
 def _ellipse(x: Array, y: Array, value: float, a: float, b: float, x0: float, y0: float, tilt: float) -> Array:
     c, s = np.cos(np.radians(tilt)), np.sin(np.radians(tilt))
     along, across = (x - x0) * c + (y - y0) * s, (y - y0) * c - (x - x0) * s
-    return value * ((along / a) ** 2 + (across / b) ** 2 <= 1)
+    inside: Array = (along / a) ** 2 + (across / b) ** 2 <= 1
+    return value * inside
 
 
 def camera(side: int) -> Array:
@@ -100,13 +102,15 @@ def _lamp(n: int, rng: np.random.Generator) -> Array:
     time = np.arange(n) / n
     walk = np.cumsum(rng.standard_normal(n)) / np.sqrt(n)
     waves = np.sin(2 * np.pi * 1.3 * time) + 0.5 * np.sin(2 * np.pi * 7.7 * time)
-    return np.exp(_LAMP_DRIFT * (waves / 1.5 + walk / np.max(np.abs(walk))))
+    drift: Array = np.exp(_LAMP_DRIFT * (waves / 1.5 + walk / np.max(np.abs(walk))))
+    return drift
 
 
 def _vignette(side: int) -> Array:
     """Return the share of light that reaches each pixel: 1 in the middle, half in the corners."""
     axis = ((np.arange(side) + 0.5) * 2 / side - 1) ** 2
-    return (1 / (1 + 0.21 * (axis[:, None] + axis[None, :])) ** 2).ravel()
+    light: Array = 1 / (1 + 0.21 * (axis[:, None] + axis[None, :])) ** 2
+    return light.ravel()
 
 
 def run(side: int, progress: Progress | None = None) -> Result:

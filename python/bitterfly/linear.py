@@ -60,8 +60,8 @@ class Butterfly(LinearOperator):  # type: ignore[misc]
                 order.flags.writeable = False
         if error_kind not in _ERROR_KINDS:
             raise ValueError(f"error_kind: expected one of {', '.join(_ERROR_KINDS)}, got {error_kind!r}")
-        if not float(relative_error) >= 0:
-            raise ValueError(f"relative_error: expected a number >= 0, got {relative_error!r}")
+        if float(relative_error) < 0:
+            raise ValueError(f"relative_error: expected a number >= 0 or nan (unknown), got {relative_error!r}")
         self._base = base
         self.relative_error = float(relative_error)
         self.error_kind = cast(ErrorKind, error_kind)
@@ -91,7 +91,7 @@ class Butterfly(LinearOperator):  # type: ignore[misc]
 
     @property
     def permutations(self) -> Permutations:
-        """Index arrays (rows, columns): ``op[rows][:, columns]`` is the product of ``op.chain``; None is the identity."""
+        """Index arrays (rows, columns): ``op[rows][:, columns]`` is the product of the factors; None: identity."""
         if not FLAGS[self.mode][0]:
             return self._base
         rows, columns = self._base
@@ -111,14 +111,14 @@ class Butterfly(LinearOperator):  # type: ignore[misc]
     @property
     def bits_per_entry(self) -> float:
         """Stored bits for each entry of the dense matrix."""
-        return 8 * self.nbytes / (self.shape[0] * self.shape[1])
+        return float(8 * self.nbytes / (self.shape[0] * self.shape[1]))
 
     @property
     def bits_per_factor_entry(self) -> float:
         """Stored bits for each real number in the factors."""
         n = self.shape[0]
         reals = 2 * n * (n.bit_length() - 1) * (2 if self.dtype.kind == "c" else 1)
-        return 8 * self.nbytes / reals
+        return float(8 * self.nbytes / reals)
 
     def _buffer_bytes(self) -> int:
         raise NotImplementedError
@@ -129,7 +129,8 @@ class Butterfly(LinearOperator):  # type: ignore[misc]
     def __repr__(self) -> str:
         n = self.shape[0]
         return (
-            f"<{n} x {n} {type(self).__name__} of {self.dtype}, {self.bits_per_factor_entry:.3g} bits per factor entry, "
+            f"<{n} x {n} {type(self).__name__} of {self.dtype}, "
+            f"{self.bits_per_factor_entry:.3g} bits per factor entry, "
             f"relative error {self.relative_error:.2e} ({self.error_kind})>"
         )
 

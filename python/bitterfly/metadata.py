@@ -128,5 +128,6 @@ def _checked_codes(header: Header) -> tuple[Code, ...]:
 
 
 def _is_code(code: object, kinds: tuple[str, ...]) -> bool:
-    good = isinstance(code, list) and len(code) == 2 and _is_one_of(code[0], kinds)
-    return good and _is_int(code[1]) and 1 <= code[1] <= _MAX_BITS[code[0]]
+    if not (isinstance(code, list) and len(code) == 2 and _is_one_of(code[0], kinds)):
+        return False
+    return _is_int(code[1]) and 1 <= code[1] <= _MAX_BITS[code[0]]

@@ -28,7 +28,7 @@ def _order32(order: IndexArray | None) -> Array | None:
 
 
 def _cast_dtype(dtype: Any, current: np.dtype[Any]) -> np.dtype[Any]:
-    target = np.dtype(dtype)
+    target: np.dtype[Any] = np.dtype(dtype)
     if target not in (np.float32, np.float64, np.complex64, np.complex128):
         raise TypeError(f"dtype: expected float32, float64, complex64 or complex128, got {target}")
     if current.kind == "c" and target.kind != "c":
@@ -155,7 +155,7 @@ def _stack(factors: Sequence[Any]) -> Array:
         raise ValueError("factors: expected at least one")
     n = 1 << len(arrays)
     dtype = np.result_type(*arrays)
-    values = cast(Array, _core.aligned_empty([len(arrays), 2 * n], dtype))
+    values = _core.aligned_empty([len(arrays), 2 * n], dtype)
     for level, array in enumerate(arrays):
         expected = (1 << level, 2, 2, n >> (level + 1))
         if array.shape != expected:
@@ -242,7 +242,7 @@ class PackedButterfly(Butterfly):
     def dequantize(self) -> ButterflyOperator:
         """Return the same operator with float factors; the last one takes the scale vector."""
         n = self.shape[0]
-        values = cast(Array, _core.aligned_empty([len(self.codes), 2 * n], self.dtype))
+        values = _core.aligned_empty([len(self.codes), 2 * n], self.dtype)
         for row, code, q in zip(values, self.codes, self.unpack(), strict=True):
             distinct, inverse = np.unique(q, return_inverse=True)
             table = np.asarray(_core.decode(code.kind, code.bits, distinct.tolist()))
@@ -250,7 +250,7 @@ class PackedButterfly(Butterfly):
             columns = columns if self.dtype.kind == "c" else columns.real
             row[...] = columns.transpose(0, 3, 1, 2).reshape(-1)
         values[-1] = (values[-1].reshape(-1, 2, 2) * self.scale.reshape(-1, 1, 2)).reshape(-1)
-        known = {"relative_error": self.relative_error, "error_kind": self.error_kind}
+        known: dict[str, Any] = {"relative_error": self.relative_error, "error_kind": self.error_kind}
         return ButterflyOperator.from_values(values, permutations=self._base, mode=self.mode, **known)
 
     def astype(self, dtype: Any) -> PackedButterfly:

@@ -16,7 +16,7 @@ GROUP_BLOCKS = 256
 def dense_factor(values: Array) -> Array:
     """Return the dense matrix of a Kronecker-sparse factor given as a 4-D array (a, b, c, d)."""
     a, b, c, d = values.shape
-    out = np.zeros((a, b, d, a, c, d), values.dtype)
+    out: Array = np.zeros((a, b, d, a, c, d), values.dtype)
     for i in range(a):
         for t in range(d):
             out[i, :, t, i, :, t] = values[i, :, :, t]
@@ -59,7 +59,7 @@ def decode(kind: str, bits: int, q: int) -> Array:
     if kind == "angle":
         return np.array([np.cos(np.pi * q / 2**bits), np.sin(np.pi * q / 2**bits)])
     if kind == "phase":
-        return np.array([1, np.exp(2j * np.pi * q / 2**bits)]) / np.sqrt(2)
+        return np.array([1, np.exp(2j * np.pi * q / 2**bits)]) * np.sqrt(0.5)
     return _decode_sphere(bits, q)
 
 

@@ -162,7 +162,7 @@ def _checksum(header: Header, tensors: dict[str, Array]) -> str:
         little = np.ascontiguousarray(tensor, dtype=tensor.dtype.newbyteorder("<"))
         description = [name, _type_name(tensor), list(tensor.shape)]
         digest.update(json.dumps(description, separators=(",", ":")).encode() + b"\n")
-        digest.update(memoryview(little).cast("B"))
+        digest.update(little.data.cast("B"))
     return digest.hexdigest()
 
 
