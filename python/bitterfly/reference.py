@@ -59,7 +59,8 @@ def decode(kind: str, bits: int, q: int) -> Array:
     if kind == "angle":
         return np.array([np.cos(np.pi * q / 2**bits), np.sin(np.pi * q / 2**bits)])
     if kind == "phase":
-        return np.array([1, np.exp(2j * np.pi * q / 2**bits)]) * np.sqrt(0.5)
+        column: Array = np.array([1, np.exp(2j * np.pi * q / 2**bits)]) / np.sqrt(2)
+        return column
     return _decode_sphere(bits, q)
 
 

@@ -1,0 +1,117 @@
+"""Quantize: error laws, exactness, time and bytes against lazylinop's qbutterfly. `python -m bench.quantize`."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+
+import bitterfly
+from bench import peers, timing
+from bitterfly import transforms
+
+# Published, real Gaussian factors, n = 256, left to right, significand of 4 bits (Gribonval, Mary, Riccietti 2023).
+PUBLISHED_T4 = 1.6e-2
+
+
+def laws(draws: int) -> list[dict[str, Any]]:
+    rows = []
+    for dtype, constant in (("float64", 0.907), ("complex128", 1.0)):
+        for n in (64, 256, 1024):
+            for bits in range(2, 9):
+                rng = np.random.default_rng(1000 * n + bits)
+                errors, ratios = [], []
+                for draw in range(draws):
+                    op = transforms.random(n, rng=rng, dtype=dtype)
+                    packed = bitterfly.quantize(op, bits=bits)
+                    errors.append(packed.relative_error)
+                    if draw < 3:
+                        ratios.append(packed.relative_error / true_error(op, packed))
+                rms = float(np.sqrt(np.mean(np.square(errors))))
+                law = constant * np.sqrt(np.log2(n)) / 4.0**bits
+                rows.append(
+                    {
+                        "dtype": dtype,
+                        "n": n,
+                        "bits": bits,
+                        "rms error": rms,
+                        "over law": rms / law,
+                        "ledger / true": max(ratios),
+                    }
+                )
+    return rows
+
+
+def true_error(op: bitterfly.ButterflyOperator, packed: bitterfly.PackedButterfly) -> float:
+    a = op.todense()
+    return float(np.linalg.norm(packed.todense() - a) / np.linalg.norm(a))
+
+
+def exact() -> list[dict[str, Any]]:
+    rows = []
+    for p in (4, 8, 12):
+        for name, op, bits in (
+            ("hadamard", transforms.hadamard(2**p), 1.0),
+            ("dft", transforms.dft(2**p), p / 4),
+        ):
+            packed = bitterfly.quantize(op, bits=bits)
+            rows.append(
+                {"matrix": name, "n": 2**p, "bits": bits, "true error": true_error(op, packed), "bytes": packed.nbytes}
+            )
+    return rows
+
+
+def against_lazylinop(rounds: int) -> list[dict[str, Any]]:
+    n = 1024
+    op = transforms.random(n, rng=np.random.default_rng(0), dtype=np.float32)
+    packed = bitterfly.quantize(op, bits=4)
+    contenders = {"bitterfly": lambda: bitterfly.quantize(op, bits=4)}
+    rows = [
+        {
+            "what": "bitterfly, 4 bits",
+            "n": n,
+            "error": true_error(op, packed),
+            "bytes": packed.nbytes,
+            "bits per factor entry": packed.bits_per_factor_entry,
+        }
+    ]
+    rows.append({"what": "published, t = 4, left to right, n = 256 (flat in n)", "error": PUBLISHED_T4})
+    modules = peers.lazylinop()
+    if modules:
+        factors = [f.astype(np.float32) for f in op.factors]
+        result: list[Any] = []
+        contenders["lazylinop"] = lambda: result.append(modules[1].qbutterfly(factors, np.float16, order="l2r"))
+        seconds = timing.interleaved(contenders, rounds, budget=0)
+        values = [np.asarray(v, np.float64) for v in result[-1].ks_values]
+        a = op.astype(np.float64).todense()
+        error = np.linalg.norm(bitterfly.ButterflyOperator(values).todense() - a) / np.linalg.norm(a)
+        nbytes = sum(np.asarray(v).nbytes for v in result[-1].ks_values)
+        rows.append(
+            {
+                "what": "lazylinop qbutterfly, float16",
+                "n": n,
+                "error": float(error),
+                "bytes": nbytes,
+                "bits per factor entry": 8 * nbytes / (2 * n * 10),
+            }
+        )
+        rows[0]["ms"], rows[-1]["ms"] = 1e3 * seconds["bitterfly"], 1e3 * seconds["lazylinop"]
+        rows[-1]["ratio of times"] = seconds["lazylinop"] / seconds["bitterfly"]
+    return rows
+
+
+def main() -> None:
+    quick = "--quick" in sys.argv
+    timing.write(
+        "quantize",
+        {
+            "against lazylinop": against_lazylinop(2 if quick else 3),
+            "exact": exact(),
+            "error laws": laws(5 if quick else 50),
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()

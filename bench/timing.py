@@ -1,0 +1,69 @@
+"""Interleaved timing of contenders, results as tables and JSON, peak memory of a child process."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench import machine
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def one_thread() -> None:
+    """Pin this process to one core; call before BLAS is used."""
+    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+
+
+def interleaved(contenders: dict[str, Callable[[], object]], rounds: int, budget: float = 0.01) -> dict[str, float]:
+    """Median seconds per call of each contender; every round runs all of them, in turn, for about `budget` seconds each."""
+    calls = {}
+    for name, run in contenders.items():
+        run()
+        start = time.perf_counter()
+        run()
+        calls[name] = max(int(budget / max(time.perf_counter() - start, 1e-7)), 1)
+    samples: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, run in contenders.items():
+            start = time.perf_counter()
+            for _ in range(calls[name]):
+                run()
+            samples[name].append((time.perf_counter() - start) / calls[name])
+    return {name: statistics.median(values) for name, values in samples.items()}
+
+
+def peak_growth(setup: str, work: str) -> int:
+    """Bytes by which `work` raises the peak memory of a fresh process, after `setup`."""
+    code = (
+        f"import resource\n{setup}\nbefore = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n{work}\n"
+        "print(1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before))"
+    )
+    return int(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout)
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """The rows as a Markdown table."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    lines = ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
+    lines += ["| " + " | ".join(_text(row.get(name, "")) for name in names) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def _text(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def write(name: str, sections: dict[str, list[dict[str, Any]]]) -> None:
+    """Print the tables and keep them, with the facts of the machine, in bench/results."""
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(json.dumps({"machine": machine.facts(), **sections}, indent=1))
+    for title, rows in sections.items():
+        print(f"\n### {title}\n\n{table(rows)}")
