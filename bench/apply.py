@@ -1,4 +1,4 @@
-"""Apply: products on one thread, packed and float, against dense BLAS, CSR, lazylinop, scipy.fft. `python -m bench.apply`."""
+"""Apply: products on one thread against dense BLAS, CSR, lazylinop, scipy.fft. `python -m bench.apply`."""
 
 from __future__ import annotations
 
@@ -16,6 +16,13 @@ from bitterfly import _core, transforms
 
 DENSE_LIMIT = 4096
 BITS = (1, 2, 4, 6)
+RATIOS = (
+    ("CSR chain", "4 bits"),
+    ("dense BLAS", "4 bits"),
+    ("float factors", "1 bits"),
+    ("float factors", "2 bits"),
+    ("float factors", "4 bits"),
+)
 
 
 def real_contenders(n: int, columns: int) -> dict[str, Callable[[], Any]]:
@@ -62,14 +69,7 @@ def row_of(label: dict[str, Any], contenders: dict[str, Callable[[], Any]], roun
 
 def ratios(row: dict[str, Any]) -> dict[str, Any]:
     us = {name[:-3]: value for name, value in row.items() if name.endswith(" us")}
-    pairs = (
-        ("CSR chain", "4 bits"),
-        ("dense BLAS", "4 bits"),
-        ("float factors", "1 bits"),
-        ("float factors", "2 bits"),
-        ("float factors", "4 bits"),
-    )
-    found = {f"{a} / {b}": us[a] / us[b] for a, b in pairs if a in us and b in us}
+    found = {f"{a} / {b}": us[a] / us[b] for a, b in RATIOS if a in us and b in us}
     return {name: value for name, value in row.items() if not name.endswith(" us")} | found
 
 

@@ -1,4 +1,4 @@
-"""Factorize: time against lazylinop's ksd, memory, errors of exact and noisy transforms. `python -m bench.factorize`."""
+"""Factorize: time against lazylinop's ksd, memory, errors of transforms. `python -m bench.factorize`."""
 
 from __future__ import annotations
 

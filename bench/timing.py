@@ -23,7 +23,7 @@ def one_thread() -> None:
 
 
 def interleaved(contenders: dict[str, Callable[[], object]], rounds: int, budget: float = 0.01) -> dict[str, float]:
-    """Median seconds per call of each contender; every round runs all of them, in turn, for about `budget` seconds each."""
+    """Median seconds per call of each contender; every round runs all in turn, each for about `budget` seconds."""
     calls = {}
     for name, run in contenders.items():
         run()
@@ -43,8 +43,12 @@ def interleaved(contenders: dict[str, Callable[[], object]], rounds: int, budget
 def peak_growth(setup: str, work: str) -> int:
     """Bytes by which `work` raises the peak memory of a fresh process, after `setup`."""
     code = (
-        f"import resource\n{setup}\nbefore = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n{work}\n"
-        "print(1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before))"
+        "import pathlib, re\n"
+        "status = lambda key: int(re.search(key + r':\\s+(\\d+)', pathlib.Path('/proc/self/status').read_text())[1])\n"
+        f"{setup}\n"
+        "pathlib.Path('/proc/self/clear_refs').write_text('5')  # the peak starts anew from here\n"
+        f"before = status('VmRSS')\n{work}\n"
+        "print(1024 * (status('VmHWM') - before))"
     )
     return int(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout)
 

@@ -6,6 +6,7 @@
 
 #include "buffer.hpp"
 #include "codes.hpp"
+#include "panel.hpp"
 
 namespace bitterfly {
 namespace {
@@ -45,68 +46,6 @@ private:
     }
     Real* data_;
 };
-
-// `vectors` vectors of n entries, each as one or two planes.
-template <class Real>
-struct Panel {
-    Real* data;
-    std::size_t n, planes, vectors;
-    Real* at(std::size_t vector, std::size_t plane) const { return data + (vector * planes + plane) * n; }
-};
-
-template <class Real>
-struct Scaling {
-    const Real* scale;  // null: one
-    bool is_complex;
-
-    void multiply(std::size_t j, Real& re, Real& im) const {
-        if (scale == nullptr) return;
-        if (!is_complex) {
-            re *= scale[j];
-            return;
-        }
-        const Real a = scale[2 * j], b = scale[2 * j + 1], x = re;
-        re = a * x - b * im, im = a * im + b * x;
-    }
-};
-
-template <class Real, class Element>
-void gather(const Panel<Real>& panel, const View& x, std::size_t first, const std::uint32_t* order,
-            Scaling<Real> scaling, bool conjugate) {
-    const std::ptrdiff_t column = static_cast<std::ptrdiff_t>(first) * x.column_stride;
-    for (std::size_t v = 0; v < panel.vectors; ++v) {
-        const std::ptrdiff_t base = column + static_cast<std::ptrdiff_t>(v) * x.column_stride;
-        Real* out = panel.at(v, 0);
-        Real* out_imag = panel.planes == 2 ? panel.at(v, 1) : nullptr;
-        for (std::size_t j = 0; j < panel.n; ++j) {
-            const std::ptrdiff_t at = base + static_cast<std::ptrdiff_t>(order ? order[j] : j) * x.row_stride;
-            auto re = static_cast<Real>(*reinterpret_cast<const Element*>(x.re + at));
-            auto im = x.im ? static_cast<Real>(*reinterpret_cast<const Element*>(x.im + at)) : Real(0);
-            if (conjugate) im = -im;
-            scaling.multiply(j, re, im);
-            out[j] = re;
-            if (out_imag) out_imag[j] = im;
-        }
-    }
-}
-
-template <class Real, class Element>
-void scatter(const Panel<Real>& panel, const MutableView& y, std::size_t first, const std::uint32_t* order,
-             Scaling<Real> scaling, bool conjugate) {
-    const std::ptrdiff_t column = static_cast<std::ptrdiff_t>(first) * y.column_stride;
-    for (std::size_t v = 0; v < panel.vectors; ++v) {
-        const std::ptrdiff_t base = column + static_cast<std::ptrdiff_t>(v) * y.column_stride;
-        const Real* in = panel.at(v, 0);
-        const Real* in_imag = panel.planes == 2 ? panel.at(v, 1) : nullptr;
-        for (std::size_t j = 0; j < panel.n; ++j) {
-            const std::ptrdiff_t at = base + static_cast<std::ptrdiff_t>(order ? order[j] : j) * y.row_stride;
-            Real re = in[j], im = in_imag ? in_imag[j] : Real(0);
-            scaling.multiply(j, re, im);
-            *reinterpret_cast<Element*>(y.re + at) = static_cast<Element>(re);
-            if (y.im) *reinterpret_cast<Element*>(y.im + at) = static_cast<Element>(conjugate ? -im : im);
-        }
-    }
-}
 
 // Runs the passes of all factors on a panel: inner factors (small d) on cache-sized parts first, or last if transposed.
 template <class Real>
@@ -149,7 +88,7 @@ private:
         const auto level = static_cast<std::size_t>(std::countr_zero(product_.n / (2 * d)));
         const FactorData& f = product_.factors[level];
         const bool by_planes = f.source == Source::kRealWeights || f.source == Source::kAngle;
-        const std::size_t plane = panel_.n, planes = panel_.planes;
+        const std::size_t plane = panel_.stride, planes = panel_.planes;
         table_.pass[static_cast<int>(f.source)]({f.data, rotation_tables<Real>(f.source), f.bits, product_.n, d,
                                                  first / 2, size / 2, panel_.data,
                                                  by_planes ? panel_.vectors * planes : panel_.vectors,
@@ -165,14 +104,12 @@ private:
 template <class Real>
 void apply_panel(const Product<Real>& product, Mode mode, const Panel<Real>& panel, const View& x, const MutableView& y,
                  std::size_t first) {
-    const Scaling<Real> scale{product.scale, product.is_complex}, none{nullptr, false};
+    const Diagonal<Real> scale{product.scale, product.is_complex}, none{nullptr, false};
     const auto* in = mode.transposed ? product.rows : product.columns;
     const auto* out = mode.transposed ? product.columns : product.rows;
-    (x.is_double ? gather<Real, double> : gather<Real, float>)(panel, x, first, in, mode.transposed ? none : scale,
-                                                               mode.conjugated);
+    gather(panel, x, first, in, mode.transposed ? none : scale, mode.conjugated);
     Passes<Real>(product, mode.transposed, panel).run();
-    (y.is_double ? scatter<Real, double> : scatter<Real, float>)(panel, y, first, out, mode.transposed ? scale : none,
-                                                                 mode.conjugated);
+    scatter(panel, y, first, out, mode.transposed ? scale : none, mode.conjugated);
 }
 
 }  // namespace
@@ -180,11 +117,12 @@ void apply_panel(const Product<Real>& product, Mode mode, const Panel<Real>& pan
 template <class Real>
 void apply(const Product<Real>& product, Mode mode, const View& x, const MutableView& y) {
     const std::size_t planes = product.is_complex ? 2 : 1, vector_bytes = product.n * planes * sizeof(Real);
-    const std::size_t together = std::clamp<std::size_t>(kPanelBytes / vector_bytes, 1,
-                                                         std::min(kMaxVectors, std::max<std::size_t>(x.columns, 1)));
-    Workspace<Real> workspace(together * planes * product.n);
+    const std::size_t most = std::min(kMaxVectors, std::max<std::size_t>(x.columns, 1));
+    const std::size_t together = std::clamp<std::size_t>(kPanelBytes / vector_bytes, 1, most);
+    const std::size_t stride = padded(product.n, together * planes);
+    Workspace<Real> workspace(together * planes * stride);
     for (std::size_t first = 0; first < x.columns; first += together) {
-        const Panel<Real> panel{workspace.data(), product.n, planes, std::min(together, x.columns - first)};
+        const Panel<Real> panel{workspace.data(), product.n, planes, std::min(together, x.columns - first), stride};
         apply_panel(product, mode, panel, x, y, first);
     }
 }

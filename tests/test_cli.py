@@ -245,7 +245,7 @@ def test_phantom() -> None:
 def test_demo(folder: Path) -> None:
     pytest.importorskip("matplotlib")
     text = succeeds("demo", "--size", "16", "-o", "picture.png")
-    for word in ("dense", "float factors", "1 bits", "4 bits", "picture error", "picture.png"):
+    for word in ("dense", "float factors", "1 bit ", "4 bits", "picture error", "picture.png"):
         assert word in text
     assert Path("picture.png").read_bytes().startswith(PNG)
 

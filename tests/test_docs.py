@@ -1,4 +1,4 @@
-"""The Python blocks of README and docs run, one page after the other in a scratch folder; docstring examples too."""
+"""README and docs: blocks run in a scratch folder, links lead somewhere; docstring examples hold."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ import doctest
 import importlib
 import pkgutil
 import re
+import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
+from click.testing import CliRunner
 
 import bitterfly
+from bitterfly.cli import main
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -22,6 +26,25 @@ def test_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     scope: dict[str, object] = {}
     for block in re.findall(r"^```python\n(.*?)^```", page.read_text(), re.M | re.S):
         exec(compile(block, page.name, "exec"), scope)
+
+
+def test_shell_tour_of_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.save("A.npy", bitterfly.transforms.hadamard(64).todense())
+    np.save("x.npy", np.arange(64.0))
+    blocks = re.findall(r"^```sh\n(bitterfly .*?)^```", (ROOT / "README.md").read_text(), re.M | re.S)
+    commands = [shlex.split(line)[1:] for block in blocks for line in block.splitlines()]
+    assert [c[0] for c in commands] == ["compress", "info", "apply"]
+    for command in commands:
+        run = CliRunner().invoke(main, command)
+        assert run.exit_code == 0, run.output
+    assert np.allclose(np.load("y.npy"), np.load("A.npy") @ np.load("x.npy"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#:]+)\)", page.read_text())
+    assert [link for link in links if not (page.parent / link).exists()] == []
 
 
 @pytest.mark.parametrize("name", [m.name for m in pkgutil.iter_modules(bitterfly.__path__) if m.name != "_core"])

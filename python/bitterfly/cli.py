@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import click
 
 if TYPE_CHECKING:
     from bitterfly.inputs import Array
-    from bitterfly.operator import ButterflyOperator, PackedButterfly
+    from bitterfly.operator import ButterflyOperator, Code, PackedButterfly
 
     Progress = Callable[[str, float], None]
 
@@ -291,7 +292,7 @@ def _facts(op: ButterflyOperator | PackedButterfly) -> Iterator[tuple[str, str]]
     yield "mode", op.mode
     yield "factors", f"{len(op.chain)}, square dyadic"
     if codes is not None:
-        yield "codes", " ".join(f"{code.kind}:{code.bits}" for code in codes) + " (bits a column)"
+        yield "codes", ", ".join(_runs(codes)) + "; bits a column"
     yield "relative error", f"{op.relative_error:.3g} ({op.error_kind})"
     yield "bytes", f"{op.nbytes:,} ({op.nbytes / dense:.3%} of the dense {dense:,})"
     yield (
@@ -300,6 +301,12 @@ def _facts(op: ButterflyOperator | PackedButterfly) -> Iterator[tuple[str, str]]
     )
     rows, columns = op.permutations
     yield "permuted", " and ".join(_sides(rows, columns)) or "no"
+
+
+def _runs(codes: Sequence[Code]) -> Iterator[str]:
+    for (kind, bits), same in groupby(codes):
+        count = len(list(same))
+        yield f"{kind}:{bits}" + (f" x {count}" if count > 1 else "")
 
 
 def _sides(rows: Array | None, columns: Array | None) -> list[str]:

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from operator import matmul
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -23,9 +25,10 @@ from bitterfly.quantize import quantize
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+Operator = ButterflyOperator | PackedButterfly
 Progress = Callable[[str, float], None]
 
-WIDTHS = (1, 1.5, 2, 3, 4, 5, 6)
+WIDTHS = (1, 2, 3, 4, 5, 6)
 
 _SEED = 20
 _MASK_NOISE = 1e-3
@@ -125,38 +128,39 @@ def run(side: int, progress: Progress | None = None) -> Result:
     report("factorize", 0.0)
     start = perf_counter()
     factors = factorize(matrix)
-    seconds = perf_counter() - start
+    factorize_seconds = perf_counter() - start
     report("factorize", 1.0)
-    rows = [dense, _row("float factors", factors, matrix, phantom, light)]
-    for at, bits in enumerate(WIDTHS):
-        report("widths", at / len(WIDTHS))
-        rows.append(_row(f"{bits:g} bits", quantize(factors, bits=bits), matrix, phantom, light))
+    operators: dict[str, Operator] = {"float factors": factors}
+    operators |= {_bits(b): quantize(factors, bits=b) for b in WIDTHS}
+    times = _interleaved_seconds([partial(matmul, op, x) for op in operators.values()])
+    rows = [dense]
+    for (label, op), seconds in zip(operators.items(), times, strict=True):
+        report("widths", (len(rows) - 1) / len(operators))
+        rows.append(_row(label, op, seconds, matrix, phantom, light))
     report("widths", 1.0)
-    return Result(phantom, seconds, tuple(rows))
+    return Result(phantom, factorize_seconds, tuple(rows))
 
 
-def _row(
-    label: str,
-    op: ButterflyOperator | PackedButterfly,
-    matrix: Array,
-    phantom: Array,
-    light: Array,
-) -> Row:
+def _bits(bits: float) -> str:
+    return "1 bit" if bits == 1 else f"{bits:g} bits"
+
+
+def _row(label: str, op: Operator, seconds: float, matrix: Array, phantom: Array, light: Array) -> Row:
     picture = lsqr(op, light, atol=1e-7, btol=1e-7, iter_lim=200)[0].reshape(phantom.shape)
     missed = float(np.linalg.norm(picture - phantom) / np.linalg.norm(phantom))
-    x = phantom.ravel().astype(np.float32)
-    seconds = _median_seconds(lambda: op @ x)
     return Row(label, op.nbytes, measure(matrix, op), seconds, picture, missed)
 
 
-def _median_seconds(call: Callable[[], Any], repeats: int = 51) -> float:
-    call()
-    seconds = []
-    for _ in range(repeats):
+def _interleaved_seconds(calls: list[Callable[[], Any]], rounds: int = 41, repeats: int = 20) -> list[float]:
+    """Return the median time of each call over rounds of all of them, so that the machine's moods hit all alike."""
+    seconds = np.empty((rounds, len(calls)))
+    for at, of in np.ndindex(seconds.shape):
+        calls[of]()
         start = perf_counter()
-        call()
-        seconds.append(perf_counter() - start)
-    return float(np.median(seconds))
+        for _ in range(repeats):
+            calls[of]()
+        seconds[at, of] = (perf_counter() - start) / repeats
+    return [float(s) for s in np.median(seconds, axis=0)]
 
 
 _TIME_DENSE = """
@@ -228,7 +232,7 @@ def save_picture(result: Result, path: str) -> None:
 
     from bitterfly.storage import replacing
 
-    figure = Figure(figsize=(13, 3.6), layout="constrained")
+    figure = Figure(figsize=(13, 3.1), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(1, 4, width_ratios=(1, 1, 1, 1.5))
     packed = result.rows[2:]
@@ -250,8 +254,8 @@ def _show(axis: Axes, picture: Array, title: str) -> None:
 
 def _plot_errors(axis: Axes, factors: Row, packed: tuple[Row, ...]) -> None:
     kilobytes = [row.nbytes / 1e3 for row in packed]
-    axis.loglog(kilobytes, [row.error for row in packed], "o-", label="matrix")
-    axis.loglog(kilobytes, [row.picture_error for row in packed], "s-", label="picture")
+    axis.semilogy(kilobytes, [row.error for row in packed], "o-", label="matrix")
+    axis.semilogy(kilobytes, [row.picture_error for row in packed], "s-", label="picture")
     axis.axhline(factors.error, color="gray", linestyle=":", label="float factors")
     for row, x in zip(packed, kilobytes, strict=True):
         axis.annotate(row.label, (x, row.error), fontsize=7, xytext=(3, 5), textcoords="offset points")

@@ -124,7 +124,10 @@ class Butterfly(LinearOperator):  # type: ignore[misc]
         raise NotImplementedError
 
     def _with_mode(self, mode: Mode) -> Self:
-        raise NotImplementedError
+        """Return a view: everything but the mode is shared."""
+        view = object.__new__(type(self))
+        view.__dict__.update(self.__dict__, mode=self._normal_mode(mode, self.dtype))
+        return view
 
     def __repr__(self) -> str:
         n = self.shape[0]
@@ -167,10 +170,11 @@ class Butterfly(LinearOperator):  # type: ignore[misc]
         ValueError, TypeError
             Where shapes or dtypes do not match.
         """
-        x = as_floating(x, "x")
+        if type(x) is not np.ndarray or x.dtype is not self.dtype or not x.flags.aligned:
+            x = as_floating(x, "x")
         if x.ndim not in (1, 2) or x.shape[0] != self.shape[1]:
             raise ValueError(f"x: expected shape ({self.shape[1]},) or ({self.shape[1]}, k), got {x.shape}")
-        dtype = np.result_type(self.dtype, x.dtype)
+        dtype = self.dtype if x.dtype is self.dtype else np.result_type(self.dtype, x.dtype)
         if out is None:
             return self._run(x, np.empty(x.shape, dtype), False, False)
         self._check_out(out, x.shape, dtype)

@@ -9,7 +9,7 @@ import numpy as np
 
 from bitterfly import _core
 from bitterfly.inputs import Array, IndexArray, Side, as_floating
-from bitterfly.linear import FLAGS, Butterfly, Mode, Permutations
+from bitterfly.linear import FLAGS, Butterfly, Permutations
 from bitterfly.ordering import bit_reversal
 
 if TYPE_CHECKING:
@@ -97,9 +97,6 @@ class ButterflyOperator(Butterfly):
 
     def _known(self) -> dict[str, Any]:
         return {"relative_error": self.relative_error, "error_kind": self.error_kind}
-
-    def _with_mode(self, mode: Mode) -> ButterflyOperator:
-        return ButterflyOperator.from_values(self.values, permutations=self._base, mode=mode, **self._known())
 
     def _buffer_bytes(self) -> int:
         return self.values.nbytes
@@ -223,9 +220,6 @@ class PackedButterfly(Butterfly):
     def _known(self) -> dict[str, Any]:
         known = {"relative_error": self.relative_error, "error_kind": self.error_kind}
         return known | {"report": self.report, "permutations": self._base}
-
-    def _with_mode(self, mode: Mode) -> PackedButterfly:
-        return PackedButterfly(self.words, self.codes, self.scale, mode=mode, **self._known())
 
     def _buffer_bytes(self) -> int:
         return self.words.nbytes + self.scale.nbytes

@@ -92,7 +92,9 @@ def load(path: Path) -> ButterflyOperator | PackedButterfly:
     try:
         with safe_open(name, framework="numpy") as file:
             return _read(file)
-    except (SafetensorError, ValueError, RecursionError) as error:
+    except SafetensorError as error:
+        raise ValueError(f"{name}: header: not a safetensors file, or damaged ({error})") from error
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{name}: {error}") from error
 
 

@@ -1,0 +1,42 @@
+// A few vectors as planes of Real, padded apart, and the copies between them and the caller's arrays.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/kernels.hpp"
+#include "matrix.hpp"
+
+namespace bitterfly {
+
+// `vectors` vectors of n entries, each as one plane (real) or two. Planes lie `stride` numbers apart; the padding keeps
+// vectors of a power of two entries from falling into the same cache sets.
+template <class Real>
+struct Panel {
+    Real* data;
+    std::size_t n, planes, vectors, stride;
+
+    Real* at(std::size_t vector, std::size_t plane) const { return data + (vector * planes + plane) * stride; }
+};
+
+// Numbers between the planes of a panel of several planes of n entries.
+inline std::size_t padded(std::size_t n, std::size_t all_planes) { return all_planes == 1 ? n : n + kLanes; }
+
+// The diagonal matrix diag(scale), n numbers, complex ones interleaved; the identity if null.
+template <class Real>
+struct Diagonal {
+    const Real* scale;
+    bool is_complex;
+};
+
+// panel = diagonal * x[order, first : first + vectors], or its conjugate input; order = null is the identity.
+template <class Real>
+void gather(const Panel<Real>& panel, const View& x, std::size_t first, const std::uint32_t* order,
+            Diagonal<Real> diagonal, bool conjugate);
+
+// y[order, first : first + vectors] = diagonal * panel, conjugated if asked. Scales the panel in place.
+template <class Real>
+void scatter(const Panel<Real>& panel, const MutableView& y, std::size_t first, const std::uint32_t* order,
+             Diagonal<Real> diagonal, bool conjugate);
+
+}  // namespace bitterfly
