@@ -83,10 +83,11 @@ def against_lazylinop(rounds: int) -> list[dict[str, Any]]:
         result: list[Any] = []
         contenders["lazylinop"] = lambda: result.append(modules[1].qbutterfly(factors, np.float16, order="l2r"))
         seconds = timing.interleaved(contenders, rounds, budget=0)
-        values = [np.asarray(v, np.float64) for v in result[-1].ks_values]
+        quantized = [np.asarray(v) for v in result[-1][0]]
+        values = [v.astype(np.float64) for v in quantized]
         a = op.astype(np.float64).todense()
         error = np.linalg.norm(bitterfly.ButterflyOperator(values).todense() - a) / np.linalg.norm(a)
-        nbytes = sum(np.asarray(v).nbytes for v in result[-1].ks_values)
+        nbytes = sum(v.nbytes for v in quantized)
         rows.append(
             {
                 "what": "lazylinop qbutterfly, float16",
