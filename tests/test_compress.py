@@ -161,6 +161,13 @@ def test_measure_neither_overflows_nor_underflows(factor: float) -> None:
     assert measure(a, scaled) == pytest.approx(0.5 / np.sqrt(255 + 1.5**2), rel=1e-6)
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_measure_lets_no_nan_through(bad: float) -> None:
+    values = transforms.hadamard(16).values.copy()
+    values[-1, 0] = bad
+    assert np.isnan(measure(np.eye(16), ButterflyOperator.from_values(values)))
+
+
 def test_measure_forms_no_dense_matrix() -> None:
     n = 4096
     op = transforms.hadamard(n, dtype="f4")
