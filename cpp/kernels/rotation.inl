@@ -15,8 +15,8 @@ public:
     explicit Rotation(const bitterfly::RotationTables<typename V::Real>& tables) : tables_(tables) {}
 
     Complex<V> at(typename V::Word turn) const {
-        Complex<V> z = entry(0, V::shift_right(turn, 28));
-        if constexpr (Levels > 1) z = z * entry(1, V::shift_right(turn, 24));
+        Complex<V> z = entry(0, V::template shift_right<28>(turn));
+        if constexpr (Levels > 1) z = z * entry(1, V::template shift_right<24>(turn));
         if constexpr (Levels > 2) z = z * small(turn);
         return z;
     }

@@ -20,10 +20,10 @@ typename V::Word left_aligned(const std::uint32_t* line) {
     constexpr int word = T * Bits / 32, start = T * Bits % 32, past = start + Bits - 32;
     const auto low = V::load_words(line + word * kLanes);
     if constexpr (past <= 0) {
-        return V::bit_and(V::shift_left(low, -past), top_bits(Bits));
+        return V::bit_and(V::template shift_left<-past>(low), top_bits(Bits));
     } else {
         const auto high = V::load_words(line + (word + 1) * kLanes);
-        const auto joined = V::bit_or(V::shift_right(low, past), V::shift_left(high, 32 - past));
+        const auto joined = V::bit_or(V::template shift_right<past>(low), V::template shift_left<32 - past>(high));
         return V::bit_and(joined, top_bits(Bits));
     }
 }

@@ -43,6 +43,14 @@ struct Simd<float> {
     static Word bit_and(Word a, std::uint32_t mask) {
         return _mm256_and_si256(a, _mm256_set1_epi32(static_cast<int>(mask)));
     }
+    template <int N>
+    static Word shift_left(Word w) {
+        return _mm256_slli_epi32(w, N);
+    }
+    template <int N>
+    static Word shift_right(Word w) {
+        return _mm256_srli_epi32(w, N);
+    }
     static Word shift_left(Word w, int n) { return _mm256_sll_epi32(w, _mm_cvtsi32_si128(n)); }
     static Word shift_right(Word w, int n) { return _mm256_srl_epi32(w, _mm_cvtsi32_si128(n)); }
     static Vec to_real(Word w) { return _mm256_cvtepi32_ps(w); }
@@ -118,6 +126,14 @@ struct Simd<double> {
     static Word load_words(const std::uint32_t* p) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)); }
     static Word bit_or(Word a, Word b) { return _mm_or_si128(a, b); }
     static Word bit_and(Word a, std::uint32_t mask) { return _mm_and_si128(a, _mm_set1_epi32(static_cast<int>(mask))); }
+    template <int N>
+    static Word shift_left(Word w) {
+        return _mm_slli_epi32(w, N);
+    }
+    template <int N>
+    static Word shift_right(Word w) {
+        return _mm_srli_epi32(w, N);
+    }
     static Word shift_left(Word w, int n) { return _mm_sll_epi32(w, _mm_cvtsi32_si128(n)); }
     static Word shift_right(Word w, int n) { return _mm_srl_epi32(w, _mm_cvtsi32_si128(n)); }
     static Vec to_real(Word w) { return _mm256_cvtepi32_pd(w); }

@@ -70,6 +70,14 @@ struct Simd<float> {
     static Word bit_and(Word a, std::uint32_t mask) {
         return _mm512_and_si512(a, _mm512_set1_epi32(static_cast<int>(mask)));
     }
+    template <int N>
+    static Word shift_left(Word w) {
+        return _mm512_slli_epi32(w, N);
+    }
+    template <int N>
+    static Word shift_right(Word w) {
+        return _mm512_srli_epi32(w, N);
+    }
     static Word shift_left(Word w, int n) { return _mm512_sll_epi32(w, _mm_cvtsi32_si128(n)); }
     static Word shift_right(Word w, int n) { return _mm512_srl_epi32(w, _mm_cvtsi32_si128(n)); }
     static Vec to_real(Word w) { return _mm512_cvtepi32_ps(w); }
@@ -128,6 +136,14 @@ struct Simd<double> {
     static Word bit_or(Word a, Word b) { return _mm256_or_si256(a, b); }
     static Word bit_and(Word a, std::uint32_t mask) {
         return _mm256_and_si256(a, _mm256_set1_epi32(static_cast<int>(mask)));
+    }
+    template <int N>
+    static Word shift_left(Word w) {
+        return _mm256_slli_epi32(w, N);
+    }
+    template <int N>
+    static Word shift_right(Word w) {
+        return _mm256_srli_epi32(w, N);
     }
     static Word shift_left(Word w, int n) { return _mm256_sll_epi32(w, _mm_cvtsi32_si128(n)); }
     static Word shift_right(Word w, int n) { return _mm256_srl_epi32(w, _mm_cvtsi32_si128(n)); }

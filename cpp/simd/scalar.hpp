@@ -33,6 +33,14 @@ struct Simd {
     static void store_words(std::uint32_t* p, Word w) { *p = w; }
     static Word bit_or(Word a, Word b) { return a | b; }
     static Word bit_and(Word a, std::uint32_t mask) { return a & mask; }
+    template <int N>
+    static Word shift_left(Word w) {
+        return shift_left(w, N);
+    }
+    template <int N>
+    static Word shift_right(Word w) {
+        return shift_right(w, N);
+    }
     static Word shift_left(Word w, int n) { return static_cast<Word>(std::uint64_t{w} << n); }
     static Word shift_right(Word w, int n) { return static_cast<Word>(std::uint64_t{w} >> n); }
     static Vec to_real(Word w) { return static_cast<Real>(static_cast<std::int32_t>(w)); }
