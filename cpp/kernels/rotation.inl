@@ -12,16 +12,24 @@ template <class V, int Levels>
 class Rotation {
 public:
     using Vec = typename V::Vec;
+    // The lookups ignore what stands above their four bits: one or two levels need no more than these of a turn.
+    static constexpr int width = Levels > 2 ? 32 : 4 * Levels;
+
     explicit Rotation(const bitterfly::RotationTables<typename V::Real>& tables) : tables_(tables) {}
 
     Complex<V> at(typename V::Word turn) const {
-        Complex<V> z = entry(0, V::template shift_right<28>(turn));
-        if constexpr (Levels > 1) z = z * entry(1, V::template shift_right<24>(turn));
+        Complex<V> z = entry(0, nibble<width - 4>(turn));
+        if constexpr (Levels > 1) z = z * entry(1, nibble<width - 8>(turn));
         if constexpr (Levels > 2) z = z * small(turn);
         return z;
     }
 
 private:
+    template <int Shift>
+    static typename V::Word nibble(typename V::Word turn) {
+        if constexpr (Shift == 0) return turn;
+        return V::template shift_right<Shift>(turn);
+    }
     Complex<V> entry(int level, typename V::Word index) const {
         return {V::lookup16(tables_.cosine[level], index), V::lookup16(tables_.sine[level], index)};
     }
@@ -42,15 +50,15 @@ private:
 template <class V, int Levels>
 struct Angle {
     using Block = RealBlock<V>;
-    Turns turns;
+    Turns<Rotation<V, Levels>::width> turns;
     Rotation<V, Levels> rotation;
 
     explicit Angle(const bitterfly::PassArgs<typename V::Real>& args)
         : turns(args.data, args.bits, args.n), rotation(*args.rotation) {}
     void open(std::size_t group) { turns.open(group); }
     Block block(std::size_t beta) const {
-        const Complex<V> first = rotation.at(turns.column<V>(beta % kGroupBlocks, 0));
-        const Complex<V> second = rotation.at(turns.column<V>(beta % kGroupBlocks, 1));
+        const Complex<V> first = rotation.at(turns.template column<V>(beta % kGroupBlocks, 0));
+        const Complex<V> second = rotation.at(turns.template column<V>(beta % kGroupBlocks, 1));
         return {{{first.re, second.re}, {first.im, second.im}}};
     }
 };
@@ -58,7 +66,7 @@ struct Angle {
 template <class V, int Levels>
 struct Phase {
     using Block = PhaseBlock<V>;
-    Turns turns;
+    Turns<Rotation<V, Levels>::width> turns;
     Rotation<V, Levels> rotation;
     typename V::Vec amplitude;
 
@@ -69,8 +77,8 @@ struct Phase {
     void open(std::size_t group) { turns.open(group); }
     Block block(std::size_t beta) const {
         return {amplitude,
-                {rotation.at(turns.column<V>(beta % kGroupBlocks, 0)),
-                 rotation.at(turns.column<V>(beta % kGroupBlocks, 1))}};
+                {rotation.at(turns.template column<V>(beta % kGroupBlocks, 0)),
+                 rotation.at(turns.template column<V>(beta % kGroupBlocks, 1))}};
     }
 };
 

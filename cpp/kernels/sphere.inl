@@ -15,7 +15,7 @@ struct Sphere {
     using Vec = typename V::Vec;
     using Word = typename V::Word;
     using Block = ComplexBlock<V>;
-    Turns turns;
+    Turns<32> turns;
     int u_bits, v_bits;
     Vec cell;
 

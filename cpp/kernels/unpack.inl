@@ -1,4 +1,4 @@
-// Packed bits -> one left-aligned 32-bit "turn" per code, for a group of 256 blocks.
+// Packed bits -> one "turn" (a code at the top of Width bits) per code, for a group of 256 blocks.
 #pragma once
 
 #include <cstring>
@@ -12,32 +12,34 @@ using bitterfly::kCodesPerLane;
 using bitterfly::kGroupBlocks;
 using bitterfly::kLanes;
 
-constexpr std::uint32_t top_bits(int bits) { return ~std::uint32_t{0} << (32 - bits); }
-
-// Code T of the lanes at `line` (line s of a group lies at line + s * kLanes), moved to the top bits of the word.
-template <class V, int Bits, int T>
-typename V::Word left_aligned(const std::uint32_t* line) {
-    constexpr int word = T * Bits / 32, start = T * Bits % 32, past = start + Bits - 32;
-    const auto low = V::load_words(line + word * kLanes);
-    if constexpr (past <= 0) {
-        return V::bit_and(V::template shift_left<-past>(low), top_bits(Bits));
-    } else {
-        const auto high = V::load_words(line + (word + 1) * kLanes);
-        const auto joined = V::bit_or(V::template shift_right<past>(low), V::template shift_left<32 - past>(high));
-        return V::bit_and(joined, top_bits(Bits));
+// Code T of the lanes at `line` (line s of a group lies at line + s * kLanes), moved to the top of the low Width bits
+// of the word. Bits above Width may be anything, those below the code are zero.
+template <class V, int Bits, int Width, int T>
+typename V::Word aligned_code(const std::uint32_t* line) {
+    constexpr int word = T * Bits / 32, start = T * Bits % 32, right = start + Bits - Width;
+    typename V::Word code = V::load_words(line + word * kLanes);
+    if constexpr (right > 0) {
+        code = V::template shift_right<right>(code);
+    } else if constexpr (right < 0) {
+        code = V::template shift_left<-right>(code);
     }
+    if constexpr (start + Bits > 32) {
+        code = V::bit_or(code, V::template shift_left<32 - right>(V::load_words(line + (word + 1) * kLanes)));
+    }
+    if constexpr (Bits < Width) code = V::bit_and(code, ~std::uint32_t{0} << (Width - Bits));
+    return code;
 }
 
-template <class V, int Bits, int... T>
+template <class V, int Bits, int Width, int... T>
 void unpack_lanes(const std::uint32_t* line, std::uint32_t* turns, std::integer_sequence<int, T...>) {
-    (V::store_words(turns + T * kLanes, left_aligned<V, Bits, T>(line)), ...);
+    (V::store_words(turns + T * kLanes, aligned_code<V, Bits, Width, T>(line)), ...);
 }
 
-template <class V, int Bits>
+template <class V, int Bits, int Width>
 void unpack_group(const std::uint32_t* lines, std::uint32_t* turns) {
     constexpr auto codes = std::make_integer_sequence<int, static_cast<int>(kCodesPerLane)>{};
     for (std::size_t lane = 0; lane < kLanes; lane += V::width) {
-        unpack_lanes<V, Bits>(lines + lane, turns + lane, codes);
+        unpack_lanes<V, Bits, Width>(lines + lane, turns + lane, codes);
     }
 }
 
@@ -47,19 +49,21 @@ struct UnpackTable {
     UnpackGroup of[33];
 };
 
-template <class V, int... BitsMinusOne>
+// Codes of up to Width bits.
+template <class V, int Width, int... BitsMinusOne>
 constexpr UnpackTable unpack_table(std::integer_sequence<int, BitsMinusOne...>) {
-    return {{nullptr, unpack_group<V, BitsMinusOne + 1>...}};
+    return {{nullptr, unpack_group<V, BitsMinusOne + 1, Width>...}};
 }
 
 // The turns of one group at a time, in a buffer that stays in L1.
+template <int Width>
 class Turns {
 public:
     Turns(const void* words, int bits, std::size_t n)
         : words_(static_cast<const std::uint32_t*>(words)), bits_(bits), group_blocks_(n / 2) {}
 
     void open(std::size_t group) {
-        static constexpr UnpackTable table = unpack_table<Simd<float>>(std::make_integer_sequence<int, 32>{});
+        static constexpr UnpackTable table = unpack_table<Simd<float>, Width>(std::make_integer_sequence<int, Width>{});
         const std::size_t group_words = static_cast<std::size_t>(bits_) * kLanes;
         if (group_blocks_ >= kGroupBlocks) {
             table.of[bits_](words_ + group * group_words, turns_);

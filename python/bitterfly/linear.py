@@ -52,7 +52,7 @@ class Butterfly(LinearOperator):  # type: ignore[misc]
         error_kind: str,
         mode: str,
     ) -> None:
-        super().__init__(dtype, (as_size(n), n))
+        super().__init__(np.dtype(dtype.type), (as_size(n), n))
         rows, columns = permutations
         base = as_permutation(rows, n, "permutations[0]"), as_permutation(columns, n, "permutations[1]")
         for order in base:
@@ -170,15 +170,17 @@ class Butterfly(LinearOperator):  # type: ignore[misc]
         ValueError, TypeError
             Where shapes or dtypes do not match.
         """
-        if type(x) is not np.ndarray or x.dtype is not self.dtype or not x.flags.aligned:
+        if type(x) is not np.ndarray or x.dtype != self.dtype or not x.flags.aligned:
             x = as_floating(x, "x")
         if x.ndim not in (1, 2) or x.shape[0] != self.shape[1]:
             raise ValueError(f"x: expected shape ({self.shape[1]},) or ({self.shape[1]}, k), got {x.shape}")
-        dtype = self.dtype if x.dtype is self.dtype else np.result_type(self.dtype, x.dtype)
+        dtype = self.dtype if x.dtype == self.dtype else np.result_type(self.dtype, x.dtype)
         if out is None:
             return self._run(x, np.empty(x.shape, dtype), False, False)
         self._check_out(out, x.shape, dtype)
-        return self._run(x.copy() if np.may_share_memory(x, out) else x, out, False, False)
+        if x is out or np.may_share_memory(x, out):
+            x = x.copy()
+        return self._run(x, out, False, False)
 
     @staticmethod
     def _check_out(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
