@@ -21,8 +21,8 @@ inline constexpr int kSources = 5;
 // `step` is the angle of one unit. `amplitude` scales entry [0].
 template <class Real>
 struct RotationTables {
-    Real cosine[2][16];
-    Real sine[2][16];
+    alignas(64) Real cosine[2][16];
+    alignas(64) Real sine[2][16];
     Real step;
     Real amplitude;
 };

@@ -45,13 +45,15 @@ struct Pair {
 template <class V, class Source, int D, bool Transposed>
 void pass_blocks(const bitterfly::PassArgs<typename V::Real>& args) {
     using P = Pair<V, D>;
-    Source source(args);
+    // The stream's buffer escapes to the unpacker; the source stays in registers.
+    const Source source(args);
+    typename Source::Stream stream(args.data, args.bits, args.n);
     const std::size_t end = args.first_block + args.blocks, distance = P::distance(args.d);
     for (std::size_t group = args.first_block; group < end; group += kGroupBlocks) {
-        source.open(group / kGroupBlocks);
+        stream.open(group / kGroupBlocks);
         const std::size_t group_end = group + kGroupBlocks < end ? group + kGroupBlocks : end;
         for (std::size_t beta = group; beta < group_end; beta += V::width) {
-            const auto block = source.block(beta);
+            const auto block = source.block(stream, beta);
             auto* x = args.panel + P::offset(beta, args.d);
             for (std::size_t v = 0; v < args.vectors; ++v, x += args.vector_stride) {
                 typename Source::Block::Value x0, x1;

@@ -15,7 +15,10 @@ public:
     // The lookups ignore what stands above their four bits: one or two levels need no more than these of a turn.
     static constexpr int width = Levels > 2 ? 32 : 4 * Levels;
 
-    explicit Rotation(const bitterfly::RotationTables<typename V::Real>& tables) : tables_(tables) {}
+    explicit Rotation(const bitterfly::RotationTables<typename V::Real>& tables)
+        : cosine_{V::load_table(tables.cosine[0]), V::load_table(tables.cosine[1])},
+          sine_{V::load_table(tables.sine[0]), V::load_table(tables.sine[1])},
+          step_(V::broadcast(tables.step)) {}
 
     Complex<V> at(typename V::Word turn) const {
         Complex<V> z = entry(0, nibble<width - 4>(turn));
@@ -31,10 +34,10 @@ private:
         return V::template shift_right<Shift>(turn);
     }
     Complex<V> entry(int level, typename V::Word index) const {
-        return {V::lookup16(tables_.cosine[level], index), V::lookup16(tables_.sine[level], index)};
+        return {V::lookup16(cosine_[level], index), V::lookup16(sine_[level], index)};
     }
     Complex<V> small(typename V::Word turn) const {
-        const Vec x = V::mul(V::to_real(V::bit_and(turn, 0xffffff)), V::broadcast(tables_.step));
+        const Vec x = V::mul(V::to_real(V::bit_and(turn, 0xffffff)), step_);
         const Vec y = V::mul(x, x);
         Vec c = V::multiply_add(y, constant(-1.0 / 720), constant(1.0 / 24));
         c = V::multiply_add(y, V::multiply_add(y, c, constant(-0.5)), constant(1.0));
@@ -44,19 +47,18 @@ private:
     }
     static Vec constant(double x) { return V::broadcast(static_cast<typename V::Real>(x)); }
 
-    const bitterfly::RotationTables<typename V::Real>& tables_;
+    typename V::Table cosine_[2], sine_[2];
+    Vec step_;
 };
 
 template <class V, int Levels>
 struct Angle {
     using Block = RealBlock<V>;
-    Turns<Rotation<V, Levels>::width> turns;
+    using Stream = Turns<Rotation<V, Levels>::width>;
     Rotation<V, Levels> rotation;
 
-    explicit Angle(const bitterfly::PassArgs<typename V::Real>& args)
-        : turns(args.data, args.bits, args.n), rotation(*args.rotation) {}
-    void open(std::size_t group) { turns.open(group); }
-    Block block(std::size_t beta) const {
+    explicit Angle(const bitterfly::PassArgs<typename V::Real>& args) : rotation(*args.rotation) {}
+    Block block(const Stream& turns, std::size_t beta) const {
         const Complex<V> first = rotation.at(turns.template column<V>(beta % kGroupBlocks, 0));
         const Complex<V> second = rotation.at(turns.template column<V>(beta % kGroupBlocks, 1));
         return {{{first.re, second.re}, {first.im, second.im}}};
@@ -66,16 +68,13 @@ struct Angle {
 template <class V, int Levels>
 struct Phase {
     using Block = PhaseBlock<V>;
-    Turns<Rotation<V, Levels>::width> turns;
+    using Stream = Turns<Rotation<V, Levels>::width>;
     Rotation<V, Levels> rotation;
     typename V::Vec amplitude;
 
     explicit Phase(const bitterfly::PassArgs<typename V::Real>& args)
-        : turns(args.data, args.bits, args.n),
-          rotation(*args.rotation),
-          amplitude(V::broadcast(args.rotation->amplitude)) {}
-    void open(std::size_t group) { turns.open(group); }
-    Block block(std::size_t beta) const {
+        : rotation(*args.rotation), amplitude(V::broadcast(args.rotation->amplitude)) {}
+    Block block(const Stream& turns, std::size_t beta) const {
         return {amplitude,
                 {rotation.at(turns.template column<V>(beta % kGroupBlocks, 0)),
                  rotation.at(turns.template column<V>(beta % kGroupBlocks, 1))}};

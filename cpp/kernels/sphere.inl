@@ -15,18 +15,16 @@ struct Sphere {
     using Vec = typename V::Vec;
     using Word = typename V::Word;
     using Block = ComplexBlock<V>;
-    Turns<32> turns;
+    using Stream = Turns<32>;
     int u_bits, v_bits;
     Vec cell;
 
     explicit Sphere(const bitterfly::PassArgs<Real>& args)
-        : turns(args.data, args.bits, args.n),
-          u_bits((args.bits + 1) / 2),
+        : u_bits((args.bits + 1) / 2),
           v_bits(args.bits / 2),
           cell(V::broadcast(Real(1) / static_cast<Real>(1 << u_bits))) {}
-    void open(std::size_t group) { turns.open(group); }
 
-    Block block(std::size_t beta) const {
+    Block block(const Stream& turns, std::size_t beta) const {
         Block out;
         for (int k = 0; k < 2; ++k) column(turns.column<V>(beta % kGroupBlocks, k), out.w[0][k], out.w[1][k]);
         return out;

@@ -5,6 +5,12 @@
 
 namespace {
 
+// Weights need no unpacking.
+struct NoStream {
+    NoStream(const void*, int, std::size_t) {}
+    void open(std::size_t) {}
+};
+
 // The four weights of `width` consecutive blocks. D is d where d < width (chunks of D lanes are sorted out in
 // registers), 0 where each weight has a contiguous run of at least `width`.
 template <class V, int D>
@@ -28,13 +34,13 @@ template <class V, int D>
 struct RealWeights {
     using Real = typename V::Real;
     using Block = RealBlock<V>;
+    using Stream = NoStream;
     const Real* weights;
     std::size_t d;
 
     explicit RealWeights(const bitterfly::PassArgs<Real>& args)
         : weights(static_cast<const Real*>(args.data)), d(args.d) {}
-    void open(std::size_t) {}
-    Block block(std::size_t beta) const {
+    Block block(const Stream&, std::size_t beta) const {
         Block out;
         if constexpr (D == 0) {
             for (std::size_t jk = 0; jk < 4; ++jk) {
@@ -53,12 +59,12 @@ template <class V, int D>
 struct ComplexWeights {
     using Real = typename V::Real;
     using Block = ComplexBlock<V>;
+    using Stream = NoStream;
     const Real* weights;
     std::size_t d;
 
     explicit ComplexWeights(const bitterfly::PassArgs<Real>& args)
         : weights(static_cast<const Real*>(args.data)), d(args.d) {}
-    void open(std::size_t) {}
 
     // `width` complex numbers from weight `index` on.
     Complex<V> load(std::size_t index) const {
@@ -71,7 +77,7 @@ struct ComplexWeights {
             return z;
         }
     }
-    Block block(std::size_t beta) const {
+    Block block(const Stream&, std::size_t beta) const {
         Block out;
         if constexpr (D == 0) {
             for (std::size_t jk = 0; jk < 4; ++jk) {

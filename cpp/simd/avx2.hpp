@@ -55,9 +55,13 @@ struct Simd<float> {
     static Word shift_right(Word w, int n) { return _mm256_srl_epi32(w, _mm_cvtsi32_si128(n)); }
     static Vec to_real(Word w) { return _mm256_cvtepi32_ps(w); }
     // vpermps reads the low three bits of each index; bit 3, moved to the sign, picks the half.
-    static Vec lookup16(const Real* table, Word index) {
-        const Vec low = _mm256_permutevar8x32_ps(load(table), index);
-        const Vec high = _mm256_permutevar8x32_ps(load(table + 8), index);
+    struct Table {  // 16 entries
+        Vec low, high;
+    };
+    static Table load_table(const Real* p) { return {load(p), load(p + 8)}; }
+    static Vec lookup16(const Table& table, Word index) {
+        const Vec low = _mm256_permutevar8x32_ps(table.low, index);
+        const Vec high = _mm256_permutevar8x32_ps(table.high, index);
         return _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32(index, 28)));
     }
     // a|b cut into chunks of D lanes: even chunks to a, odd chunks to b. zip is the inverse.
@@ -138,7 +142,9 @@ struct Simd<double> {
     static Word shift_right(Word w, int n) { return _mm_srl_epi32(w, _mm_cvtsi32_si128(n)); }
     static Vec to_real(Word w) { return _mm256_cvtepi32_pd(w); }
     // A table of 16 doubles fills four registers: the gather from L1 costs less than the blends.
-    static Vec lookup16(const Real* table, Word index) { return _mm256_i32gather_pd(table, bit_and(index, 15), 8); }
+    using Table = const Real*;  // 16 entries
+    static Table load_table(const Real* p) { return p; }
+    static Vec lookup16(Table table, Word index) { return _mm256_i32gather_pd(table, bit_and(index, 15), 8); }
     template <int D>
     static void unzip(Vec& a, Vec& b) {
         const Vec x = a, y = b;

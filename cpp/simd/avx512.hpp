@@ -81,8 +81,10 @@ struct Simd<float> {
     static Word shift_left(Word w, int n) { return _mm512_sll_epi32(w, _mm_cvtsi32_si128(n)); }
     static Word shift_right(Word w, int n) { return _mm512_srl_epi32(w, _mm_cvtsi32_si128(n)); }
     static Vec to_real(Word w) { return _mm512_cvtepi32_ps(w); }
-    static Vec lookup16(const Real* table, Word index) {  // vpermps ignores the upper index bits
-        return _mm512_permutexvar_ps(index, load(table));
+    using Table = Vec;  // 16 entries
+    static Table load_table(const Real* p) { return load(p); }
+    static Vec lookup16(Table table, Word index) {  // vpermps ignores the upper index bits
+        return _mm512_permutexvar_ps(index, table);
     }
     // a|b cut into chunks of D lanes: even chunks to a, odd chunks to b. zip is the inverse.
     template <int D>
@@ -148,8 +150,12 @@ struct Simd<double> {
     static Word shift_left(Word w, int n) { return _mm256_sll_epi32(w, _mm_cvtsi32_si128(n)); }
     static Word shift_right(Word w, int n) { return _mm256_srl_epi32(w, _mm_cvtsi32_si128(n)); }
     static Vec to_real(Word w) { return _mm512_cvtepi32_pd(w); }
-    static Vec lookup16(const Real* table, Word index) {  // the low four bits pick of two registers
-        return _mm512_permutex2var_pd(load(table), _mm512_cvtepu32_epi64(index), load(table + 8));
+    struct Table {  // 16 entries
+        Vec low, high;
+    };
+    static Table load_table(const Real* p) { return {load(p), load(p + 8)}; }
+    static Vec lookup16(const Table& table, Word index) {  // the low four bits pick of two registers
+        return _mm512_permutex2var_pd(table.low, _mm512_cvtepu32_epi64(index), table.high);
     }
     template <int D>
     static void unzip(Vec& a, Vec& b) {

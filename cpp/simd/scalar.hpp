@@ -44,7 +44,9 @@ struct Simd {
     static Word shift_left(Word w, int n) { return static_cast<Word>(std::uint64_t{w} << n); }
     static Word shift_right(Word w, int n) { return static_cast<Word>(std::uint64_t{w} >> n); }
     static Vec to_real(Word w) { return static_cast<Real>(static_cast<std::int32_t>(w)); }
-    static Vec lookup16(const Real* table, Word index) { return table[index & 15]; }
+    using Table = const Real*;  // 16 entries
+    static Table load_table(const Real* p) { return p; }
+    static Vec lookup16(Table table, Word index) { return table[index & 15]; }
 };
 
 }  // namespace
