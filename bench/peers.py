@@ -37,14 +37,6 @@ def csr_chain(op: bitterfly.ButterflyOperator) -> list[sparse.csr_array]:
     return out
 
 
-def transposed(chain: list[sparse.csr_array]) -> list[sparse.csr_array]:
-    return [factor.T.tocsr() for factor in reversed(chain)]
-
-
-def csr_nbytes(chain: list[sparse.csr_array]) -> int:
-    return sum(f.data.nbytes + f.indices.nbytes + f.indptr.nbytes for f in chain)
-
-
 def csr_product(chain: list[sparse.csr_array], x: np.ndarray) -> np.ndarray:
     for factor in reversed(chain):
         x = factor @ x
