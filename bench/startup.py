@@ -19,8 +19,7 @@ def seconds_beyond() -> float:
 
 
 def main() -> None:
-    options = timing.options(__doc__)
-    rounds = 5 if options.quick else 21
+    rounds = 5 if "--quick" in sys.argv else 21
     beyond = statistics.median(seconds_beyond() for _ in range(rounds))
     timing.write("startup", {"import": [{"beyond numpy and scipy.sparse.linalg, ms": 1e3 * beyond}]})
 
