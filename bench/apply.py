@@ -41,8 +41,10 @@ def real_contenders(n: int, columns: int) -> dict[str, Callable[[], Any]]:
         a = op.todense()
         contenders["dense BLAS"] = lambda: a @ x
         if modules := peers.lazylinop():
-            lazy = modules[0].ksm([np.ascontiguousarray(f) for f in op.factors])
-            contenders["lazylinop"] = lambda: lazy @ x
+            values = [np.ascontiguousarray(f) for f in op.factors]
+            for backend in ("xp", "scipy"):  # the default, and the one that is faster for one vector
+                lazy = modules[0].ksm(values, {"backend": backend, "params": None})
+                contenders[f"lazylinop {backend}"] = lambda lazy=lazy: lazy @ x
     if n <= 2**16:
         chain = peers.csr_chain(op)
         contenders["CSR chain"] = lambda: peers.csr_product(chain, x)
