@@ -75,21 +75,26 @@ private:
     std::size_t first_ = 0, distance_ = 0;
 };
 
-// Leading eigenvector (u0 real and >= 0, u1) of [[aa, g], [conj g, bb]], rounded to Real.
+// Leading eigenvector (u0 real and >= 0, u1) of [[aa, g], [conj g, bb]], rounded to Real. The matrix is scaled to have
+// a diagonal near one; an inner product that is still tiny then has no digits to give a phase, and no weight: it counts
+// as zero.
 template <class Real>
 void leading_direction(const double* gram, double* u) {
-    const double modulus = std::hypot(gram[2], gram[3]), delta = (gram[0] - gram[1]) / 2;
+    constexpr double kNoWeight = 1e-150;
+    u[0] = 1, u[1] = u[2] = 0;
+    const double largest = std::max(gram[0], gram[1]);
+    if (!(largest > 0) || !std::isfinite(largest)) return;
+    const int e = -std::ilogb(largest);
+    const double re = std::ldexp(gram[2], e), im = std::ldexp(gram[3], e);
+    const double delta = (std::ldexp(gram[0], e) - std::ldexp(gram[1], e)) / 2;
+    double modulus = std::hypot(re, im);
+    if (modulus < kNoWeight) modulus = 0;
     const double h = std::hypot(delta, modulus) + std::fabs(delta);
-    double u0 = delta >= 0 ? h : modulus, size1 = delta >= 0 ? modulus : h;
-    const double norm = std::hypot(u0, size1);
-    if (norm == 0) {
-        u[0] = 1, u[1] = u[2] = 0;
-        return;
-    }
-    u0 /= norm, size1 /= norm;
-    u[0] = static_cast<Real>(u0);
-    u[1] = static_cast<Real>(modulus == 0 ? size1 : size1 * (gram[2] / modulus));
-    u[2] = static_cast<Real>(modulus == 0 ? 0 : -size1 * (gram[3] / modulus));
+    const double first = delta >= 0 ? h : modulus, second = delta >= 0 ? modulus : h, norm = std::hypot(first, second);
+    if (norm == 0) return;
+    u[0] = static_cast<Real>(first / norm);
+    u[1] = static_cast<Real>(second / norm * (modulus == 0 ? 1 : re / modulus));
+    u[2] = static_cast<Real>(modulus == 0 ? 0 : -(second / norm) * (im / modulus));
 }
 
 template <class Real>

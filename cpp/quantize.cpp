@@ -12,71 +12,11 @@
 #include <limits>
 #include <utility>
 
+#include "balance.hpp"
 #include "pack.hpp"
-#include "require.hpp"
 
 namespace bitterfly {
 namespace {
-
-// Factor l as complex double numbers, divided by a power of two near its largest entry.
-template <class Real>
-class ScaledFactors {
-public:
-    ScaledFactors(const Real* values, std::size_t n, bool is_complex)
-        : values_(values), n_(n), complex_(is_complex), levels_(static_cast<std::size_t>(std::countr_zero(n))) {
-        for (std::size_t l = 0; l < levels_; ++l) exponents_.push_back(exponent(l));
-    }
-    std::size_t levels() const { return levels_; }
-    std::size_t d(std::size_t level) const { return n_ >> (level + 1); }
-    Value at(std::size_t level, std::size_t index) const {
-        const std::size_t i = level * 2 * n_ + index;
-        const Value v = complex_ ? Value(values_[2 * i], values_[2 * i + 1]) : Value(values_[i]);
-        return {std::ldexp(v.real(), -exponents_[level]), std::ldexp(v.imag(), -exponents_[level])};
-    }
-    int total_exponent() const {
-        int sum = 0;
-        for (const int e : exponents_) sum += e;
-        return sum;
-    }
-
-private:
-    int exponent(std::size_t level) const {
-        const std::size_t count = 2 * n_ * (complex_ ? 2 : 1);
-        const Real* first = values_ + level * count;
-        double largest = 0;
-        for (std::size_t i = 0; i < count; ++i) {
-            const double x = std::fabs(static_cast<double>(first[i]));
-            require(std::isfinite(x),
-                    "op: expected finite factors, got NaN or infinity in factor " + std::to_string(level + 1));
-            largest = std::max(largest, x);
-        }
-        return largest > 0 ? std::ilogb(largest) : 0;
-    }
-
-    const Real* values_;
-    std::size_t n_;
-    bool complex_;
-    std::size_t levels_;
-    std::vector<int> exponents_;
-};
-
-// row_norms[l][r]: squared norm of row r of the product of the factors l, l + 1, ..., and 1 behind the last.
-template <class Real>
-std::vector<std::vector<double>> row_norms(const ScaledFactors<Real>& factors, std::size_t n) {
-    std::vector<std::vector<double>> out(factors.levels() + 1, std::vector<double>(n, 1.0));
-    for (std::size_t l = factors.levels(); l-- > 0;) {
-        const std::size_t d = factors.d(l);
-        for (std::size_t row = 0; row < n; ++row) {
-            const std::size_t i = row / (2 * d), j = row / d % 2, t = row % d;
-            double sum = 0;
-            for (std::size_t k = 0; k < 2; ++k) {
-                sum += std::norm(factors.at(l, ((2 * i + j) * 2 + k) * d + t)) * out[l + 1][(2 * i + k) * d + t];
-            }
-            out[l][row] = sum;
-        }
-    }
-    return out;
-}
 
 // One factor coded in one way.
 struct Trial {
@@ -93,14 +33,14 @@ struct Columns {
 };
 
 template <class Real>
-Columns columns_of(const ScaledFactors<Real>& factors, std::size_t level, const std::vector<Value>& lengths,
-                   const std::vector<double>& weights) {
+Columns columns_of(const BalancedFactors<Real>& factors, std::size_t level, const std::vector<Value>& lengths) {
     const std::size_t n = lengths.size(), d = factors.d(level);
+    const std::vector<double>& weights = factors.weights(level + 1);
     Columns out{std::vector<Value>(n), std::vector<Value>(n)};
     for (std::size_t c = 0; c < n; ++c) {
         const std::size_t i = c / (2 * d), k = c / d % 2, t = c % d;
-        out.upper[c] = factors.at(level, (4 * i + k) * d + t) * lengths[2 * i * d + t];
-        out.lower[c] = factors.at(level, (4 * i + 2 + k) * d + t) * lengths[(2 * i + 1) * d + t];
+        out.upper[c] = factors.at(level, i, 0, k, t) * lengths[2 * i * d + t];
+        out.lower[c] = factors.at(level, i, 1, k, t) * lengths[(2 * i + 1) * d + t];
         out.energy += weights[c] * (std::norm(out.upper[c]) + std::norm(out.lower[c]));
     }
     return out;
@@ -156,24 +96,22 @@ void append_packed(const Trial& trial, std::size_t n, std::size_t d, Quantized& 
 template <class Real>
 Quantized quantize(const Real* values, std::size_t n, bool is_complex, const std::vector<Source>& candidates,
                    int bits) {
-    const ScaledFactors<Real> factors(values, n, is_complex);
-    const auto norms = row_norms(factors, n);
+    const BalancedFactors<Real> factors(values, n, is_complex);
     const double rounding = 16 * static_cast<double>(factors.levels()) * std::numeric_limits<Real>::epsilon();
     Quantized out{};
     std::vector<Value> lengths(n, 1.0);
-    double error = 0, energy = 0;
-    for (const double x : norms[0]) energy += x;
+    double error = 0;
     for (std::size_t l = 0; l < factors.levels(); ++l) {
-        const Columns columns = columns_of(factors, l, lengths, norms[l + 1]);
-        Trial trial = best_trial(columns, norms[l + 1], candidates, bits, rounding);
+        const std::vector<double>& weights = factors.weights(l + 1);
+        const Columns columns = columns_of(factors, l, lengths);
+        Trial trial = best_trial(columns, weights, candidates, bits, rounding);
         error += trial.error;
         append_packed(trial, n, factors.d(l), out);
         lengths = std::move(trial.lengths);
     }
-    for (Value& mu : lengths)
-        mu = {std::ldexp(mu.real(), factors.total_exponent()), std::ldexp(mu.imag(), factors.total_exponent())};
     out.scale = std::move(lengths);
-    out.relative_error = energy > 0 ? std::sqrt(error / energy) : 0;
+    out.exponent = factors.exponent();
+    out.relative_error = factors.energy() > 0 ? std::sqrt(error / factors.energy()) : 0;
     return out;
 }
 

@@ -12,8 +12,9 @@ namespace bitterfly {
 struct Quantized {
     std::vector<Code> codes;           // one per factor
     std::vector<std::uint32_t> words;  // packed factors, one after the other
-    std::vector<Value> scale;          // n entries, at the right end
-    double relative_error;             // ||B - Q||_F / ||B||_F, B the product of the float factors; 0 if B = 0
+    std::vector<Value> scale;          // n entries, at the right end, to be multiplied by 2^exponent
+    int exponent;
+    double relative_error;  // ||B - Q||_F / ||B||_F, B the product of the float factors; 0 if B = 0
 };
 
 // `values`: p x 2n numbers, factor l + 1 in C order (2^l, 2, 2, n / 2^(l+1)), complex ones interleaved. For every

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "apply.hpp"
+#include "balance.hpp"
 #include "buffer.hpp"
 #include "codes.hpp"
 #include "factorize.hpp"
@@ -144,20 +145,24 @@ std::size_t size_of_values(const py::array& values) {
     return n;
 }
 
+Value times_power(Value x, int exponent) { return {std::ldexp(x.real(), exponent), std::ldexp(x.imag(), exponent)}; }
+
 // The scale vector in the operator's precision, and the relative error of that rounding: the coded factors have
 // orthonormal columns, so it is the relative error of the product.
 template <class T>
-py::array scale_as(const std::vector<Value>& scale, double& rounding) {
+py::array scale_as(const Quantized& result, double& rounding) {
+    const std::vector<Value>& scale = result.scale;
     auto out = aligned_array<T>({static_cast<py::ssize_t>(scale.size())});
     double error = 0, energy = 0;
     for (std::size_t i = 0; i < scale.size(); ++i) {
+        const Value x = times_power(scale[i], result.exponent);
         if constexpr (std::is_floating_point_v<T>) {
-            out.mutable_data()[i] = static_cast<T>(scale[i].real());
+            out.mutable_data()[i] = static_cast<T>(x.real());
         } else {
-            out.mutable_data()[i] = T(static_cast<typename T::value_type>(scale[i].real()),
-                                      static_cast<typename T::value_type>(scale[i].imag()));
+            using Real = typename T::value_type;
+            out.mutable_data()[i] = T(static_cast<Real>(x.real()), static_cast<Real>(x.imag()));
         }
-        error = std::hypot(error, std::abs(Value(out.data()[i]) - scale[i])),
+        error = std::hypot(error, std::abs(times_power(Value(out.data()[i]), -result.exponent) - scale[i]));
         energy = std::hypot(energy, std::abs(scale[i]));
     }
     rounding = energy > 0 ? error / energy : 0;
@@ -182,8 +187,17 @@ py::tuple py_quantize(const py::array& values, const std::vector<std::string>& c
     auto words = aligned_array<std::uint32_t>({static_cast<py::ssize_t>(result.words.size())});
     std::copy(result.words.begin(), result.words.end(), words.mutable_data());
     double rounding = 0;
-    py::array scale = by_dtype(values, [&](auto zero) { return scale_as<decltype(zero)>(result.scale, rounding); });
+    py::array scale = by_dtype(values, [&](auto zero) { return scale_as<decltype(zero)>(result, rounding); });
     return py::make_tuple(words, codes, scale, result.relative_error + rounding);
+}
+
+double py_single_rounding(const py::array& values) {
+    const std::size_t n = size_of_values(values);
+    require(is_double(values), "values: expected float64 or complex128");
+    const auto* data = static_cast<const double*>(values.data());
+    const bool cplx = is_complex(values);
+    py::gil_scoped_release release;
+    return single_rounding(data, n, cplx);
 }
 
 IndexArray py_pack(const IndexArray& codes, int bits) {
@@ -324,6 +338,7 @@ PYBIND11_MODULE(_core, m) {
     m.def("factorize", &py_factorize, py::arg("a").noconvert(), py::arg("rows") = py::none(),
           py::arg("columns") = py::none());
     m.def("quantize", &py_quantize, py::arg("values").noconvert(), py::arg("candidates"), py::arg("bits"));
+    m.def("single_rounding", &py_single_rounding, py::arg("values").noconvert());
     m.def("pack", &py_pack, py::arg("codes").noconvert(), py::arg("bits"));
     m.def("unpack", &py_unpack, py::arg("words").noconvert(), py::arg("n"), py::arg("d"), py::arg("bits"));
     m.def("packed_words", &packed_words, py::arg("n"), py::arg("bits"));

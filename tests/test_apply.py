@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import bitterfly
 import strategies as own
@@ -29,25 +31,52 @@ def operator(n: int, dtype: Any, bits: float, code: str = "auto") -> Operator:
 
 
 @lru_cache(maxsize=256)
+def coded(n: int, dtype: Any, codes: tuple[tuple[str, int], ...]) -> bitterfly.PackedButterfly:
+    """A packed operator of random codes, straight from the format: nothing but the decoders and the products."""
+    rng = np.random.default_rng(n)
+    words = []
+    for level, (_, bits) in enumerate(codes):
+        q = rng.integers(0, 2**bits, (2**level, 2, n >> (level + 1)), dtype=np.uint64).astype(np.uint32)
+        words.append(_core.pack(q, bits))
+    permutations = (None, rng.permutation(n))
+    scale = own.gaussian(rng, (n,), dtype)
+    return bitterfly.PackedButterfly(
+        np.concatenate(words), codes, scale, permutations=permutations, relative_error=np.nan, error_kind="estimated"
+    )
+
+
+def decoded_factors(op: bitterfly.PackedButterfly) -> list[np.ndarray]:
+    """By the reference: nothing of the core but the bits."""
+    factors = [
+        reference.coded_factor(code.kind, code.bits, q).astype(np.complex128)
+        for code, q in zip(op.codes, op.unpack(), strict=True)
+    ]
+    factors[-1] *= op.scale.astype(np.complex128).reshape(-1, 1, 2, 1)
+    return factors
+
+
+@lru_cache(maxsize=256)
 def references(op: Operator) -> tuple[list[np.ndarray], tuple[np.ndarray, np.ndarray]]:
     """The decoded factors in double precision and the index arrays."""
-    n = op.shape[0]
-    floats = (
-        op if isinstance(op, bitterfly.ButterflyOperator) else op.astype(np.result_type(op.dtype, float)).dequantize()
-    )
-    identity = np.arange(n)
+    identity = np.arange(op.shape[0])
     rows, columns = (identity if p is None else p for p in op.base_permutations)
-    return [np.asarray(f, np.complex128) for f in floats.factors], (rows, columns)
+    if isinstance(op, bitterfly.PackedButterfly):
+        return decoded_factors(op), (rows, columns)
+    return [np.asarray(f, np.complex128) for f in op.factors], (rows, columns)
 
 
-def multiply(op: Operator, x: np.ndarray, mode: str, modulus: bool = False) -> np.ndarray:
-    """Product in complex128, factor by factor; with `modulus`, of the moduli (for the bound)."""
+def multiply(op: Operator, x: np.ndarray, mode: str, modulus: bool = False, more: float = 0) -> np.ndarray:
+    """Product in complex128, factor by factor.
+
+    For the bound: with `modulus`, of the moduli; `more`, relative to the length of its column, is added to each entry.
+    """
     factors, (rows, columns) = references(op)
     transposed, conjugated = mode in ("transpose", "adjoint"), mode in ("adjoint", "conjugate")
     y = np.asarray(np.abs(x) if modulus else x, np.complex128).reshape(len(x), -1)
     y = y[rows if transposed else columns]
     for f in factors if transposed else reversed(factors):
-        f = np.abs(f) if modulus else f.conj() if conjugated else f
+        length = np.linalg.norm(f, axis=1, keepdims=True)
+        f = np.abs(f) + more * length if modulus else f.conj() if conjugated else f
         a, _, _, d = f.shape
         y = np.einsum("ijkl,ijlx->iklx" if transposed else "ijkl,iklx->ijlx", f, y.reshape(a, 2, d, -1)).reshape(
             len(x), -1
@@ -55,6 +84,14 @@ def multiply(op: Operator, x: np.ndarray, mode: str, modulus: bool = False) -> n
     out = np.empty_like(y)
     out[columns if transposed else rows] = y
     return out.reshape(x.shape)
+
+
+def bound_of(op: Operator, x: np.ndarray, mode: str) -> np.ndarray:
+    """Roundings of the products, relative to the moduli, and what an absolute error of each coefficient adds."""
+    error = tolerances.decoded(op.dtype) if isinstance(op, bitterfly.PackedButterfly) else 0.0
+    low = np.abs(multiply(op, x, mode, modulus=True))
+    high = np.abs(multiply(op, x, mode, modulus=True, more=error))
+    return tolerances.product_bound(len(x), op.dtype) * high + (high - low)
 
 
 def view(op: Operator, mode: str) -> Operator:
@@ -65,8 +102,7 @@ def check(op: Operator, x: np.ndarray, mode: str) -> None:
     y = view(op, mode).apply(x)
     assert y.dtype == np.result_type(op.dtype, x.dtype)
     assert y.shape == x.shape
-    bound = tolerances.product_bound(len(x), op.dtype) * np.abs(multiply(op, x, mode, modulus=True))
-    assert np.all(np.abs(y - multiply(op, x, mode)) <= bound)
+    assert np.all(np.abs(y - multiply(op, x, mode)) <= bound_of(op, x, mode))
 
 
 @pytest.mark.parametrize("n", SIZES)
@@ -86,6 +122,44 @@ def test_packed_products(isa: str, n: int, dtype: type) -> None:
             check(operator(n, dtype, bits), x, mode)
 
 
+@pytest.mark.parametrize("n", [2, 32, 1024])
+@pytest.mark.parametrize("dtype", own.DTYPES)
+def test_every_code_of_every_width(isa: str, n: int, dtype: type) -> None:
+    """Unpackers and decoders are compiled for each width: all of them, below and above the 256 blocks of a group."""
+    x = own.gaussian(np.random.default_rng(0), (n, 2), dtype)
+    for kind in own.code_kinds(dtype):
+        for bits in own.WIDTHS[kind]:
+            check(coded(n, dtype, ((kind, bits),) * tolerances.levels(n)), x, MODES[bits % 4])
+
+
+@given(own.vector_sizes, own.dtypes, st.sampled_from(MODES), st.integers(1, 4), st.data())
+def test_mixed_codes(isa: str, n: int, dtype: type, mode: str, columns: int, data: st.DataObject) -> None:
+    """Factors of any kinds and widths beside each other, any number of columns."""
+    one = st.sampled_from([(kind, bits) for kind in own.code_kinds(dtype) for bits in own.WIDTHS[kind]])
+    codes = data.draw(st.lists(one, min_size=tolerances.levels(n), max_size=tolerances.levels(n)))
+    x = own.gaussian(np.random.default_rng(n), (n, columns), dtype)
+    check(coded(n, dtype, tuple(codes)), x, mode)
+
+
+@given(own.vector_sizes, own.dtypes, st.sampled_from(MODES), own.seeds)
+def test_float_factors_of_wide_range(isa: str, n: int, dtype: type, mode: str, seed: int) -> None:
+    """Entries of any size that cannot overflow, subnormal results included."""
+    rng, p = np.random.default_rng(seed), tolerances.levels(n)
+    decades = np.log10(float(np.finfo(dtype).max)) / (2 * p + 2) - 1
+    factors = []
+    for level in range(p):
+        f = own.gaussian(rng, (2**level, 2, 2, n >> (level + 1)), dtype)
+        factors.append((f * 10.0 ** rng.uniform(-2 * decades, decades, f.shape)).astype(dtype))
+    op = bitterfly.ButterflyOperator(factors)
+    x = own.gaussian(rng, (n,), dtype)
+    y = view(op, mode).apply(x)
+    weight = np.abs(multiply(op, x, mode, modulus=True))
+    rows = np.abs(multiply(op, np.ones(n), mode, modulus=True))
+    largest = max(float(np.max(rows)), 2.0**p * 10.0 ** (decades * p))
+    bound = tolerances.product_bound(n, dtype) * weight + tolerances.tiny_bound(n, dtype, largest)
+    assert np.all(np.abs(y - multiply(op, x, mode)) <= bound)
+
+
 @pytest.mark.parametrize(
     ("code", "bits"), [("angle", 1), ("angle", 4), ("phase", 1), ("phase", 2), ("phase", 3), ("phase", 6)]
 )
@@ -102,6 +176,22 @@ def test_depth_first_parts(isa: str, n: int, bits: float) -> None:
     x = own.gaussian(np.random.default_rng(0), (n,), np.float32)
     for mode in ("forward", "transpose"):
         check(operator(n, np.float32, bits), x, mode)
+
+
+@pytest.mark.parametrize("dtype", own.DTYPES)
+@pytest.mark.parametrize("columns", [1, 2, 5, 17])
+def test_large_panels(isa: str, dtype: type, columns: int) -> None:
+    """Several vectors at once where the passes are cut into parts of the caches: each as if it came alone."""
+    n = 8192
+    x = own.gaussian(np.random.default_rng(0), (n, columns), dtype)
+    kinds = own.code_kinds(dtype)
+    codes = tuple((kinds[i % len(kinds)], 1 + 5 * i % 16) for i in range(13))
+    for op in (operator(n, dtype, 0), coded(n, dtype, codes)):
+        for mode in ("forward", "adjoint"):
+            y = view(op, mode).apply(x)
+            for j in range(columns):
+                np.testing.assert_array_equal(y[:, j], view(op, mode).apply(x[:, j].copy()))
+        check(op, x[:, : min(columns, 3)], "forward")
 
 
 @pytest.mark.parametrize("columns", [0, 1, 2, 7, 8, 9, 15, 16, 17, 33])
@@ -124,8 +214,7 @@ def test_dtypes_of_x(dtype: type, x_dtype: Any) -> None:
         x.dtype.kind, np.dtype(float)
     )
     assert y.dtype == np.result_type(op.dtype, working)
-    bound = tolerances.product_bound(32, op.dtype) * np.abs(multiply(op, x, "forward", modulus=True))
-    assert np.all(np.abs(y - multiply(op, x, "forward")) <= bound)
+    assert np.all(np.abs(y - multiply(op, x, "forward")) <= bound_of(op, x, "forward"))
 
 
 @pytest.mark.parametrize("bits", [0, 4])
@@ -164,6 +253,52 @@ def test_out_is_checked() -> None:
     np.testing.assert_array_equal(x, expected)
 
 
+@pytest.mark.parametrize("bits", [0, 2])
+@pytest.mark.parametrize(("source", "target"), [((0, 16), (8, 24)), ((8, 24), (0, 16)), ((0, 16), (0, 16))])
+@pytest.mark.parametrize("step", [1, -1])
+def test_out_may_overlap_x(bits: float, source: tuple[int, int], target: tuple[int, int], step: int) -> None:
+    op = operator(16, np.float64, bits)
+    memory = np.random.default_rng(6).standard_normal(24)
+    x, out = memory[slice(*source)], memory[slice(*target)][::step]
+    expected = op.apply(x.copy())
+    op.apply(x, out=out)
+    np.testing.assert_array_equal(out, expected)
+
+
+@pytest.mark.parametrize("bits", [0, 2])
+@pytest.mark.parametrize("dtype", own.DTYPES)
+def test_nan_and_zero(isa: str, dtype: type, bits: float) -> None:
+    """A NaN reaches every output that it touches; zero gives zero exactly, and the workspace keeps neither."""
+    op = operator(64, dtype, bits)
+    x = np.ones((64, 3), dtype)
+    expected = op.apply(x)
+    x[5, 1] = np.nan
+    y = op.apply(x)
+    touched = op.todense()[:, 5] != 0
+    assert np.all(np.isnan(y[touched, 1]))
+    np.testing.assert_array_equal(y[:, [0, 2]], expected[:, [0, 2]])
+    np.testing.assert_array_equal(op.apply(np.zeros((64, 3), dtype)), 0)
+
+
+@pytest.mark.parametrize("dtype", own.DTYPES)
+def test_tiers_agree(isa: str, dtype: type) -> None:
+    """Products of two tiers differ by their roundings; sums of one tier do not depend on the number of columns."""
+    x = own.gaussian(np.random.default_rng(8), (512,), dtype)
+    for bits in (0, 1, 2.5, 8):
+        op = operator(512, dtype, bits)
+        y = op.apply(x)
+        _core.select_isa("scalar")
+        expected = op.apply(x)
+        _core.select_isa(isa)
+        assert np.all(np.abs(y - expected) <= 2 * bound_of(op, x, "forward"))
+
+
+@pytest.mark.parametrize("x", [np.ones(16, object), np.array(["a"] * 16), np.ones(16, "M8[s]"), np.ma.ones(16), None])
+def test_bad_types(x: Any) -> None:
+    with pytest.raises(TypeError, match="x: expected"):
+        operator(16, np.float64, 2).apply(x)
+
+
 @pytest.mark.parametrize("x", [np.ones(15), np.ones((15, 2)), np.ones((2, 16, 2)), np.float64(3)])
 def test_bad_shapes(x: Any) -> None:
     with pytest.raises(ValueError, match="x: expected shape"):
@@ -181,8 +316,7 @@ def test_adjointness(isa: str, n: int, dtype: type, bits: float) -> None:
     wide = np.result_type(dtype, np.float64)
     left = np.vdot(y.astype(wide), op.apply(x).astype(wide))
     right = np.vdot(op.H.apply(y).astype(wide), x.astype(wide))
-    weight = np.vdot(np.abs(y), np.abs(multiply(op, x, "forward", modulus=True)))
-    assert abs(left - right) <= 2 * tolerances.product_bound(n, dtype) * weight
+    assert abs(left - right) <= 2 * np.vdot(np.abs(y), bound_of(op, x, "forward"))
 
 
 @pytest.mark.parametrize("bits", [0, 4])
@@ -191,9 +325,10 @@ def test_linearity(isa: str, dtype: type, bits: float) -> None:
     op = operator(128, dtype, bits)
     rng = np.random.default_rng(5)
     x, y = own.gaussian(rng, (128,), dtype), own.gaussian(rng, (128,), dtype)
-    weight = multiply(op, 2 * np.abs(x) + np.abs(y), "forward", modulus=True).real
+    z = 2 * np.abs(x) + np.abs(y)
     difference = op.apply(2 * x + y) - 2 * op.apply(x) - op.apply(y)
-    assert np.all(np.abs(difference) <= (2 * tolerances.product_bound(128, dtype) + 4 * tolerances.eps(dtype)) * weight)
+    sums = 4 * tolerances.eps(dtype) * np.abs(multiply(op, z, "forward", modulus=True))
+    assert np.all(np.abs(difference) <= 2 * bound_of(op, z, "forward") + sums)
 
 
 def test_dense_matrix_and_trace() -> None:

@@ -9,12 +9,14 @@ import pytest
 import scipy.linalg
 import scipy.sparse
 from hypothesis import given
+from hypothesis import strategies as st
 
 import bitterfly
 import strategies as own
 import tolerances
 from bitterfly import _core, reference
 from bitterfly.ordering import bit_reversal
+from exact import true_error
 
 SIZES = [2**p for p in range(1, 13)]
 
@@ -29,10 +31,12 @@ def hadamard(n: int) -> np.ndarray:
 
 
 def error_of(a: np.ndarray, op: bitterfly.ButterflyOperator) -> float:
-    """Relative error of the float factors, multiplied out in double precision."""
-    wide = np.complex128 if a.dtype.kind == "c" else np.float64
-    a = a.astype(wide)
-    return float(np.linalg.norm(op.astype(wide).todense() - a) / np.linalg.norm(a))
+    """Relative error of the float factors, multiplied out in double precision, the matrix scaled to about one."""
+    a, exponent = own.wide(a)
+    factors = [f.astype(a.dtype) for f in op.factors]
+    factors[-1] = own.ldexp(factors[-1], -exponent)
+    product = bitterfly.ButterflyOperator(factors, permutations=op.permutations).todense()
+    return float(np.linalg.norm(product - a) / (np.linalg.norm(a) or 1))
 
 
 @pytest.mark.parametrize("n", SIZES)
@@ -45,15 +49,17 @@ def test_transforms_are_found_exactly(n: int, build: object, single: bool) -> No
     op = bitterfly.factorize(a)
     error = error_of(a, op)
     assert error <= tolerances.exact_factors(n, a.dtype)
-    assert error <= (1e-6 if single else 1e-14)
+    assert error <= (tolerances.PROMISED_SINGLE if single else tolerances.PROMISED_DOUBLE)
     assert error <= op.relative_error
 
 
 @pytest.mark.parametrize("level", [1e-6, 1e-2, 1e-1])
 @pytest.mark.parametrize("build", [dft, hadamard])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_noise_is_not_exceeded_and_the_ledger_is_true(isa: str, level: float, build: object, dtype: type) -> None:
-    n = 256
+@pytest.mark.parametrize("n", [4, 32, 256, 1024])
+def test_noise_is_not_exceeded_and_the_ledger_is_true(
+    isa: str, level: float, build: object, dtype: type, n: int
+) -> None:
     exact = build(n)  # type: ignore[operator]
     noise = own.gaussian(np.random.default_rng(1), (n, n), exact.dtype)
     noise *= level * np.linalg.norm(exact) / np.linalg.norm(noise)
@@ -66,34 +72,51 @@ def test_noise_is_not_exceeded_and_the_ledger_is_true(isa: str, level: float, bu
     assert op.relative_error <= (1 + tolerances.LEDGER) * error + 2 * rounding
 
 
-@pytest.mark.parametrize("level", [1e-10, 1e-8, 1e-4])
-def test_the_ledger_is_within_one_percent_in_double(level: float) -> None:
-    a = hadamard(512)
-    a += level * np.random.default_rng(2).standard_normal(a.shape)
+@pytest.mark.parametrize("n", [8, 512, 2048])
+@pytest.mark.parametrize("build", [dft, hadamard])
+@pytest.mark.parametrize("level", [2 * tolerances.LEDGER_FLOOR, 1e-8, 1e-4])
+def test_the_ledger_is_within_one_percent_in_double(isa: str, level: float, build: object, n: int) -> None:
+    a = build(n)  # type: ignore[operator]
+    a = a + level * own.gaussian(np.random.default_rng(2), a.shape, a.dtype)
     op = bitterfly.factorize(a)
-    assert error_of(a, op) <= op.relative_error <= (1 + tolerances.LEDGER) * error_of(a, op)
+    error = error_of(a, op)
+    assert error > tolerances.LEDGER_FLOOR
+    assert error <= op.relative_error <= (1 + tolerances.LEDGER) * error
 
 
 @given(own.kinds, own.sizes, own.dtypes, own.seeds)
-def test_any_matrix_has_a_true_ledger(kind: str, n: int, dtype: type, seed: int) -> None:
+def test_any_matrix_has_a_true_ledger(isa: str, kind: str, n: int, dtype: type, seed: int) -> None:
+    a = own.matrix(kind, n, dtype, seed)
+    op = bitterfly.factorize(a, permute=None)
+    error = true_error(a, op)
+    assert error <= op.relative_error
+    scaled, exponent = own.wide(a)
+    norm = float(np.ldexp(np.linalg.norm(scaled), exponent)) or 1.0
+    assert op.relative_error <= (1 + tolerances.LEDGER) * error + tolerances.ledger_excess(n, dtype, norm)
+
+
+@given(own.kinds, own.sizes, own.dtypes, own.seeds)
+def test_any_matrix_is_permuted_for_the_better(kind: str, n: int, dtype: type, seed: int) -> None:
+    """The probe looks at a few blocks only, so what it keeps is not always best; what is reported is true."""
     a = own.matrix(kind, n, dtype, seed)
     op = bitterfly.factorize(a)
-    norm = np.linalg.norm(a.astype(np.complex128))
-    difference = np.linalg.norm(op.astype(np.complex128).todense() - a)
-    assert difference <= op.relative_error * norm
-    assert op.relative_error * norm <= (1 + tolerances.LEDGER) * difference + 4 * n * tolerances.eps(dtype) * norm
+    assert true_error(a, op) <= op.relative_error
 
 
-@given(own.kinds, own.sizes.filter(lambda n: n <= 32), own.seeds)
+# Where singular values are equal the two may choose different directions of equal energy: not for all kinds.
+@given(
+    st.sampled_from(["gaussian", "butterfly", "rank_one", "identity", "one_entry", "zero"]),
+    own.sizes.filter(lambda n: n <= 32),
+    own.seeds,
+)
 def test_against_the_reference(kind: str, n: int, seed: int) -> None:
     a = own.matrix(kind, n, np.complex128, seed)
     _, discarded = reference.factorize_left_to_right(a)
     op = bitterfly.factorize(a, permute=None)
     norm = np.linalg.norm(a)
     expected = np.sqrt(sum(discarded))
-    # Singular values that are close let the two choose different directions of equal energy.
-    if kind in ("gaussian", "butterfly", "rank_one", "identity", "one_entry", "zero"):
-        assert op.relative_error * norm == pytest.approx(expected, rel=1e-6, abs=1e-10 * max(norm, 1))
+    rounding = tolerances.ledger_excess(n, np.complex128, norm or 1)
+    assert abs(op.relative_error * norm - expected) <= tolerances.LEDGERS_AGREE * expected + 2 * rounding * norm
 
 
 def test_the_guarantee() -> None:
@@ -104,7 +127,7 @@ def test_the_guarantee() -> None:
         noise = rng.standard_normal(a.shape)
         noise *= np.linalg.norm(a) / np.linalg.norm(noise)
         op = bitterfly.factorize(a + noise, permute=None)
-        assert np.linalg.norm(op.todense() - a - noise) <= np.sqrt(5) * np.linalg.norm(noise)
+        assert np.linalg.norm(op.todense() - a - noise) <= np.sqrt(np.log2(64) - 1) * np.linalg.norm(noise)
 
 
 @pytest.mark.parametrize("rows", [None, "bit_reversal"])
@@ -112,7 +135,8 @@ def test_the_guarantee() -> None:
 def test_auto_finds_the_permutation(rows: str | None, columns: str | None) -> None:
     hidden = bitterfly.transforms.random(128, rng=np.random.default_rng(4))
     a = bitterfly.ButterflyOperator(hidden.factors, permutations=(rows, columns)).todense()
-    assert bitterfly.factorize(a).relative_error <= 1e-12
+    rounding = tolerances.exact_codes(128, a.dtype)  # of the dense matrix, and of its factors
+    assert bitterfly.factorize(a).relative_error <= rounding + tolerances.ledger_excess(128, a.dtype, np.linalg.norm(a))
 
 
 def test_given_permutations() -> None:
@@ -122,7 +146,8 @@ def test_given_permutations() -> None:
     a = np.empty((n, n))
     a[np.ix_(rows, columns)] = bitterfly.transforms.random(n, rng=rng).todense()
     op = bitterfly.factorize(a, permute=(rows, list(columns)))
-    assert error_of(a, op) <= op.relative_error <= 1e-12
+    rounding = tolerances.exact_codes(n, a.dtype)
+    assert error_of(a, op) <= op.relative_error <= rounding + tolerances.ledger_excess(n, a.dtype, np.linalg.norm(a))
     np.testing.assert_array_equal(op.permutations[0], rows)
     assert op.factors[0].shape == (1, 2, 2, 32)
 
@@ -160,22 +185,29 @@ def test_other_numbers(dtype: type) -> None:
     assert error_of(a.astype(float), op) <= op.relative_error
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex64])
-@pytest.mark.parametrize("exponent", [-300, -200, -44, -30, -20, 20, 30, 36, 200, 300])
-def test_scales(dtype: type, exponent: int) -> None:
+@pytest.mark.parametrize("dtype", own.DTYPES)
+@pytest.mark.parametrize("permute", [None, "auto"])
+@pytest.mark.parametrize("share", [-1.0, -0.95, -0.5, -0.1, 0.1, 0.5, 0.9])
+def test_scales(dtype: type, share: float, permute: object) -> None:
+    """From far below to near the top of the range: 10**(share * range), -1 is the smallest normal number."""
     info = np.finfo(dtype)
-    scale = 10.0**exponent
-    if not float(info.smallest_subnormal) < scale < float(info.max) / 64:
-        pytest.skip("out of the range of the dtype")
-    exact = own.matrix("butterfly", 32, np.result_type(dtype, np.float64), 7)
-    a = (exact / np.max(np.abs(exact)) * scale).astype(dtype)
-    op = bitterfly.factorize(a)
-    wide = np.complex128 if a.dtype.kind == "c" else np.float64
-    unit = 1 / scale  # compared near one, where squares are safe
-    difference = op.astype(wide).todense() * unit - a.astype(wide) * unit
-    assert np.linalg.norm(difference) <= op.relative_error * np.linalg.norm(a.astype(wide) * unit) * (1 + 1e-12)
-    if scale > 1e6 * float(info.tiny):
-        assert op.relative_error <= 1e3 * tolerances.eps(dtype)
+    size = float(info.tiny) ** -share if share < 0 else float(info.max) ** share
+    a = own._scaled_butterfly(32, dtype, np.random.default_rng(7), size)
+    op = bitterfly.factorize(a, permute=permute)  # type: ignore[arg-type]
+    assert error_of(a, op) <= op.relative_error
+    if share > -1:
+        assert op.relative_error <= tolerances.exact_codes(32, dtype) + tolerances.ledger_excess(32, dtype, size)
+
+
+@pytest.mark.parametrize(("dtype", "permute"), [(dtype, permute) for dtype in own.DTYPES for permute in (None, "auto")])
+@pytest.mark.parametrize("units", [1, 30, 1000, 10**6])
+def test_subnormal_matrices(dtype: type, permute: object, units: int) -> None:
+    """Entries are a few multiples of the smallest number: the reported error covers what the factors cannot hold."""
+    size = float(np.finfo(dtype).smallest_subnormal) * units
+    a = own._scaled_butterfly(32, dtype, np.random.default_rng(7), size)
+    op = bitterfly.factorize(a, permute=permute)  # type: ignore[arg-type]
+    assert error_of(a, op) <= op.relative_error
+    assert np.isfinite(op.relative_error)
 
 
 def test_tiers_agree(isa: str) -> None:
@@ -184,7 +216,23 @@ def test_tiers_agree(isa: str) -> None:
     _core.select_isa("scalar")
     expected = bitterfly.factorize(a)
     _core.select_isa(isa)
-    assert op.relative_error == pytest.approx(expected.relative_error, rel=1e-9)
+    assert op.relative_error == pytest.approx(expected.relative_error, rel=tolerances.LEDGERS_AGREE)
+
+
+TINY = float(np.finfo(float).smallest_subnormal) * (1 + 1j)
+
+
+@pytest.mark.parametrize("a", [np.array([[1, TINY], [1, 1]]), own.matrix("wide_range", 16, np.complex128, 0)])
+def test_products_that_are_subnormal(a: np.ndarray) -> None:
+    """The direction of a row pair keeps unit length where the inner product of the pair is a subnormal number."""
+    op = bitterfly.factorize(a, permute=None)
+    assert true_error(a, op) <= op.relative_error
+
+
+def test_rounding_is_bounded_by_what_is_reported() -> None:
+    a = own.matrix("gaussian", 2, np.complex128, 8291)
+    op = bitterfly.factorize(a, permute=None)
+    assert true_error(a, op) <= op.relative_error
 
 
 def test_rtol() -> None:
@@ -227,6 +275,17 @@ def test_bad_values(case: str) -> None:
         bitterfly.factorize(a)
     with pytest.raises(ValueError, match=message):
         bitterfly.factorize(a, permute=None)
+
+
+@pytest.mark.parametrize("dtype", own.DTYPES)
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("permute", [None, "auto"])
+def test_one_entry_that_is_not_finite(isa: str, dtype: type, value: float, permute: object) -> None:
+    for at in [(0, 0), (13, 50), (63, 63)]:
+        a = own.matrix("gaussian", 64, dtype, 12)
+        a[at] = 1j * value if a.dtype.kind == "c" else value
+        with pytest.raises(ValueError, match="a: expected finite"):
+            bitterfly.factorize(a, permute=permute)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,38 @@ def test_golden_bytes_across_words() -> None:
     assert digest == "24eea61ece5a7d66d0c69295c326f4dd24b6a45a3e89d9b01658f94821ebe26f"
 
 
+def test_golden_words_of_full_width() -> None:
+    """n = 2, d = 1, 32 bits: column 0 is word 0 of lane 0, column 1 the word a line further."""
+    expected = np.zeros(32, np.uint32)
+    expected[[0, 16]] = [0xDEADBEEF, 0x01234567]
+    np.testing.assert_array_equal(_core.pack(np.array([[[0xDEADBEEF], [0x01234567]]], np.uint32), 32), expected)
+
+
+def test_golden_words_of_two_groups() -> None:
+    """n = 1024, d = 512, 1 bit: block 256 + 17 is the first lane but one of the second group, its second vector."""
+    codes = np.zeros((1, 2, 512), np.uint32)
+    codes[0, 1, 256 + 17] = 1
+    expected = np.zeros(32, np.uint32)
+    expected[16 + 1] = 1 << (2 * 1 + 1)
+    np.testing.assert_array_equal(_core.pack(codes, 1), expected)
+
+
+@pytest.mark.parametrize("bits", range(1, 33))
+@pytest.mark.parametrize("n", [2, 8, 32, 64, 256, 512, 2048])
+def test_sizes_are_those_of_the_format(bits: int, n: int) -> None:
+    """A full group of 256 blocks takes `bits` lines of 16 words; a smaller factor the lines that its vectors need."""
+    blocks = n // 2
+    lines = bits * blocks // 256 if blocks >= 256 else -(-2 * -(-blocks // 16) * bits // 32)
+    assert _core.packed_words(n, bits) == 16 * lines == reference.pack(np.zeros((1, 2, blocks)), bits).size
+
+
+@pytest.mark.parametrize("bits", [1, 7, 31])
+def test_unused_bits_are_zero(bits: int) -> None:
+    codes = np.full((1, 2, 4), 2**bits - 1, np.uint32)
+    used = sum(int(word).bit_count() for word in _core.pack(codes, bits))
+    assert used == 8 * bits
+
+
 @pytest.mark.parametrize("bits", [0, 33, -1])
 def test_bad_bits(bits: int) -> None:
     with pytest.raises(ValueError, match="1 to 32 bits"):

@@ -6,6 +6,16 @@ from typing import Any
 
 import numpy as np
 
+# What was promised for the DFT and Hadamard up to n = 4096.
+PROMISED_SINGLE, PROMISED_DOUBLE = 1e-6, 1e-14
+
+# The ledger is promised to be within this fraction of the true error where that exceeds LEDGER_FLOOR (double).
+LEDGER, LEDGER_FLOOR = 0.01, 1e-11
+
+# The laws of docs/accuracy.md with a statistical margin: root mean square over draws against the law.
+REAL_LAW, REAL_MARGIN = 0.907, 1.05
+COMPLEX_LAW = 0.9
+
 
 def eps(dtype: Any) -> float:
     return float(np.finfo(np.dtype(dtype)).eps)
@@ -22,13 +32,20 @@ def gamma(operations: int, dtype: Any) -> float:
 
 
 def product_bound(n: int, dtype: Any) -> float:
-    """Relative to the product of the moduli of all factors with |x|.
+    """Relative to the product of the moduli of all factors with |x|, for given coefficients.
 
-    Each factor costs an output two products and a sum of real numbers (8 roundings count for the complex case and for a
-    coefficient that was decoded with an error of up to 8 u: three complex products of table entries), the scale vector
-    and the conversion one each.
+    Each factor costs an output two products and a sum (8 roundings count for complex numbers), the scale vector and the
+    conversion one each; the reference in double precision takes as much again.
     """
     return gamma(levels(n) * 16 + 4, dtype)
+
+
+def tiny_bound(n: int, dtype: Any, largest: float) -> float:
+    """What underflow may add to an output: each of 4 log2(n) operations half a subnormal, then grown by later factors.
+
+    `largest` bounds the row sums of moduli of the product of later factors.
+    """
+    return 4 * levels(n) * float(np.finfo(np.dtype(dtype)).smallest_subnormal) * max(largest, 1.0)
 
 
 def exact_factors(n: int, dtype: Any) -> float:
@@ -39,14 +56,82 @@ def exact_factors(n: int, dtype: Any) -> float:
     return 5 * levels(n) * eps(dtype) / 2
 
 
+def ledger_excess(n: int, dtype: Any, norm: float) -> float:
+    """What the reported error of a factorization may exceed the ledger by, relative to the norm of the matrix.
+
+    The documented 3 p eps (complex: 4 p eps), half a subnormal on each of the 2 n entries of the last factor (bounded
+    by a whole one), and the energy of rounding errors of the rows that the ledger sees as discarded.
+    """
+    subnormal = float(np.finfo(np.dtype(dtype)).smallest_subnormal)
+    rounding = (4 if np.dtype(dtype).kind == "c" else 3) * levels(n) * eps(dtype)
+    return rounding + np.sqrt(2 * n) * subnormal / norm + exact_factors(n, dtype)
+
+
+# Two factorizations may choose directions that differ by eps / gap where singular values are close: the gaps of a few
+# hundred random blocks stay above sqrt(eps), and so do the ledgers.
+LEDGERS_AGREE = float(np.sqrt(np.finfo(np.float64).eps))
+
+
 def exact_codes(n: int, dtype: Any) -> float:
     """Relative error of a dense matrix formed from codes that are exact: products (8 u a level) and the scale (2 u)."""
     return exact_factors(n, dtype) + gamma(8 * levels(n) + 2, dtype)
 
 
-# An error that was summed up in single or double and rounded by the products may differ from the true one by this much.
-LEDGER = 0.01
+def decoded(dtype: Any) -> float:
+    """Absolute error of an entry of a decoded unit column.
 
-# The laws of docs/accuracy.md with a statistical margin: root mean square over draws against the law.
-REAL_LAW, REAL_MARGIN = 0.907, 1.05
-COMPLEX_LAW = 0.9
+    A dozen operations on numbers of size up to 1: three complex products of table entries (angle, phase), or the map of
+    the sphere. Relative to a small entry it may be large: cos x near a quarter turn is a difference.
+    """
+    return gamma(16, dtype)
+
+
+def gauge(n: int, dtype: Any) -> float:
+    """Relative change of a product whose factors were scaled: two roundings a level, and both products' own (8 u)."""
+    return gamma(2 * levels(n) + 16 * levels(n), dtype)
+
+
+def reference_quantizer(n: int) -> float:
+    """Two quantizers that choose equal codes differ by the roundings of a dozen operations on each level (double)."""
+    return gamma(24 * levels(n), np.float64)
+
+
+def norm_product(n: int, dtype: Any) -> float:
+    """Norm-wise relative error of a product by near-orthogonal factors.
+
+    A 2 x 2 block errs by gamma_8 |Q| |x| (complex), and the moduli of an orthogonal block have norm sqrt(2) at most;
+    the following factors keep norms, so the levels add up; the scale vector is one more.
+    """
+    return (levels(n) * np.sqrt(2) + 1) * gamma(8, dtype)
+
+
+def solution(n: int, dtype: Any, condition: float) -> float:
+    """Relative error of a Krylov solution (CG on the normal equations at worst, hence the squared condition number).
+
+    The stopping rule allows 10 eps; updates of the solution round once an iteration; an error of the products enters in
+    proportion to the step, and with steps that shrink by (k - 1)/(k + 1) or faster their sum is below (k + 1)/2 times
+    the first (Greenbaum, Estimating the attainable accuracy of recursively computed residual methods, 1997). Two
+    products an iteration, and the dot products of length n.
+    """
+    rate = (condition - 1) / (condition + 1)
+    iterations = np.log(eps(dtype)) / np.log(rate)
+    products = (condition + 1) * (2 * norm_product(n, dtype) + np.sqrt(n) * eps(dtype))
+    return float(condition**2 * ((10 + iterations) * eps(dtype) + products))
+
+
+def eigenvalue(n: int, dtype: Any, condition: float = 1.0) -> float:
+    """Relative error of a leading eigenvalue or singular value of A^H A by Lanczos with full orthogonalization.
+
+    Backward stable: the error is that of the products (two for A^H A) and of the orthogonalization against at most n
+    vectors, sqrt(n) eps for sums of random sign; for singular values taken from A^H A nothing is lost at the top.
+    """
+    return float(condition * (4 * norm_product(n, dtype) + 4 * np.sqrt(n) * eps(dtype)))
+
+
+def exponential(n: int, dtype: Any, norm_1: float, norm_2: float) -> float:
+    """Relative error of exp(A) b by truncated Taylor series, as expm_multiply takes it.
+
+    The series is cut at the unit roundoff of the dtype; about norm_1 steps of a dozen terms each err by the products,
+    the terms are bounded by exp(norm_2) |b|, and exp(A) b is at least exp(-norm_2) |b|.
+    """
+    return float((norm_1 + 1) * np.exp(2 * norm_2) * (norm_product(n, dtype) + 4 * eps(dtype)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
@@ -36,6 +37,13 @@ def working_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     if native == np.float16:
         return np.dtype(np.float32)
     return np.dtype(np.complex128 if native.kind == "c" else np.float64)
+
+
+def as_number(x: Any, name: str) -> float:
+    """Return a real number, else raise a TypeError that names it."""
+    if isinstance(x, (bool, np.bool_)) or not isinstance(x, Real):
+        raise TypeError(f"{name}: expected a number, got {type(x).__name__}")
+    return float(x)
 
 
 def as_matrix(a: Any) -> Array:

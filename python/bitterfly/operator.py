@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import index
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
@@ -121,7 +122,8 @@ class ButterflyOperator(Butterfly):
             raise OverflowError(f"dtype: the factors do not fit {target}")
         known = self._known()
         if np.finfo(target).eps > np.finfo(self.dtype).eps:
-            known["relative_error"] += len(values) * float(np.finfo(target).eps)
+            rounding = _core.single_rounding(self.values) + len(values) * float(np.finfo(target).eps)
+            known["relative_error"] += (1 + self.relative_error) * rounding
         return ButterflyOperator.from_values(values, permutations=self._base, mode=self.mode, **known)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -208,11 +210,11 @@ class PackedButterfly(Butterfly):
         report: CompressReport | None = None,
     ) -> None:
         scale = as_floating(scale, "scale")
-        if scale.ndim != 1:
-            raise ValueError(f"scale: expected a vector, got {scale.ndim} dimensions")
+        if scale.ndim != 1 or not np.all(np.isfinite(scale)):
+            raise ValueError(f"scale: expected a vector of finite numbers, got shape {scale.shape} or NaN, infinity")
         super().__init__(len(scale), scale.dtype, permutations, relative_error, error_kind, mode)
-        self.words = _frozen(words)
-        self.codes = tuple(Code(*code) for code in codes)
+        self.words = _frozen(_as_words(words))
+        self.codes = _as_codes(codes)
         self.scale = _frozen(scale)
         self.report = report
         self._kernel = _core.packed(list(self.codes), self.words, self.scale, *(_order32(p) for p in self._base))
@@ -256,7 +258,9 @@ class PackedButterfly(Butterfly):
             raise OverflowError(f"dtype: the scale vector does not fit {target}")
         known = self._known()
         if np.finfo(target).eps > np.finfo(self.dtype).eps:
-            known["relative_error"] += len(self.codes) * float(np.finfo(target).eps)
+            rounding = _relative_change(self.scale, scale) + len(self.codes) * float(np.finfo(target).eps)
+            known["relative_error"] += (1 + self.relative_error) * rounding
+        scale.flags.writeable = False
         return PackedButterfly(self.words, self.codes, scale, mode=self.mode, **known)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -270,8 +274,38 @@ def _rebuild_packed(words: Array, codes: tuple[Code, ...], scale: Array, known: 
     return PackedButterfly(aligned, codes, scale, **known)
 
 
-def _frozen(a: Any) -> Array:
-    """Return a read-only contiguous view of `a`."""
-    view = np.ascontiguousarray(a).view()
+def _frozen(a: Array) -> Array:
+    """Return a read-only aligned array; a copy, unless nobody can write to `a`."""
+    if a.flags.writeable or not a.flags.c_contiguous:
+        copy: Array = _core.aligned_empty(list(a.shape), a.dtype)
+        copy[...] = a
+        a = copy
+    view = a.view()
     view.flags.writeable = False
     return view
+
+
+def _as_words(words: Any) -> Array:
+    array = np.asarray(words)
+    if array.dtype != np.uint32 or array.ndim != 1:
+        raise TypeError(f"words: expected a vector of uint32, got shape {array.shape} of {array.dtype}")
+    return array.astype(np.uint32, copy=False)
+
+
+def _as_codes(codes: Any) -> tuple[Code, ...]:
+    try:
+        return tuple(Code(str(kind), index(bits)) for kind, bits in codes)
+    except (TypeError, ValueError):
+        raise TypeError(f"codes: expected pairs (kind, bits), got {codes!r}") from None
+
+
+def _relative_change(old: Array, new: Array) -> float:
+    """Return ``||new - old|| / ||old||`` for vectors of any scale; 0 for the zero vector."""
+    wide = np.result_type(old.dtype, new.dtype)
+    parts = np.ascontiguousarray(old, wide).view(np.float64)
+    largest = np.max(np.abs(parts))
+    if largest == 0:
+        return 0.0
+    scaled = np.ldexp(parts, -np.frexp(largest)[1])
+    change = np.ldexp(np.ascontiguousarray(new, wide).view(np.float64), -np.frexp(largest)[1]) - scaled
+    return float(np.linalg.norm(change) / np.linalg.norm(scaled))

@@ -8,12 +8,15 @@ import numpy as np
 
 from bitterfly import _core
 from bitterfly.factorize import rounding_term
+from bitterfly.inputs import as_number
 from bitterfly.operator import ButterflyOperator, Code, PackedButterfly
 
 _log = logging.getLogger("bitterfly")
 
 # In the order in which exact ones are preferred.
 _CANDIDATES = {"auto": ("phase", "angle", "sphere"), "direction": ("phase", "angle", "sphere")}
+# Largest size for which `rtol` tries all widths from the narrowest on.
+_SCANNED = 256
 _MAX_BITS = {"angle": 16, "phase": 24, "sphere": 32}
 
 
@@ -35,7 +38,8 @@ def quantize(
         complex one ``4 * bits`` (1 to 32), so `bits` goes up to 8, in steps of 1/2 (real) or 1/4 (complex). A factor
         whose codes all end in zero bits is stored in fewer bits, without loss.
     rtol : float, optional
-        Instead of `bits`: the fewest bits whose relative error is at most `rtol`.
+        Instead of `bits`: the fewest bits whose relative error is at most `rtol`. Beyond n = 256 they are found by
+        bisection, which takes the error to fall with every bit; the next narrower width tried misses `rtol`.
     code : {"auto", "direction", "angle", "phase", "sphere"}
         How directions are coded. "auto" (same as "direction") takes for each factor the code with the least error:
         "angle" for real directions, "phase" for complex columns of two equal moduli (exact for the DFT), "sphere" for
@@ -66,9 +70,8 @@ def quantize(
         raise ValueError("bits, rtol: expected exactly one of them")
     candidates = _candidates(code, np.dtype(op.dtype).kind == "c")
     if bits is not None:
-        return _quantize_width(op, candidates, _column_bits(op, bits, candidates))
-    assert rtol is not None
-    return _fewest_bits(op, candidates, rtol)
+        return _quantize_width(op, candidates, _column_bits(op, as_number(bits, "bits"), candidates))
+    return _fewest_bits(op, candidates, as_number(rtol, "rtol"))
 
 
 def _candidates(code: str, is_complex: bool) -> tuple[str, ...]:
@@ -103,12 +106,14 @@ def _max_width(candidates: tuple[str, ...]) -> int:
 
 
 def _quantize_width(op: ButterflyOperator, candidates: tuple[str, ...], width: int) -> PackedButterfly:
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", under="ignore"):
         words, codes, scale, ledger = _core.quantize(op.values, list(candidates), width)
     if not np.all(np.isfinite(scale)):
         raise OverflowError(
             f"op: the scale vector does not fit {op.dtype}; quantize op.astype of a wider dtype, or scale op down"
         )
+    for array in (words, scale):
+        array.flags.writeable = False  # nobody else holds them: the operator need not copy
     error = op.relative_error + (1 + op.relative_error) * (ledger + rounding_term(op.shape[0], np.dtype(op.dtype)))
     _log.info("quantized to %s bits a column: relative error %.2e", width, error)
     return PackedButterfly(
@@ -123,7 +128,7 @@ def _quantize_width(op: ButterflyOperator, candidates: tuple[str, ...], width: i
 
 
 def _fewest_bits(op: ButterflyOperator, candidates: tuple[str, ...], rtol: float) -> PackedButterfly:
-    """Bisect: the error falls by about a half with each bit of a real column."""
+    """Try all widths of small operators, whose errors need not fall with every bit; bisect for larger ones."""
     reals = entries_per_column(op)
     low, high = 1, _max_width(candidates)
     best = _quantize_width(op, candidates, high)
@@ -132,6 +137,9 @@ def _fewest_bits(op: ButterflyOperator, candidates: tuple[str, ...], rtol: float
             f"rtol: {rtol:.3g} cannot be met: {high / reals:g} bits reach {best.relative_error:.3g}, "
             f"the float factors {op.relative_error:.3g}"
         )
+    if op.shape[0] <= _SCANNED:
+        trials = (_quantize_width(op, candidates, width) for width in range(1, high))
+        return next((trial for trial in trials if trial.relative_error <= rtol), best)
     while low < high:
         middle = (low + high) // 2
         trial = _quantize_width(op, candidates, middle)

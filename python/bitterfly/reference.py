@@ -54,36 +54,67 @@ def factorize_left_to_right(a: Array) -> tuple[list[Array], list[float]]:
     return factors, discarded
 
 
-def decode(kind: str, bits: int, q: int) -> Array:
-    """Return the unit column (two entries) of code `q`."""
+def decode(kind: str, bits: int, q: Any) -> Array:
+    """Return the unit columns of codes `q`, two entries along the last axis."""
+    q = np.asarray(q, np.int64)
     if kind == "angle":
-        return np.array([np.cos(np.pi * q / 2**bits), np.sin(np.pi * q / 2**bits)])
+        z = _unit_root(q / 2**bits)
+        return np.stack([z.real, z.imag], axis=-1)
     if kind == "phase":
-        column: Array = np.array([1, np.exp(2j * np.pi * q / 2**bits)]) / np.sqrt(2)
-        return column
-    return _decode_sphere(bits, q)
+        columns: Array = np.sqrt(0.5) * np.stack([np.ones(q.shape), _unit_root(2 * q / 2**bits)], axis=-1)
+        return columns
+    if kind == "sphere":
+        return _from_square(*_cell_centre(bits, q))
+    raise ValueError(f"kind: expected angle, phase or sphere, got {kind!r}")
 
 
-def _decode_sphere(bits: int, q: int) -> Array:
+def _unit_root(x: Array) -> Array:
+    """Return exp(i pi x) from an angle within an eighth of a turn: exact on axes, one number twice on diagonals."""
+    quarters = np.rint(2 * x)
+    r = x - quarters / 2
+    diagonal = np.abs(r) == 0.25
+    c = np.where(diagonal, np.sqrt(0.5), np.cos(np.pi * r))
+    s = np.where(diagonal, np.copysign(np.sqrt(0.5), r), np.sin(np.pi * r))
+    turn = quarters.astype(np.int64) % 4
+    z: Array = np.choose(turn, [c, -s, -c, s]) + 1j * np.choose(turn, [s, c, -s, -c])
+    return z
+
+
+def _cell_centre(bits: int, q: Array) -> tuple[Array, Array]:
+    """Return the point (a, b) of the square (-1, 1) x (-1, 1) in the middle of cell `q`."""
     v_bits = bits // 2
-    side = 2 ** ((bits + 1) // 2)
+    side = 2 ** (bits - v_bits)
     u, v = q >> v_bits, q & (2**v_bits - 1)
-    if bits % 2 == 1:
+    if bits % 2 == 1:  # every other cell of the finer grid
         v = 2 * v + (u & 1)
-    a, b = (2 * u + 1) / side - 1, (2 * v + 1) / side - 1
-    s = 1 - abs(a) - abs(b)
-    r = 1 - abs(s)
-    t = (abs(b) - abs(a)) / r
+    return (2 * u + 1) / side - 1, (2 * v + 1) / side - 1
+
+
+def _from_square(a: Array, b: Array) -> Array:
+    """Return the complex direction at a point of the square, by an equal-area octahedral map."""
+    s = 1 - np.abs(a) - np.abs(b)
+    r = 1 - np.abs(s)
+    t = np.divide(np.abs(b) - np.abs(a), r, out=np.zeros(a.shape), where=r != 0)
     tau = t * (np.pi / 4 + (1 - np.pi / 4) * t**2)
     phase = (np.copysign(1 - tau, a) + 1j * np.copysign(1 + tau, b)) / np.sqrt(2 + 2 * tau**2)
     small, big = r / np.sqrt(2), np.sqrt(1 - r**2 / 2)
-    return np.array([big, small * phase] if s >= 0 else [small, big * phase])
+    return np.stack([np.where(s >= 0, big, small), np.where(s >= 0, small, big) * phase], axis=-1)
 
 
 @lru_cache(maxsize=32)
 def codebook(kind: str, bits: int) -> Array:
     """Return all columns of a code, shape (2**bits, 2)."""
-    return np.array([decode(kind, bits, q) for q in range(2**bits)])
+    return decode(kind, bits, np.arange(2**bits))
+
+
+def encode_angle(bits: int, x: Array) -> int:
+    """Return the angle code nearest to the direction of the real column `x`."""
+    return int(np.rint(np.arctan2(x[1], x[0]) / np.pi * 2**bits)) % (1 << bits)
+
+
+def encode_phase(bits: int, x: Array) -> int:
+    """Return the phase code nearest to the direction of the complex column `x`."""
+    return int(np.rint(np.angle(x[1] * np.conj(x[0])) / (2 * np.pi) * 2**bits)) % (1 << bits)
 
 
 def encode(kind: str, bits: int, x: Array) -> int:
@@ -91,24 +122,35 @@ def encode(kind: str, bits: int, x: Array) -> int:
     return int(np.argmax(np.abs(codebook(kind, bits).conj() @ x)))
 
 
-def quantize_left_to_right(factors: Sequence[Array], kind: str, bits: int) -> tuple[list[Array], Array]:
-    """Code every column by brute force; return the unit factors and the scale vector."""
-    n = 1 << len(factors)
-    lengths = np.ones(n, np.result_type(*factors))
-    coded = []
-    for factor in factors:
+def coded_factor(kind: str, bits: int, codes: Array) -> Array:
+    """Return the factor (a, 2, 2, d) of codes (a, 2, d)."""
+    return np.ascontiguousarray(decode(kind, bits, codes).transpose(0, 3, 1, 2))
+
+
+def quantize_left_to_right(
+    factors: Sequence[Array], kinds: Sequence[str], bits: Sequence[int]
+) -> tuple[list[Array], Array, float]:
+    """Code every column by brute force; return the codes, the scale vector and the relative error by the ledger.
+
+    The squared error of a column counts with the squared norm of the row behind it, that of the product of the factors
+    to its right.
+    """
+    n = 2 ** len(factors)
+    lengths = np.ones(n)
+    all_codes, ledger = [], 0.0
+    for level, (factor, kind, width) in enumerate(zip(factors, kinds, bits, strict=True)):
         a, _, _, d = factor.shape
-        scaled = factor * lengths.reshape(a, 1, 2, d).transpose(0, 2, 1, 3)
-        unit = np.zeros(factor.shape, np.result_type(factor, codebook(kind, bits)))
-        new = np.zeros((a, 2, d), unit.dtype)
-        for i, k, t in np.ndindex(a, 2, d):
-            x = scaled[i, :, k, t]
-            u = decode(kind, bits, encode(kind, bits, x))
-            unit[i, :, k, t] = u
-            new[i, k, t] = np.vdot(u, x)
-        coded.append(unit)
-        lengths = new.reshape(-1)
-    return coded, lengths
+        right = product(factors[level + 1 :]) if level + 1 < len(factors) else np.eye(n)
+        weights = np.sum(np.abs(right) ** 2, axis=1).reshape(a, 2, d)
+        columns = (factor * lengths.reshape(a, 2, 1, d)).transpose(0, 2, 3, 1)
+        codes = np.array([encode(kind, width, x) for x in columns.reshape(-1, 2)]).reshape(a, 2, d)
+        units = decode(kind, width, codes)
+        lengths = np.sum(units.conj() * columns, axis=-1)
+        missed = columns - lengths[..., np.newaxis] * units
+        ledger += float(np.sum(weights[..., np.newaxis] * np.abs(missed) ** 2))
+        all_codes.append(codes)
+    total = float(np.linalg.norm(product(factors)))
+    return all_codes, lengths.reshape(-1), np.sqrt(ledger) / total if total > 0 else 0.0
 
 
 def pack(codes: Array, bits: int) -> Array:

@@ -1,0 +1,128 @@
+// The balancing sweep, from right to left, and the effect of rounding the factors.
+#include "balance.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <string>
+
+#include "require.hpp"
+
+namespace bitterfly {
+namespace {
+
+using Value = std::complex<double>;
+
+Value times_power(Value x, int exponent) { return {std::ldexp(x.real(), exponent), std::ldexp(x.imag(), exponent)}; }
+
+// 2^result <= largest component < 2^(result + 1), for x != 0.
+int exponent_of(Value x) { return std::ilogb(std::max(std::fabs(x.real()), std::fabs(x.imag()))); }
+
+Value rounded(Value x) { return {static_cast<float>(x.real()), static_cast<float>(x.imag())}; }
+
+}  // namespace
+
+template <class Real>
+BalancedFactors<Real>::BalancedFactors(const Real* values, std::size_t n, bool is_complex)
+    : values_(values),
+      n_(n),
+      levels_(static_cast<std::size_t>(std::countr_zero(n))),
+      complex_(is_complex),
+      weights_(levels_ + 1, std::vector<double>(n, 1.0)),
+      exponents_(levels_ + 1, std::vector<int>(n, 0)) {
+    const std::size_t count = 2 * n * (is_complex ? 2 : 1);
+    for (std::size_t l = 0; l < levels_; ++l) {
+        const bool finite =
+            std::all_of(values + l * count, values + (l + 1) * count, [](Real x) { return std::isfinite(x); });
+        require(finite, "op: expected finite factors, got NaN or infinity in factor " + std::to_string(l + 1));
+    }
+    for (std::size_t level = levels_; level-- > 0;) {
+        for (std::size_t row = 0; row < n; ++row) balance_row(level, row);
+    }
+    balance_first();
+}
+
+template <class Real>
+Value BalancedFactors<Real>::stored(std::size_t level, std::size_t i, std::size_t j, std::size_t k,
+                                    std::size_t t) const {
+    const std::size_t index = level * 2 * n_ + ((2 * i + j) * 2 + k) * d(level) + t;
+    return complex_ ? Value(values_[2 * index], values_[2 * index + 1]) : Value(values_[index]);
+}
+
+template <class Real>
+Value BalancedFactors<Real>::balanced(std::size_t level, std::size_t i, std::size_t j, std::size_t k, std::size_t t,
+                                      Value x) const {
+    const std::size_t row = (2 * i + j) * d(level) + t, column = (2 * i + k) * d(level) + t;
+    if (weights_[level + 1][column] == 0) return 0;
+    return times_power(x, exponents_[level + 1][column] - exponents_[level][row]);
+}
+
+template <class Real>
+void BalancedFactors<Real>::balance_row(std::size_t level, std::size_t row) {
+    const std::size_t step = d(level), i = row / (2 * step), j = row / step % 2, t = row % step;
+    int largest = 0;
+    bool any = false;
+    for (std::size_t k = 0; k < 2; ++k) {
+        const std::size_t column = (2 * i + k) * step + t;
+        const Value x = stored(level, i, j, k, t);
+        if (x == 0.0 || weights_[level + 1][column] == 0) continue;
+        const int e = exponent_of(x) + exponents_[level + 1][column];
+        largest = any ? std::max(largest, e) : e;
+        any = true;
+    }
+    exponents_[level][row] = largest;
+    double weight = 0;
+    for (std::size_t k = 0; any && k < 2; ++k) {
+        weight += std::norm(at(level, i, j, k, t)) * weights_[level + 1][(2 * i + k) * step + t];
+    }
+    const int half = any ? std::ilogb(weight) / 2 : 0;  // weight >= 1: the quotient is a floor
+    exponents_[level][row] += half;
+    weights_[level][row] = std::ldexp(weight, -2 * half);
+}
+
+// The rows of the first factor belong to nobody on their left: one exponent serves all of them.
+template <class Real>
+void BalancedFactors<Real>::balance_first() {
+    bool any = false;
+    for (std::size_t row = 0; row < n_; ++row) {
+        if (weights_[0][row] == 0) continue;
+        exponent_ = any ? std::max(exponent_, exponents_[0][row]) : exponents_[0][row];
+        any = true;
+    }
+    for (std::size_t row = 0; row < n_; ++row) {
+        weights_[0][row] = std::ldexp(weights_[0][row], 2 * (exponents_[0][row] - exponent_));
+        exponents_[0][row] = exponent_;
+        energy_ += weights_[0][row];
+    }
+}
+
+template class BalancedFactors<float>;
+template class BalancedFactors<double>;
+
+// Telescoping: the product changes by the sum over l of G_1 ... G_(l-1) (G_l - F_l) F_(l+1) ... F_p, G rounded. Within
+// one term, the entries of G_l - F_l meet left columns and right rows of disjoint supports, so their energies add up.
+double single_rounding(const double* values, std::size_t n, bool is_complex) {
+    const BalancedFactors<double> factors(values, n, is_complex);
+    std::vector<double> left(n, 1.0);  // squared norms of the columns of G_1 ... G_(l-1)
+    double change = 0;
+    for (std::size_t level = 0; level < factors.levels(); ++level) {
+        const std::size_t d = factors.d(level);
+        std::vector<double> next(n, 0.0);
+        double energy = 0;
+        for (std::size_t c = 0; c < n; ++c) {
+            const std::size_t i = c / (2 * d), k = c / d % 2, t = c % d;
+            for (std::size_t j = 0; j < 2; ++j) {
+                const Value x = factors.stored(level, i, j, k, t), y = rounded(x);
+                const double weight = left[(2 * i + j) * d + t];
+                energy +=
+                    weight * std::norm(factors.balanced(level, i, j, k, t, y - x)) * factors.weights(level + 1)[c];
+                next[c] += weight * std::norm(factors.balanced(level, i, j, k, t, y));
+            }
+        }
+        change += std::sqrt(energy);
+        left = std::move(next);
+    }
+    return factors.energy() > 0 ? change / std::sqrt(factors.energy()) : 0;
+}
+
+}  // namespace bitterfly

@@ -1,0 +1,56 @@
+// Float factors in a gauge that neither overflows nor underflows: every row of every right part has norm near one.
+#pragma once
+
+#include <complex>
+#include <cstddef>
+#include <vector>
+
+namespace bitterfly {
+
+// A view of the factors F_1 ... F_p as 2^exponent() times balanced factors in double precision. Scaling column c of a
+// factor and row c of the next by 2^e and 2^-e leaves the product as it is; the exponents are kept as integers, so that
+// any finite factors can be balanced. Columns whose right row vanishes are zero.
+template <class Real>
+class BalancedFactors {
+public:
+    // `values`: p x 2n numbers, factor l + 1 in C order (2^l, 2, 2, n / 2^(l+1)), complex ones interleaved; borrowed.
+    // Throws std::invalid_argument where a number is not finite.
+    BalancedFactors(const Real* values, std::size_t n, bool is_complex);
+
+    std::size_t size() const { return n_; }
+    std::size_t levels() const { return levels_; }
+    std::size_t d(std::size_t level) const { return n_ >> (level + 1); }
+
+    // Entry (j, k) of block (i, t), i*2d + j*d + t being its row and i*2d + k*d + t its column.
+    std::complex<double> at(std::size_t level, std::size_t i, std::size_t j, std::size_t k, std::size_t t) const {
+        return balanced(level, i, j, k, t, stored(level, i, j, k, t));
+    }
+    // The same for a number in place of the stored one.
+    std::complex<double> balanced(std::size_t level, std::size_t i, std::size_t j, std::size_t k, std::size_t t,
+                                  std::complex<double> x) const;
+    std::complex<double> stored(std::size_t level, std::size_t i, std::size_t j, std::size_t k, std::size_t t) const;
+
+    // Squared norms of the rows of the balanced product of the factors level, level + 1, ...; in [1, 4) or 0 for
+    // 0 < level < levels(), ones for levels().
+    const std::vector<double>& weights(std::size_t level) const { return weights_[level]; }
+
+    int exponent() const { return exponent_; }
+    double energy() const { return energy_; }  // squared norm of the balanced product
+
+private:
+    void balance_row(std::size_t level, std::size_t row);
+    void balance_first();
+
+    const Real* values_;
+    std::size_t n_, levels_;
+    bool complex_;
+    std::vector<std::vector<double>> weights_;
+    std::vector<std::vector<int>> exponents_;
+    int exponent_ = 0;
+    double energy_ = 0;
+};
+
+// Bound on the relative change of the product of double-precision factors when each is rounded to single precision.
+double single_rounding(const double* values, std::size_t n, bool is_complex);
+
+}  // namespace bitterfly
