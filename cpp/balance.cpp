@@ -11,10 +11,6 @@
 namespace bitterfly {
 namespace {
 
-using Value = std::complex<double>;
-
-Value times_power(Value x, int exponent) { return {std::ldexp(x.real(), exponent), std::ldexp(x.imag(), exponent)}; }
-
 // 2^result <= largest component < 2^(result + 1), for x != 0.
 int exponent_of(Value x) { return std::ilogb(std::max(std::fabs(x.real()), std::fabs(x.imag()))); }
 

@@ -1,11 +1,17 @@
 // Float factors in a gauge that neither overflows nor underflows: every row of every right part has norm near one.
 #pragma once
 
-#include <complex>
+#include <cmath>
 #include <cstddef>
 #include <vector>
 
+#include "codes.hpp"
+
 namespace bitterfly {
+
+inline Value times_power(Value x, int exponent) {
+    return {std::ldexp(x.real(), exponent), std::ldexp(x.imag(), exponent)};
+}
 
 // A view of the factors F_1 ... F_p as 2^exponent() times balanced factors in double precision. Scaling column c of a
 // factor and row c of the next by 2^e and 2^-e leaves the product as it is; the exponents are kept as integers, so that
@@ -22,13 +28,12 @@ public:
     std::size_t d(std::size_t level) const { return n_ >> (level + 1); }
 
     // Entry (j, k) of block (i, t), i*2d + j*d + t being its row and i*2d + k*d + t its column.
-    std::complex<double> at(std::size_t level, std::size_t i, std::size_t j, std::size_t k, std::size_t t) const {
+    Value at(std::size_t level, std::size_t i, std::size_t j, std::size_t k, std::size_t t) const {
         return balanced(level, i, j, k, t, stored(level, i, j, k, t));
     }
     // The same for a number in place of the stored one.
-    std::complex<double> balanced(std::size_t level, std::size_t i, std::size_t j, std::size_t k, std::size_t t,
-                                  std::complex<double> x) const;
-    std::complex<double> stored(std::size_t level, std::size_t i, std::size_t j, std::size_t k, std::size_t t) const;
+    Value balanced(std::size_t level, std::size_t i, std::size_t j, std::size_t k, std::size_t t, Value x) const;
+    Value stored(std::size_t level, std::size_t i, std::size_t j, std::size_t k, std::size_t t) const;
 
     // Squared norms of the rows of the balanced product of the factors level, level + 1, ...; in [1, 4) or 0 for
     // 0 < level < levels(), ones for levels().

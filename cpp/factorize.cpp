@@ -6,6 +6,7 @@
 #include "factorize.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <complex>
 #include <limits>
@@ -130,6 +131,8 @@ public:
         }
     }
 
+    std::size_t count() const { return levels() * 2 * n_ * width(); }  // numbers in the factors
+
     double energy = 0, discarded = 0;
 
 private:
@@ -137,11 +140,7 @@ private:
     std::size_t row_size() const { return n_ * width(); }
     Real* row(std::size_t t) { return right_.data() + t * row_size(); }
     Real* imag(Real* p) const { return complex_ ? p + n_ : nullptr; }
-    std::size_t levels() const {
-        std::size_t p = 0;
-        while ((std::size_t{1} << p) < n_) ++p;
-        return p;
-    }
+    std::size_t levels() const { return static_cast<std::size_t>(std::countr_zero(n_)); }
 
     // Rows t and t + d of level `level` -> row t of the right part, one direction for each of its segments.
     void split_rows(std::size_t level, std::size_t d, std::size_t t, const RowPair<Real>& rows) {
@@ -178,6 +177,11 @@ private:
     std::vector<Real> right_;
 };
 
+[[noreturn]] void refuse_entry(std::size_t i, std::size_t j) {
+    throw std::invalid_argument("a: expected finite entries, got NaN or infinity at (" + std::to_string(i) + ", " +
+                                std::to_string(j) + ")");
+}
+
 // Largest modulus of a component; throws where an entry is not finite.
 template <class Real>
 double largest_entry(const View& a) {
@@ -189,8 +193,7 @@ double largest_entry(const View& a) {
             for (const char* plane : {a.re, a.im}) {
                 if (plane == nullptr) continue;
                 const double x = std::fabs(static_cast<double>(*reinterpret_cast<const Real*>(plane + offset)));
-                require(std::isfinite(x), "a: expected finite entries, got NaN or infinity at (" + std::to_string(i) +
-                                              ", " + std::to_string(j) + ")");
+                if (!std::isfinite(x)) refuse_entry(i, j);
                 largest = std::max(largest, x);
             }
         }
@@ -215,7 +218,7 @@ void require_finite(const Real* values, std::size_t count) {
 }  // namespace
 
 template <class Real>
-FactorizeResult factorize(const View& a, const std::uint32_t* rows, const std::uint32_t* columns, Real* values) {
+double factorize(const View& a, const std::uint32_t* rows, const std::uint32_t* columns, Real* values) {
     LeftToRight<Real> work(a, values);
     double scale = 1;
     RowReader<Real> reader(a, rows, columns, scale);
@@ -229,18 +232,16 @@ FactorizeResult factorize(const View& a, const std::uint32_t* rows, const std::u
         work.run(scaled);
     }
     work.finish(1 / scale);
-    std::size_t p = 0;
-    while ((std::size_t{1} << p) < a.rows) ++p;
-    if (scale != 1) require_finite(values, p * 2 * a.rows * (a.im ? 2 : 1));
+    if (scale != 1) require_finite(values, work.count());
+    if (work.energy == 0) return 0;
     const double norm = std::sqrt(work.energy) / scale;
-    if (work.energy == 0) return {0, 0};
     // The 2n entries of the last factor are rounded to multiples of the smallest subnormal at worst.
     const double underflow =
         std::sqrt(2.0 * static_cast<double>(a.rows)) * std::numeric_limits<Real>::denorm_min() / norm;
-    return {std::sqrt(work.discarded / work.energy) + underflow, norm};
+    return std::sqrt(work.discarded / work.energy) + underflow;
 }
 
-template FactorizeResult factorize<float>(const View&, const std::uint32_t*, const std::uint32_t*, float*);
-template FactorizeResult factorize<double>(const View&, const std::uint32_t*, const std::uint32_t*, double*);
+template double factorize<float>(const View&, const std::uint32_t*, const std::uint32_t*, float*);
+template double factorize<double>(const View&, const std::uint32_t*, const std::uint32_t*, double*);
 
 }  // namespace bitterfly

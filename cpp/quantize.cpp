@@ -115,6 +115,25 @@ Quantized quantize(const Real* values, std::size_t n, bool is_complex, const std
     return out;
 }
 
+template <class Real>
+double round_scale(const Quantized& quantized, bool is_complex, Real* out) {
+    double error = 0, energy = 0;
+    for (std::size_t i = 0; i < quantized.scale.size(); ++i) {
+        const Value x = times_power(quantized.scale[i], quantized.exponent);
+        const auto re = static_cast<Real>(x.real()), im = static_cast<Real>(is_complex ? x.imag() : 0);
+        if (is_complex) {
+            out[2 * i] = re, out[2 * i + 1] = im;
+        } else {
+            out[i] = re;
+        }
+        error = std::hypot(error, std::abs(times_power({re, im}, -quantized.exponent) - quantized.scale[i]));
+        energy = std::hypot(energy, std::abs(quantized.scale[i]));
+    }
+    return energy > 0 ? error / energy : 0;
+}
+
+template double round_scale<float>(const Quantized&, bool, float*);
+template double round_scale<double>(const Quantized&, bool, double*);
 template Quantized quantize<float>(const float*, std::size_t, bool, const std::vector<Source>&, int);
 template Quantized quantize<double>(const double*, std::size_t, bool, const std::vector<Source>&, int);
 

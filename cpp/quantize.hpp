@@ -22,4 +22,9 @@ struct Quantized {
 template <class Real>
 Quantized quantize(const Real* values, std::size_t n, bool is_complex, const std::vector<Source>& candidates, int bits);
 
+// Writes the scale vector, complex numbers interleaved, and returns the relative error of this rounding: the coded
+// factors have orthonormal columns, so it is the relative error of the product.
+template <class Real>
+double round_scale(const Quantized& quantized, bool is_complex, Real* out);
+
 }  // namespace bitterfly

@@ -1,84 +1,20 @@
 // Bindings: NumPy arrays -> views of the core, the GIL released around one call, results -> NumPy arrays.
-#include <pybind11/numpy.h>
-#include <pybind11/pybind11.h>
-#include <pybind11/stl.h>
-
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
 #include "apply.hpp"
+#include "arrays.hpp"
 #include "balance.hpp"
-#include "buffer.hpp"
 #include "codes.hpp"
 #include "factorize.hpp"
 #include "kernels/dispatch.hpp"
 #include "pack.hpp"
 #include "quantize.hpp"
-#include "require.hpp"
 
-namespace py = pybind11;
 using namespace bitterfly;
 
 namespace {
-
-using IndexArray = py::array_t<std::uint32_t, py::array::c_style>;
-using OptionalIndex = std::optional<IndexArray>;
-
-const std::uint32_t* data_of(const OptionalIndex& index) { return index ? index->data() : nullptr; }
-
-bool is_complex(const py::array& a) { return a.dtype().kind() == 'c'; }
-bool is_double(const py::array& a) { return a.itemsize() == (is_complex(a) ? 16 : 8); }
-
-void require_floating(const py::array& a, const char* name) {
-    const char kind = a.dtype().kind();
-    const auto size = a.itemsize();
-    const bool real = kind == 'f' && (size == 4 || size == 8), cplx = kind == 'c' && (size == 8 || size == 16);
-    require(real || cplx, std::string(name) + ": expected float32, float64, complex64 or complex128");
-}
-
-// A vector counts as one column.
-template <class ViewType, class Pointer>
-ViewType view_of(const py::array& a, Pointer data) {
-    require(a.ndim() == 1 || a.ndim() == 2, "expected one or two dimensions");
-    const bool matrix = a.ndim() == 2;
-    const auto half = static_cast<std::ptrdiff_t>(a.itemsize() / 2);
-    return {data,
-            is_complex(a) ? data + half : nullptr,
-            static_cast<std::size_t>(a.shape(0)),
-            matrix ? static_cast<std::size_t>(a.shape(1)) : 1,
-            a.strides(0),
-            matrix ? a.strides(1) : 0,
-            is_double(a)};
-}
-
-View const_view(const py::array& a) { return view_of<View>(a, static_cast<const char*>(a.data())); }
-MutableView mutable_view(py::array& a) { return view_of<MutableView>(a, static_cast<char*>(a.mutable_data())); }
-
-// A NumPy array that owns cache-line aligned memory, not initialised.
-template <class T>
-py::array_t<T> aligned_array(const std::vector<py::ssize_t>& shape) {
-    std::size_t count = 1;
-    for (const py::ssize_t s : shape) count *= static_cast<std::size_t>(s);
-    T* data = make_aligned<T>(count).release();
-    py::capsule owner(data, [](void* p) { AlignedDelete{}(p); });
-    return py::array_t<T>(shape, data, owner);
-}
-
-std::size_t log2_of(std::size_t n) {
-    std::size_t p = 0;
-    while ((std::size_t{1} << p) < n) ++p;
-    require(n >= 2 && n == std::size_t{1} << p, "expected a power of two, at least 2, got " + std::to_string(n));
-    return p;
-}
-
-void require_order(const OptionalIndex& index, std::size_t n, const char* name) {
-    if (!index) return;
-    require(index->ndim() == 1 && static_cast<std::size_t>(index->size()) == n,
-            std::string(name) + ": expected " + std::to_string(n) + " indices");
-    for (std::size_t i = 0; i < n; ++i) require(index->data()[i] < n, std::string(name) + ": index out of range");
-}
 
 template <class T>
 py::tuple factorize_as(const py::array& a, const OptionalIndex& rows, const OptionalIndex& columns) {
@@ -88,18 +24,12 @@ py::tuple factorize_as(const py::array& a, const OptionalIndex& rows, const Opti
     const View view = const_view(a);
     using Real = decltype(std::abs(T{}));
     auto* out = reinterpret_cast<Real*>(values.mutable_data());
-    FactorizeResult result{};
+    double error = 0;
     {
         py::gil_scoped_release release;
-        result = factorize<Real>(view, data_of(rows), data_of(columns), out);
+        error = factorize<Real>(view, data_of(rows), data_of(columns), out);
     }
-    return py::make_tuple(values, result.relative_error, result.norm);
-}
-
-template <class Visit>
-auto by_dtype(const py::array& a, Visit visit) {
-    if (is_complex(a)) return is_double(a) ? visit(std::complex<double>{}) : visit(std::complex<float>{});
-    return is_double(a) ? visit(double{}) : visit(float{});
+    return py::make_tuple(values, error);
 }
 
 py::tuple py_factorize(const py::array& a, const OptionalIndex& rows, const OptionalIndex& columns) {
@@ -134,38 +64,12 @@ Code code_of(const std::string& name, int bits) {
     return code;
 }
 
-// The checked (p, 2n) buffer of float factors; returns n.
-std::size_t size_of_values(const py::array& values) {
-    require_floating(values, "values");
-    require(values.ndim() == 2 && (values.flags() & py::array::c_style) != 0,
-            "values: expected a C-contiguous (p, 2n) array");
-    const auto n = static_cast<std::size_t>(values.shape(1)) / 2;
-    require(log2_of(n) == static_cast<std::size_t>(values.shape(0)) && values.shape(1) % 2 == 0,
-            "values: expected shape (log2 n, 2n)");
-    return n;
-}
-
-Value times_power(Value x, int exponent) { return {std::ldexp(x.real(), exponent), std::ldexp(x.imag(), exponent)}; }
-
-// The scale vector in the operator's precision, and the relative error of that rounding: the coded factors have
-// orthonormal columns, so it is the relative error of the product.
+// The scale vector as an array of T; `rounding` is the relative error of the product that this rounding makes.
 template <class T>
 py::array scale_as(const Quantized& result, double& rounding) {
-    const std::vector<Value>& scale = result.scale;
-    auto out = aligned_array<T>({static_cast<py::ssize_t>(scale.size())});
-    double error = 0, energy = 0;
-    for (std::size_t i = 0; i < scale.size(); ++i) {
-        const Value x = times_power(scale[i], result.exponent);
-        if constexpr (std::is_floating_point_v<T>) {
-            out.mutable_data()[i] = static_cast<T>(x.real());
-        } else {
-            using Real = typename T::value_type;
-            out.mutable_data()[i] = T(static_cast<Real>(x.real()), static_cast<Real>(x.imag()));
-        }
-        error = std::hypot(error, std::abs(times_power(Value(out.data()[i]), -result.exponent) - scale[i]));
-        energy = std::hypot(energy, std::abs(scale[i]));
-    }
-    rounding = energy > 0 ? error / energy : 0;
+    auto out = aligned_array<T>({static_cast<py::ssize_t>(result.scale.size())});
+    using Real = decltype(std::abs(T{}));
+    rounding = round_scale(result, is_complex(out), reinterpret_cast<Real*>(out.mutable_data()));
     return out;
 }
 
@@ -249,7 +153,7 @@ public:
         const View from = const_view(x);
         const MutableView to = mutable_view(out);
         require(from.rows == product_.n && to.rows == product_.n && from.columns == to.columns,
-                "x, out: expected " + std::to_string(product_.n) + " rows and equal numbers of columns");
+                "x, out: expected as many rows as the operator has, and equal numbers of columns");
         require((to.im != nullptr) == (product_.is_complex || from.im != nullptr),
                 "out: expected a complex array exactly where the result is complex");
         py::gil_scoped_release release;

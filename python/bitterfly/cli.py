@@ -3,60 +3,20 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Literal
 
 import click
+
+from bitterfly.console import Group, progress_bars
 
 if TYPE_CHECKING:
     from bitterfly.inputs import Array
     from bitterfly.operator import ButterflyOperator, Code, PackedButterfly
 
-    Progress = Callable[[str, float], None]
-
 _SUFFIX = ".bfly.safetensors"
-_MISTAKES = (OSError, ValueError, TypeError, ArithmeticError, EOFError)
-
-
-class _Group(click.Group):
-    """Turns what users get wrong into one line on stderr and an exit status."""
-
-    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
-        if not standalone_mode:
-            return super().main(*args, standalone_mode=False, **extra)  # type: ignore[call-overload]
-        status = 0
-        try:
-            result = super().main(*args, standalone_mode=False, **extra)  # type: ignore[call-overload]
-            status = result if isinstance(result, int) else 0
-            sys.stdout.flush()
-        except click.ClickException as error:
-            _fail(error.format_message(), error.exit_code)
-        except click.Abort:
-            _fail("interrupted", 130)
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            status = 1
-        except MemoryError as error:
-            _fail(f"not enough memory ({error})" if str(error) else "not enough memory", 1)
-        except _MISTAKES as error:
-            _fail(_one_line(error), 1)
-        sys.exit(status)
-
-
-def _fail(message: str, status: int) -> NoReturn:
-    click.echo(f"bitterfly: error: {message}", err=True)
-    sys.exit(status)
-
-
-def _one_line(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    else:
-        text = str(error) or type(error).__name__
-    return "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
 
 
 def _version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
@@ -78,7 +38,7 @@ _input_path = click.Path()
 
 
 @click.group(
-    cls=_Group,
+    cls=Group,
     no_args_is_help=False,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
@@ -158,7 +118,7 @@ def compress(
     output = output or os.path.splitext(matrix)[0] + _SUFFIX
     a = _load_array(matrix)
     order: Literal["auto"] | None = None if permute == "none" else "auto"
-    with _progress_bars(wanted) as progress, _blaming(matrix):
+    with progress_bars(wanted) as progress, _blaming(matrix):
         op = compress_matrix(a, rtol=rtol, bits=bits, permute=order, progress=progress)
     save(output, op)
     click.echo(op.report)
@@ -236,7 +196,7 @@ def demo(output: str, size: str, wanted: bool | None) -> None:
     """
     from bitterfly import demo as example
 
-    with _progress_bars(wanted) as progress:
+    with progress_bars(wanted) as progress:
         result = example.run(int(size), progress)
     click.echo(example.table(result))
     try:
@@ -311,41 +271,6 @@ def _runs(codes: Sequence[Code]) -> Iterator[str]:
 
 def _sides(rows: Array | None, columns: Array | None) -> list[str]:
     return [name for name, order in (("rows", rows), ("columns", columns)) if order is not None]
-
-
-@contextmanager
-def _progress_bars(wanted: bool | None) -> Iterator[Progress | None]:
-    """Give a callback that draws one bar a stage on stderr; None where nobody looks."""
-    if not (sys.stderr.isatty() if wanted is None else wanted):
-        yield None
-        return
-    bars = _Bars()
-    try:
-        yield bars
-    finally:
-        bars.close()
-
-
-class _Bars:
-    """One progress bar a stage; ``bars(stage, fraction)`` starts and moves them."""
-
-    def __init__(self) -> None:
-        self._stage = ""
-        self._bar: Any = None
-
-    def __call__(self, stage: str, fraction: float) -> None:
-        if stage != self._stage:
-            self.close()
-            self._stage = stage
-            self._bar = click.progressbar(length=100, label=f"{stage:<12}", file=sys.stderr)
-            self._bar.__enter__()
-        self._bar.update(round(100 * fraction) - self._bar.pos)
-
-    def close(self) -> None:
-        if self._bar is not None:
-            self._bar.__exit__(None, None, None)
-            self._bar = None
-            self._stage = ""
 
 
 if __name__ == "__main__":

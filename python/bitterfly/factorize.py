@@ -9,16 +9,24 @@ import numpy as np
 
 from bitterfly import _core
 from bitterfly.chain import Chain
-from bitterfly.inputs import Array, IndexArray, Side, as_matrix, as_number, as_permutation
+from bitterfly.inputs import (
+    Array,
+    Permutations,
+    Side,
+    as_matrix,
+    as_number,
+    as_permutation,
+    as_uint32,
+)
 from bitterfly.operator import ButterflyOperator
 from bitterfly.ordering import bit_reversal
+from bitterfly.precision import rounding_term
 
 _log = logging.getLogger("bitterfly")
 
 _PROBE_BLOCKS = 12
 _DEFAULT_SEED = 0
 
-Permutations = tuple[IndexArray | None, IndexArray | None]
 Permute = Literal["auto"] | tuple[Side, Side] | None
 
 
@@ -82,7 +90,7 @@ def factorize(
     if chain is not None and chain != Chain.square_dyadic(n):
         raise ValueError(f"chain: only Chain.square_dyadic({n}) is available for a {n} x {n} matrix")
     permutations = _permutations(matrix, permute, rng)
-    values, discarded, _ = _core.factorize(matrix, *(_as_uint32(p) for p in permutations))
+    values, discarded = _core.factorize(matrix, *(as_uint32(p) for p in permutations))
     error = float(discarded) + rounding_term(n, matrix.dtype)
     _log.info("factorized %s x %s: relative error %.2e", n, n, error)
     if rtol is not None and not error <= rtol:
@@ -91,19 +99,6 @@ def factorize(
             "the matrix is not that close to a rank-one butterfly in the orderings tried"
         )
     return ButterflyOperator.from_values(values, permutations=permutations, relative_error=error, error_kind="ledger")
-
-
-def rounding_term(n: int, dtype: np.dtype[Any]) -> float:
-    """Bound on the relative rounding error of the factors of an n x n matrix: 3 eps a factor, 4 eps if complex.
-
-    On each level a direction is off by 3 units roundoff (its entries and its length), a projected row by 2 (real) or 4
-    (complex, three products), and its product with the last factor by one more; an eps is two units.
-    """
-    return (4.0 if dtype.kind == "c" else 3.0) * (n.bit_length() - 1) * float(np.finfo(dtype).eps)
-
-
-def _as_uint32(order: IndexArray | None) -> Array | None:
-    return None if order is None else order.astype(np.uint32)
 
 
 def _permutations(a: Array, permute: Permute, rng: np.random.Generator | int | None) -> Permutations:

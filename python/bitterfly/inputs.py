@@ -14,6 +14,7 @@ from bitterfly.ordering import bit_reversal
 FLOATING = (np.float32, np.float64, np.complex64, np.complex128)
 IndexArray = np.ndarray[Any, np.dtype[np.intp]]
 Array = np.ndarray[Any, np.dtype[Any]]
+Permutations = tuple[IndexArray | None, IndexArray | None]
 Side = Literal["bit_reversal"] | Sequence[int] | IndexArray | None
 
 
@@ -91,3 +92,8 @@ def as_permutation(order: Side, n: int, name: str) -> IndexArray | None:
     if not np.array_equal(np.sort(index), np.arange(n)):
         raise ValueError(f"{name}: expected a permutation of 0 .. {n - 1}")
     return None if np.array_equal(index, np.arange(n)) else index.astype(np.intp)
+
+
+def as_uint32(order: IndexArray | None) -> Array | None:
+    """Return a permutation as the core takes it."""
+    return None if order is None else order.astype(np.uint32)

@@ -10,12 +10,11 @@ from scipy.sparse.linalg import LinearOperator
 
 from bitterfly import _core
 from bitterfly.chain import Chain
-from bitterfly.inputs import Array, IndexArray, Side, as_floating, as_permutation, as_size
+from bitterfly.inputs import Array, IndexArray, Permutations, Side, as_floating, as_permutation, as_size
 from bitterfly.ordering import bit_reversal
 
 Mode = Literal["forward", "transpose", "adjoint", "conjugate"]
 ErrorKind = Literal["exact", "ledger", "measured", "estimated"]
-Permutations = tuple[IndexArray | None, IndexArray | None]
 
 # (transposed, conjugated) and back: a mode is what has been done to the stored operator.
 FLAGS: dict[str, tuple[bool, bool]] = {
@@ -252,9 +251,7 @@ class Butterfly(LinearOperator):  # type: ignore[misc]
         for first in range(0, n, _PANEL):
             columns = slice(first, min(first + _PANEL, n))
             width = columns.stop - first
-            identity = np.zeros((n, width), self.dtype)
-            identity[np.arange(first, columns.stop), np.arange(width)] = 1
-            yield columns, self.apply(identity)
+            yield columns, self.apply(identity_panel(n, first, width, self.dtype))
 
     def todense(self) -> Array:
         """Return the dense matrix, an ndarray of shape (n, n)."""
@@ -278,6 +275,13 @@ class Butterfly(LinearOperator):  # type: ignore[misc]
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self
+
+
+def identity_panel(n: int, first: int, width: int, dtype: np.dtype[Any]) -> Array:
+    """Return the columns ``first : first + width`` of the identity matrix."""
+    panel = np.zeros((n, width), dtype)
+    panel[first + np.arange(width), np.arange(width)] = 1
+    return panel
 
 
 def _reversed_order(order: IndexArray | None, n: int) -> IndexArray:

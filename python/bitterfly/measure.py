@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
 from bitterfly.inputs import Array
+from bitterfly.linear import identity_panel
 from bitterfly.operator import ButterflyOperator, PackedButterfly
 
 _PANEL_ENTRIES = 1 << 17  # in double precision a megabyte: panels stay in the cache
@@ -38,16 +38,10 @@ def measure(
         columns = np.asarray(a[:, start : start + width])
         columns = columns.astype(np.result_type(columns.dtype, np.float64))
         total.add(columns)
-        missed.add(columns - op @ _identity_panel(n, start, columns.shape[1], np.dtype(op.dtype)))
+        missed.add(columns - op @ identity_panel(n, start, columns.shape[1], np.dtype(op.dtype)))
         if progress is not None:
             progress(min(start + width, n) / n)
     return missed.over(total)
-
-
-def _identity_panel(n: int, start: int, width: int, dtype: np.dtype[Any]) -> Array:
-    panel = np.zeros((n, width), dtype=dtype)
-    panel[start + np.arange(width), np.arange(width)] = 1
-    return panel
 
 
 class _Energy:

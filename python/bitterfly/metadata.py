@@ -7,7 +7,7 @@ import math
 from typing import Any, NoReturn, cast
 
 from bitterfly.chain import Chain
-from bitterfly.operator import Code
+from bitterfly.operator import MAX_BITS, Code
 
 Header = dict[str, Any]
 
@@ -16,7 +16,6 @@ REAL_TYPE = {"float32": "F32", "float64": "F64", "complex64": "F32", "complex128
 
 _MAX_LENGTH = 1 << 20
 _MAX_SIZE = 1 << 31  # permutations are stored in 32 bits
-_MAX_BITS = {"angle": 16, "phase": 24, "sphere": 32}
 _MODES = ("forward", "transpose", "adjoint", "conjugate")
 _ERROR_KINDS = ("exact", "ledger", "measured", "estimated")
 _COMMON = {"format_version", "kind", "shape", "dtype", "chain", "mode"}
@@ -121,7 +120,7 @@ def _checked_codes(header: Header) -> tuple[Code, ...]:
     codes, count = header["codes"], len(header["chain"])
     good = isinstance(codes, list) and len(codes) == count
     _expect(good, "codes", f"{count} of them, one a factor", header)
-    kinds = tuple(_MAX_BITS) if is_complex(header) else ("angle",)
+    kinds = tuple(MAX_BITS) if is_complex(header) else ("angle",)
     good = all(_is_code(code, kinds) for code in codes)
     _expect(good, "codes", f"pairs [kind, bits] of kind {' or '.join(kinds)}", header)
     return tuple(Code(*code) for code in codes)
@@ -130,4 +129,4 @@ def _checked_codes(header: Header) -> tuple[Code, ...]:
 def _is_code(code: object, kinds: tuple[str, ...]) -> bool:
     if not (isinstance(code, list) and len(code) == 2 and _is_one_of(code[0], kinds)):
         return False
-    return _is_int(code[1]) and 1 <= code[1] <= _MAX_BITS[code[0]]
+    return _is_int(code[1]) and 1 <= code[1] <= MAX_BITS[code[0]]

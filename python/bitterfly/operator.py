@@ -9,12 +9,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import numpy as np
 
 from bitterfly import _core
-from bitterfly.inputs import Array, IndexArray, Side, as_floating
-from bitterfly.linear import FLAGS, Butterfly, Permutations
+from bitterfly.inputs import Array, IndexArray, Permutations, Side, as_floating, as_uint32
+from bitterfly.linear import FLAGS, Butterfly
 from bitterfly.ordering import bit_reversal
+from bitterfly.precision import cast_dtype, relative_change
 
 if TYPE_CHECKING:
     from bitterfly.report import CompressReport
+
+
+# Kinds of codes and the most bits that a column takes.
+MAX_BITS = {"angle": 16, "phase": 24, "sphere": 32}
 
 
 class Code(NamedTuple):
@@ -22,19 +27,6 @@ class Code(NamedTuple):
 
     kind: str
     bits: int
-
-
-def _order32(order: IndexArray | None) -> Array | None:
-    return None if order is None else order.astype(np.uint32)
-
-
-def _cast_dtype(dtype: Any, current: np.dtype[Any]) -> np.dtype[Any]:
-    target: np.dtype[Any] = np.dtype(dtype)
-    if target not in (np.float32, np.float64, np.complex64, np.complex128):
-        raise TypeError(f"dtype: expected float32, float64, complex64 or complex128, got {target}")
-    if current.kind == "c" and target.kind != "c":
-        raise TypeError(f"dtype: a complex operator cannot become {target}")
-    return target
 
 
 class ButterflyOperator(Butterfly):
@@ -94,7 +86,7 @@ class ButterflyOperator(Butterfly):
         Butterfly.__init__(self, n, values.dtype, permutations, error, kind, mode)
         self.values = values.view()
         self.values.flags.writeable = False
-        self._kernel = _core.factors(self.values, *(_order32(p) for p in self._base))
+        self._kernel = _core.factors(self.values, *(as_uint32(p) for p in self._base))
 
     def _known(self) -> dict[str, Any]:
         return {"relative_error": self.relative_error, "error_kind": self.error_kind}
@@ -114,7 +106,7 @@ class ButterflyOperator(Butterfly):
 
     def astype(self, dtype: Any) -> ButterflyOperator:
         """Return the operator with factors of another precision (adds one rounding to the error)."""
-        target = _cast_dtype(dtype, self.dtype)
+        target = cast_dtype(dtype, self.dtype)
         values = _core.aligned_empty(list(self.values.shape), target)
         with np.errstate(over="ignore"):
             values[...] = self.values
@@ -217,7 +209,7 @@ class PackedButterfly(Butterfly):
         self.codes = _as_codes(codes)
         self.scale = _frozen(scale)
         self.report = report
-        self._kernel = _core.packed(list(self.codes), self.words, self.scale, *(_order32(p) for p in self._base))
+        self._kernel = _core.packed(list(self.codes), self.words, self.scale, *(as_uint32(p) for p in self._base))
 
     def _known(self) -> dict[str, Any]:
         known = {"relative_error": self.relative_error, "error_kind": self.error_kind}
@@ -251,14 +243,14 @@ class PackedButterfly(Butterfly):
 
     def astype(self, dtype: Any) -> PackedButterfly:
         """Return the operator with a scale vector and products in another precision; the codes are shared."""
-        target = _cast_dtype(dtype, self.dtype)
+        target = cast_dtype(dtype, self.dtype)
         with np.errstate(over="ignore"):
             scale = self.scale.astype(target)
         if not np.all(np.isfinite(scale)):
             raise OverflowError(f"dtype: the scale vector does not fit {target}")
         known = self._known()
         if np.finfo(target).eps > np.finfo(self.dtype).eps:
-            rounding = _relative_change(self.scale, scale) + len(self.codes) * float(np.finfo(target).eps)
+            rounding = relative_change(self.scale, scale) + len(self.codes) * float(np.finfo(target).eps)
             known["relative_error"] += (1 + self.relative_error) * rounding
         scale.flags.writeable = False
         return PackedButterfly(self.words, self.codes, scale, mode=self.mode, **known)
@@ -269,9 +261,7 @@ class PackedButterfly(Butterfly):
 
 
 def _rebuild_packed(words: Array, codes: tuple[Code, ...], scale: Array, known: dict[str, Any]) -> PackedButterfly:
-    aligned = _core.aligned_empty([words.size], words.dtype)
-    aligned[...] = words
-    return PackedButterfly(aligned, codes, scale, **known)
+    return PackedButterfly(words, codes, scale, **known)
 
 
 def _frozen(a: Array) -> Array:
@@ -297,15 +287,3 @@ def _as_codes(codes: Any) -> tuple[Code, ...]:
         return tuple(Code(str(kind), index(bits)) for kind, bits in codes)
     except (TypeError, ValueError):
         raise TypeError(f"codes: expected pairs (kind, bits), got {codes!r}") from None
-
-
-def _relative_change(old: Array, new: Array) -> float:
-    """Return ``||new - old|| / ||old||`` for vectors of any scale; 0 for the zero vector."""
-    wide = np.result_type(old.dtype, new.dtype)
-    parts = np.ascontiguousarray(old, wide).view(np.float64)
-    largest = np.max(np.abs(parts))
-    if largest == 0:
-        return 0.0
-    scaled = np.ldexp(parts, -np.frexp(largest)[1])
-    change = np.ldexp(np.ascontiguousarray(new, wide).view(np.float64), -np.frexp(largest)[1]) - scaled
-    return float(np.linalg.norm(change) / np.linalg.norm(scaled))

@@ -7,9 +7,9 @@ import logging
 import numpy as np
 
 from bitterfly import _core
-from bitterfly.factorize import rounding_term
 from bitterfly.inputs import as_number
-from bitterfly.operator import ButterflyOperator, Code, PackedButterfly
+from bitterfly.operator import MAX_BITS, ButterflyOperator, Code, PackedButterfly
+from bitterfly.precision import rounding_term
 
 _log = logging.getLogger("bitterfly")
 
@@ -17,7 +17,6 @@ _log = logging.getLogger("bitterfly")
 _CANDIDATES = {"auto": ("phase", "angle", "sphere"), "direction": ("phase", "angle", "sphere")}
 # Largest size for which `rtol` tries all widths from the narrowest on.
 _SCANNED = 256
-_MAX_BITS = {"angle": 16, "phase": 24, "sphere": 32}
 
 
 def quantize(
@@ -76,8 +75,8 @@ def quantize(
 
 def _candidates(code: str, is_complex: bool) -> tuple[str, ...]:
     names = _CANDIDATES.get(code, (code,))
-    if not set(names) <= set(_MAX_BITS):
-        raise ValueError(f"code: expected one of {', '.join([*_CANDIDATES, *_MAX_BITS])}, got {code!r}")
+    if not set(names) <= set(MAX_BITS):
+        raise ValueError(f"code: expected one of {', '.join([*_CANDIDATES, *MAX_BITS])}, got {code!r}")
     usable = names if is_complex else tuple(name for name in names if name == "angle")
     if not usable:
         raise ValueError(f"code: {code!r} codes complex columns, the operator is real")
@@ -102,12 +101,11 @@ def _column_bits(op: ButterflyOperator, bits: float, candidates: tuple[str, ...]
 
 
 def _max_width(candidates: tuple[str, ...]) -> int:
-    return max(_MAX_BITS[name] for name in candidates)
+    return max(MAX_BITS[name] for name in candidates)
 
 
 def _quantize_width(op: ButterflyOperator, candidates: tuple[str, ...], width: int) -> PackedButterfly:
-    with np.errstate(over="ignore", under="ignore"):
-        words, codes, scale, ledger = _core.quantize(op.values, list(candidates), width)
+    words, codes, scale, ledger = _core.quantize(op.values, list(candidates), width)
     if not np.all(np.isfinite(scale)):
         raise OverflowError(
             f"op: the scale vector does not fit {op.dtype}; quantize op.astype of a wider dtype, or scale op down"

@@ -220,6 +220,7 @@ def _check_tensor(file: safe_open, name: str, kind: str, shape: list[int]) -> No
 def _aligned(tensor: Array) -> Array:
     out: Array = _core.aligned_empty(tensor.shape, tensor.dtype)
     out[...] = tensor
+    out.flags.writeable = False  # nobody else holds it: the operator need not copy
     return out
 
 
