@@ -4,9 +4,9 @@
 #include <algorithm>
 #include <bit>
 
-#include "buffer.hpp"
 #include "codes.hpp"
 #include "panel.hpp"
+#include "workspace.hpp"
 
 namespace bitterfly {
 namespace {
@@ -15,37 +15,9 @@ namespace {
 constexpr std::size_t kCacheBytes[] = {std::size_t{1} << 14, std::size_t{1} << 19};
 constexpr std::size_t kPanelBytes = std::size_t{1} << 18;
 constexpr std::size_t kMaxVectors = 16;
-constexpr std::size_t kKeptBytes = std::size_t{1} << 26;
 
 // Below this size a factor does not fill the registers of the wide tiers.
 constexpr std::size_t kSmallestWide = 2 * kLanes;
-
-// The calling thread's scratch memory; kept from call to call unless it is large.
-template <class Real>
-class Workspace {
-public:
-    explicit Workspace(std::size_t count) {
-        if (count > kept().capacity) kept() = {make_aligned<Real>(count), count};
-        data_ = kept().memory.get();
-    }
-    ~Workspace() {
-        if (kept().capacity * sizeof(Real) > kKeptBytes) kept() = {};
-    }
-    Workspace(const Workspace&) = delete;
-    Workspace& operator=(const Workspace&) = delete;
-    Real* data() const { return data_; }
-
-private:
-    struct Kept {
-        AlignedArray<Real> memory;
-        std::size_t capacity = 0;
-    };
-    static Kept& kept() {
-        thread_local Kept instance;
-        return instance;
-    }
-    Real* data_;
-};
 
 // Runs the passes of all factors on a panel: inner factors (small d) on cache-sized parts first, or last if transposed.
 template <class Real>

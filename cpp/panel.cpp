@@ -9,13 +9,15 @@ namespace {
 template <class Byte>
 struct Strided {
     Byte* base;
+    std::size_t rows;
     std::ptrdiff_t row_stride, column_stride;
 };
 
 template <class Byte>
 Strided<Byte> plane_of(const BasicView<Byte>& view, std::size_t plane, std::size_t first) {
     Byte* base = plane == 0 ? view.re : view.im;
-    return {base + static_cast<std::ptrdiff_t>(first) * view.column_stride, view.row_stride, view.column_stride};
+    return {base + static_cast<std::ptrdiff_t>(first) * view.column_stride, view.rows, view.row_stride,
+            view.column_stride};
 }
 
 std::size_t source_row(const std::uint32_t* order, std::size_t j) { return order ? order[j] : j; }
@@ -31,10 +33,11 @@ void copy_run_out(const Real* in, Element* out, std::size_t n) {
     for (std::size_t j = 0; j < n; ++j) out[Step * j] = static_cast<Element>(in[j]);
 }
 
-// Calls run(step) with the step 1 or 2 as a constant where one vector lies at that step; else returns false.
+// Calls run(step) with the step 1 or 2 as a constant where one vector of n entries lies at that step; else returns
+// false.
 template <class Element, class Byte, class Run>
-bool as_run(std::size_t vectors, const Strided<Byte>& a, const std::uint32_t* order, Run run) {
-    if (vectors != 1 || order != nullptr) return false;
+bool as_run(std::size_t vectors, std::size_t n, const Strided<Byte>& a, const std::uint32_t* order, Run run) {
+    if (vectors != 1 || order != nullptr || a.rows != n) return false;
     constexpr auto size = static_cast<std::ptrdiff_t>(sizeof(Element));
     if (a.row_stride == size) return run(std::integral_constant<int, 1>{}), true;
     if (a.row_stride == 2 * size) return run(std::integral_constant<int, 2>{}), true;
@@ -45,13 +48,15 @@ template <class Element, class Real>
 void copy_in(const Panel<Real>& panel, std::size_t plane, Strided<const char> x, const std::uint32_t* order) {
     Real* out = panel.at(0, plane);
     const std::size_t between = panel.planes * panel.stride;
-    const bool done = as_run<Element>(panel.vectors, x, order, [&](auto step) {
+    const bool done = as_run<Element>(panel.vectors, panel.n, x, order, [&](auto step) {
         copy_run_in<step()>(out, reinterpret_cast<const Element*>(x.base), panel.n);
     });
     for (std::size_t j = 0; !done && j < panel.n; ++j) {
-        const char* row = x.base + static_cast<std::ptrdiff_t>(source_row(order, j)) * x.row_stride;
+        const std::size_t source = source_row(order, j);
+        const bool inside = source < x.rows;
+        const char* row = x.base + (inside ? static_cast<std::ptrdiff_t>(source) * x.row_stride : 0);
         for (std::size_t v = 0; v < panel.vectors; ++v, row += x.column_stride) {
-            out[v * between + j] = static_cast<Real>(*reinterpret_cast<const Element*>(row));
+            out[v * between + j] = !inside ? Real(0) : static_cast<Real>(*reinterpret_cast<const Element*>(row));
         }
     }
 }
@@ -60,11 +65,13 @@ template <class Element, class Real>
 void copy_out(const Panel<Real>& panel, std::size_t plane, Strided<char> y, const std::uint32_t* order) {
     const Real* in = panel.at(0, plane);
     const std::size_t between = panel.planes * panel.stride;
-    const bool done = as_run<Element>(panel.vectors, y, order, [&](auto step) {
+    const bool done = as_run<Element>(panel.vectors, panel.n, y, order, [&](auto step) {
         copy_run_out<step()>(in, reinterpret_cast<Element*>(y.base), panel.n);
     });
     for (std::size_t j = 0; !done && j < panel.n; ++j) {
-        char* row = y.base + static_cast<std::ptrdiff_t>(source_row(order, j)) * y.row_stride;
+        const std::size_t target = source_row(order, j);
+        if (target >= y.rows) continue;
+        char* row = y.base + static_cast<std::ptrdiff_t>(target) * y.row_stride;
         for (std::size_t v = 0; v < panel.vectors; ++v, row += y.column_stride) {
             *reinterpret_cast<Element*>(row) = static_cast<Element>(in[v * between + j]);
         }

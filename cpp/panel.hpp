@@ -29,7 +29,8 @@ struct Diagonal {
     bool is_complex;
 };
 
-// panel = diagonal * x[order, first : first + vectors], or its conjugate input; order = null is the identity.
+// panel = diagonal * x[order, first : first + vectors], or its conjugate input; order = null is the identity. Rows
+// beyond those of x are zero, rows beyond those of y are dropped: the padding of a matrix.
 template <class Real>
 void gather(const Panel<Real>& panel, const View& x, std::size_t first, const std::uint32_t* order,
             Diagonal<Real> diagonal, bool conjugate);

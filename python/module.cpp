@@ -9,8 +9,10 @@
 #include "codes.hpp"
 #include "factorize.hpp"
 #include "kernels/dispatch.hpp"
+#include "operators.hpp"
 #include "pack.hpp"
 #include "quantize.hpp"
+#include "splits.hpp"
 
 using namespace bitterfly;
 
@@ -38,30 +40,6 @@ py::tuple py_factorize(const py::array& a, const OptionalIndex& rows, const Opti
     require_order(rows, static_cast<std::size_t>(a.shape(0)), "rows");
     require_order(columns, static_cast<std::size_t>(a.shape(0)), "columns");
     return by_dtype(a, [&](auto zero) { return factorize_as<decltype(zero)>(a, rows, columns); });
-}
-
-const char* name_of(Source source) {
-    switch (source) {
-        case Source::kAngle: return "angle";
-        case Source::kPhase: return "phase";
-        case Source::kSphere: return "sphere";
-        default: return "weights";
-    }
-}
-
-Source source_of(const std::string& name) {
-    for (const Source s : {Source::kAngle, Source::kPhase, Source::kSphere}) {
-        if (name == name_of(s)) return s;
-    }
-    require(false, "code: expected 'angle', 'phase' or 'sphere', got '" + name + "'");
-    return Source::kAngle;
-}
-
-Code code_of(const std::string& name, int bits) {
-    const Code code{source_of(name), bits};
-    require(bits >= 1 && bits <= max_bits(code.source), "bits: expected 1 to " + std::to_string(max_bits(code.source)) +
-                                                            " for code '" + name + "', got " + std::to_string(bits));
-    return code;
 }
 
 // The scale vector as an array of T; `rounding` is the relative error of the product that this rounding makes.
@@ -134,88 +112,6 @@ py::list py_decode(const std::string& name, int bits, const std::vector<std::uin
     return out;
 }
 
-// What Python holds of an operator: its arrays, and the product that borrows them.
-class Core {
-public:
-    virtual ~Core() = default;
-    virtual void apply(const py::array& x, py::array& out, bool transposed, bool conjugated) const = 0;
-};
-
-template <class Real>
-class TypedCore : public Core {
-public:
-    TypedCore(Product<Real> product, std::vector<py::object> keep)
-        : product_(std::move(product)), keep_(std::move(keep)) {}
-
-    void apply(const py::array& x, py::array& out, bool transposed, bool conjugated) const override {
-        require_floating(x, "x");
-        require_floating(out, "out");
-        const View from = const_view(x);
-        const MutableView to = mutable_view(out);
-        require(from.rows == product_.n && to.rows == product_.n && from.columns == to.columns,
-                "x, out: expected as many rows as the operator has, and equal numbers of columns");
-        require((to.im != nullptr) == (product_.is_complex || from.im != nullptr),
-                "out: expected a complex array exactly where the result is complex");
-        py::gil_scoped_release release;
-        if (product_.is_complex || from.im == nullptr)
-            return bitterfly::apply<Real>(product_, {transposed, conjugated}, from, to);
-        apply_plane(transposed, from, to, from.re, to.re);
-        apply_plane(transposed, from, to, from.im, to.im);
-    }
-
-private:
-    void apply_plane(bool transposed, View from, MutableView to, const char* x, char* y) const {
-        from.re = x, to.re = y, from.im = nullptr, to.im = nullptr;
-        bitterfly::apply<Real>(product_, {transposed, false}, from, to);
-    }
-
-    Product<Real> product_;
-    std::vector<py::object> keep_;
-};
-
-std::unique_ptr<Core> make_factors(const py::array& values, const OptionalIndex& rows, const OptionalIndex& columns) {
-    const std::size_t n = size_of_values(values);
-    require_order(rows, n, "rows");
-    require_order(columns, n, "columns");
-    return by_dtype(values, [&](auto zero) -> std::unique_ptr<Core> {
-        using Real = decltype(std::abs(zero));
-        const bool cplx = is_complex(values);
-        Product<Real> product{n, cplx, {}, nullptr, data_of(rows), data_of(columns)};
-        for (py::ssize_t l = 0; l < values.shape(0); ++l) {
-            product.factors.push_back({cplx ? Source::kComplexWeights : Source::kRealWeights, 0, values.data(l, 0)});
-        }
-        return std::make_unique<TypedCore<Real>>(std::move(product),
-                                                 std::vector<py::object>{values, py::cast(rows), py::cast(columns)});
-    });
-}
-
-std::unique_ptr<Core> make_packed(const std::vector<std::pair<std::string, int>>& codes, const IndexArray& words,
-                                  const py::array& scale, const OptionalIndex& rows, const OptionalIndex& columns) {
-    require_floating(scale, "scale");
-    require(scale.ndim() == 1 && (scale.flags() & py::array::c_style) != 0, "scale: expected a contiguous vector");
-    const auto n = static_cast<std::size_t>(scale.size());
-    require(log2_of(n) == codes.size(), "codes: expected log2(n) of them");
-    require_order(rows, n, "rows");
-    require_order(columns, n, "columns");
-    std::vector<FactorData> factors;
-    std::size_t offset = 0;
-    for (const auto& [name, bits] : codes) {
-        const Code code = code_of(name, bits);
-        require(is_complex(scale) || code.source == Source::kAngle, "codes: '" + name + "' needs a complex operator");
-        factors.push_back({code.source, bits, words.data() + offset});
-        offset += packed_words(n, bits);
-    }
-    require(static_cast<std::size_t>(words.size()) == offset,
-            "words: expected " + std::to_string(offset) + " words, got " + std::to_string(words.size()));
-    return by_dtype(scale, [&](auto zero) -> std::unique_ptr<Core> {
-        using Real = decltype(std::abs(zero));
-        Product<Real> product{
-            n, is_complex(scale), factors, static_cast<const Real*>(scale.data()), data_of(rows), data_of(columns)};
-        return std::make_unique<TypedCore<Real>>(
-            std::move(product), std::vector<py::object>{words, scale, py::cast(rows), py::cast(columns)});
-    });
-}
-
 py::array py_aligned_empty(const std::vector<py::ssize_t>& shape, const py::dtype& dtype) {
     py::ssize_t bytes = dtype.itemsize();
     for (const py::ssize_t s : shape) bytes *= s;
@@ -258,4 +154,14 @@ PYBIND11_MODULE(_core, m) {
           py::arg("columns") = py::none());
     m.def("packed", &make_packed, py::arg("codes"), py::arg("words").noconvert(), py::arg("scale").noconvert(),
           py::arg("rows") = py::none(), py::arg("columns") = py::none());
+    m.def("tiled", &make_tiled, py::arg("shape"), py::arg("factors"), py::arg("dtype"), py::arg("scale") = py::none(),
+          py::arg("rows") = py::none(), py::arg("columns") = py::none());
+    m.def("split", &py_split, py::arg("x").noconvert(), py::arg("groups"), py::arg("rank"), py::arg("first"),
+          py::arg("factor").noconvert(), py::arg("right").noconvert(), py::arg("scale") = 1.0);
+    m.def("spectra", &py_spectra, py::arg("x").noconvert(), py::arg("groups"), py::arg("floor"), py::arg("first"),
+          py::arg("values").noconvert(), py::arg("vectors").noconvert(), py::arg("scale") = 1.0);
+    m.def("project", &py_project, py::arg("x").noconvert(), py::arg("groups"), py::arg("vectors").noconvert(),
+          py::arg("rank"), py::arg("first"), py::arg("factor").noconvert(), py::arg("right").noconvert(),
+          py::arg("scale") = 1.0);
+    m.def("tile_layout", &tile_layout, py::arg("pattern"), py::arg("rank"));
 }

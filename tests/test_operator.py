@@ -341,10 +341,15 @@ def test_facts(op: Operator) -> None:
 
 @pytest.mark.parametrize(
     ("factors", "error"),
-    [([], ValueError), ([np.ones((1, 2, 2, 2))], ValueError), ([np.ones(4)], ValueError), (["x"], TypeError)],
+    [
+        ([], ValueError),
+        ([np.ones((1, 2, 2, 2)), np.ones((4, 2, 2, 1))], ValueError),
+        ([np.ones(4)], ValueError),
+        (["x"], TypeError),
+    ],
 )
 def test_bad_factors(factors: list, error: type) -> None:
-    with pytest.raises(error, match="factors"):
+    with pytest.raises(error, match="factors|chainable"):
         bitterfly.ButterflyOperator(factors)
 
 

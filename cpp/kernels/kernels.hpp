@@ -40,11 +40,69 @@ struct PassArgs {
     bool transposed;
 };
 
+// A factor of any pattern (a, b, c, d), in tiles: the blocks (i, t) are lanes q = (i*split + g)*d + t, where `split` >
+// 1 cuts the rows of a block into groups g of group_rows, so that narrow factors fill the lanes too. 16 consecutive
+// lanes are one tile: all their weights, row by row, one number of each lane beside the other (a complex weight: 16
+// real parts, 16 imaginary ones). Codes: one 32-bit bit stream for each lane, LSB first, padded to whole words; the
+// weight is step * (code - 2^(bits-1)). In skeleton form (rank r > 0) the columns come in c / r groups of r, each P [I;
+// T]: `pivots` holds, for each tile and group, ceil(b / 32) words for each lane whose bit j says that row j is the next
+// row of I; the values are those of T.
+struct TileFactor {
+    std::size_t a, b, c, d, split, rank;
+    const void* values;
+    int bits;  // of a code; 0: weights of the operator's precision
+    double step;
+    const std::uint32_t* pivots;
+    // What follows from the above, see layout_of() in tiled.hpp: a * split * d lanes, lanes / 16 tiles, the rows of a
+    // lane, words of one mask, numbers of one lane.
+    std::size_t lanes, tiles, group_rows, mask_words, weights;
+};
+
+// The plane p of vector v starts at data + v*vector + p*plane, its row r lies r*row further.
+template <class Real>
+struct Rows {
+    Real* data;
+    std::size_t row, plane, vector;
+};
+
+// y += factor x, or its transpose, for all vectors of a panel. `scratch` has room for the weights
+// of a tile and for kTileVectors times c + 2 b of its rows.
+template <class Real>
+struct TileArgs {
+    const TileFactor* factor;
+    Rows<const Real> x;
+    Rows<Real> y;
+    std::size_t vectors, planes;
+    bool transposed;
+    Real* scratch;
+};
+
+inline constexpr std::size_t kTileVectors = 4;  // vectors that share one load of a weight
+
 // Two rows of a block, real and imaginary planes; the imaginary ones are null for real data.
 template <class Real>
 struct RowPair {
     const Real *a, *a_imag, *b, *b_imag;
     std::size_t length;
+};
+
+// out[i, j] = <row i, row j> for j <= i, `out` being count x count; entries above the diagonal may be written too.
+template <class Real>
+struct GramArgs {
+    const Real* rows;
+    std::size_t stride, count, length;
+    double* out;
+};
+
+// y = matrix x, matrix out_rows x in_rows; x and y are rows of `length` numbers and do not overlap.
+template <class Real>
+struct CombineArgs {
+    const Real* matrix;
+    std::size_t out_rows, in_rows;
+    const Real* x;
+    std::size_t x_stride, length;
+    Real* y;
+    std::size_t y_stride;
 };
 
 template <class Real>
@@ -55,6 +113,9 @@ struct RealKernels {
     void (*gram)(const RowPair<Real>&, double* out);
     // out = u0 a + conj(u1) b (u0 real; out may be row a); returns |u0 b - u1 a|^2
     double (*project)(const RowPair<Real>&, const double* u, Real* out, Real* out_imag);
+    void (*tiles)(const TileArgs<Real>&);
+    void (*gram_rows)(const GramArgs<Real>&);
+    void (*combine_rows)(const CombineArgs<Real>&);
 };
 
 struct Kernels {

@@ -7,12 +7,14 @@ from bitterfly.config import __version__, show_config
 from bitterfly.factorize import factorize
 from bitterfly.operator import ButterflyOperator, PackedButterfly
 from bitterfly.quantize import quantize
+from bitterfly.search import IncompressibleError
 from bitterfly.storage import load, save
 
 __all__ = [
     "ButterflyOperator",
     "Chain",
     "CompressReport",
+    "IncompressibleError",
     "PackedButterfly",
     "__version__",
     "compress",

@@ -69,6 +69,28 @@ class Chain:
         levels = range(1, n.bit_length())
         return cls((1 << (level - 1), 2, 2, n >> level) for level in levels)
 
+    @classmethod
+    def for_shape(cls, shape: tuple[int, int]) -> Chain:
+        """Return the rank-one chain of the prime factors of an m x n matrix.
+
+        Raises
+        ------
+        ValueError
+            Where a size is not positive.
+        """
+        m, n = (index(size) for size in shape)
+        if m < 1 or n < 1:
+            raise ValueError(f"shape: expected positive sizes, got {(m, n)}")
+        rows, columns = _primes(m), _primes(n)
+        count = max(len(rows), len(columns), 1)
+        rows, columns = rows + [1] * (count - len(rows)), columns + [1] * (count - len(columns))
+        patterns, a, d = [], 1, m
+        for p, q in zip(rows, columns, strict=True):
+            d //= p
+            patterns.append((a, p, q, d))
+            a *= q
+        return cls(patterns)
+
     @property
     def patterns(self) -> tuple[Pattern, ...]:
         """The patterns, from left to right."""
@@ -89,6 +111,37 @@ class Chain:
     def T(self) -> Chain:
         """Chain of the transpose after digit reversal of both sides: reversed, ``(d, c, b, a)``."""
         return Chain((d, c, b, a) for a, b, c, d in reversed(self._patterns))
+
+    @property
+    def nnz(self) -> int:
+        """Numbers in all factors."""
+        return sum(a * b * c * d for a, b, c, d in self._patterns)
+
+    @property
+    def row_digits(self) -> tuple[int, ...]:
+        """Radices of the row index of the product, most significant first; ones are left out."""
+        i, j, _, t = self.factor_digits(0)
+        return _without_ones(i + j + t)
+
+    @property
+    def column_digits(self) -> tuple[int, ...]:
+        """Radices of the column index of the product, most significant first; ones are left out."""
+        i, _, k, t = self.factor_digits(len(self) - 1)
+        return _without_ones(i + k + t)
+
+    def factor_digits(self, at: int) -> tuple[tuple[int, ...], ...]:
+        """Radices of the indices (i, j, k, t) of factor `at`, most significant first.
+
+        Reading all of them backwards turns the transposed factors, in reversed order, into a chain.
+        """
+        patterns, ranks = self._patterns, self.ranks
+        at = range(len(patterns))[at]
+        a, b, c, d = zip(*patterns, strict=True)
+        i = (a[0], *(c[k] // ranks[k] for k in range(at)))
+        t = (*(d[k] // d[k + 1] for k in range(at, len(patterns) - 1)), d[-1])
+        rows = (b[0],) if at == 0 else (ranks[at - 1], d[at - 1] // d[at])
+        columns = (c[-1],) if at == len(patterns) - 1 else (c[at] // ranks[at], ranks[at])
+        return i, rows, columns, t
 
     @property
     def is_square_dyadic(self) -> bool:
@@ -122,6 +175,21 @@ class Chain:
 
     def __delattr__(self, name: str) -> None:
         raise AttributeError(f"a Chain is immutable, cannot delete {name}")
+
+
+def _without_ones(digits: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(x for x in digits if x > 1) or (1,)
+
+
+def _primes(n: int) -> list[int]:
+    """Return the prime factors of `n` in rising order."""
+    out, p = [], 2
+    while p * p <= n:
+        while n % p == 0:
+            out.append(p)
+            n //= p
+        p += 1
+    return out + [n] * (n > 1)
 
 
 def _as_pattern(pattern: Iterable[int], at: int) -> Pattern:

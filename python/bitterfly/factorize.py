@@ -1,30 +1,23 @@
-"""Turns a dense matrix into float butterfly factors, left to right, with the error known from the ledger."""
+"""Turns a matrix into float butterfly factors on any chain, with the error known from a ledger."""
 
 from __future__ import annotations
 
 import logging
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 
 from bitterfly import _core
 from bitterfly.chain import Chain
-from bitterfly.inputs import (
-    Array,
-    Permutations,
-    Side,
-    as_matrix,
-    as_number,
-    as_permutation,
-    as_uint32,
-)
+from bitterfly.hierarchy import Ledger, Radices, left_to_right
+from bitterfly.inputs import Array, IndexArray, Permutations, Side, as_number, as_permutation, as_uint32
 from bitterfly.operator import ButterflyOperator
-from bitterfly.ordering import bit_reversal
-from bitterfly.precision import rounding_term
+from bitterfly.precision import rounding_term, split_rounding
+from bitterfly.search import Choice, Ordering, best_ordering, choose, orderings
+from bitterfly.sources import ArraySource, EntrySource, Source, as_source
 
 _log = logging.getLogger("bitterfly")
 
-_PROBE_BLOCKS = 12
 _DEFAULT_SEED = 0
 
 Permute = Literal["auto"] | tuple[Side, Side] | None
@@ -34,6 +27,7 @@ def factorize(
     a: Any,
     chain: Chain | None = None,
     *,
+    shape: tuple[int, int] | None = None,
     rtol: float | None = None,
     permute: Permute = "auto",
     rng: np.random.Generator | int | None = None,
@@ -42,39 +36,51 @@ def factorize(
 
     Parameters
     ----------
-    a : array_like, shape (n, n)
-        Real or complex matrix, `n` a power of two. float32, float64, complex64 and complex128 are worked on as they
-        are, with any strides, read-only or memory-mapped; other types are converted (float16 to float32, integers to
-        float64). Beyond the factors, the work takes half of the size of `a`.
+    a : array_like, shape (m, n), or callable
+        Real or complex matrix. float32, float64, complex64 and complex128 are worked on as they are, with any strides,
+        read-only or memory-mapped; other types are converted (float16 to float32, integers to float64). Or anything
+        with a shape, a dtype and slices of rows, of which row panels are read. Or an entry function
+        ``entry(rows, cols)`` that returns the block of entries at ``rows x cols``, two vectors of indices: then no
+        dense matrix is formed, and `rtol` is needed.
     chain : Chain, optional
-        The sparsity patterns of the factors. Only ``Chain.square_dyadic(n)``, the default, is available.
+        The sparsity patterns of the factors. If it is larger than the matrix, that is padded with zeros. Default: with
+        `rtol`, a search; else ``Chain.square_dyadic(n)``, or ``Chain.for_shape((m, n))`` where `a` is not a square of a
+        power of two.
+    shape : (m, n), optional
+        Shape of the matrix that an entry function stands for.
     rtol : float, optional
-        Largest relative error, in the Frobenius norm, that is accepted.
+        Largest relative error, in the Frobenius norm. Without a chain, orderings, chain and ranks are chosen for the
+        least storage that meets it.
     permute : "auto", None or (rows, columns)
-        Permutation of the matrix before it is factorized. "auto" compares identity and bit reversal of rows and of
-        columns on a few blocks of the matrix and keeps the best. A pair gives each side as None (identity),
-        "bit_reversal" or an index array: ``a[rows][:, columns]`` is factorized.
+        Permutation of the matrix before it is factorized. "auto" compares the natural order and the reversed digits of
+        rows and of columns on a few blocks of the matrix and keeps the best. A pair gives each side as None (natural),
+        "bit_reversal" (the digits of the chain are reversed) or an index array: ``a[rows][:, columns]`` is factorized.
+        In a search, an index array (of points along a curve, say) is an order in which neighbours belong together, and
+        its digits may be reversed on top.
     rng : numpy.random.Generator or int, optional
-        Chooses the blocks that "auto" looks at. Default: a fixed seed, so that results are reproducible.
+        Chooses the blocks that are looked at. Default: a fixed seed, so that results are reproducible.
 
     Returns
     -------
     ButterflyOperator
         Its ``relative_error`` is ``||a - op||_F / ||a||_F``: the energy discarded by all splits plus a bound on the
-        rounding errors; it never lies below the true error.
+        rounding errors; it never lies below the true error. From an entry function it is an estimate.
 
     Raises
     ------
     TypeError, ValueError
-        For input that is no finite square matrix of a size that fits, or where `rtol` cannot be met.
+        For input that is no finite matrix, chains that do not fit, or where `rtol` cannot be met.
+    IncompressibleError
+        Where a search finds no chain that is smaller than the matrix.
 
     Notes
     -----
-    Each split replaces 2 x k blocks by their best rank-one approximation ``u (u^H block)`` with unit ``u``, the
-    hierarchical algorithm of Zheng, Riccietti and Gribonval, *Efficient identification of butterfly sparse matrix
-    factorizations*, SIAM J. Math. Data Sci. 5 (2023). Since the left factors have orthonormal columns, the discarded
-    energies add up exactly to the squared error, and the error is at most ``sqrt(log2(n) - 1)`` times the best
-    possible one.
+    Each split replaces blocks by their best approximation of the junction's rank, ``U (U^H block)`` with orthonormal
+    columns in ``U``: the hierarchical algorithm of Le, Zheng, Riccietti and Gribonval, *Butterfly factorization with
+    error guarantees* (2024). The discarded energies add up exactly to the squared error, which with `L` factors is at
+    most ``sqrt(L - 1)`` times that of the best possible factors; with two factors (:meth:`Chain.monarch`) it is the
+    least possible. Blocks are divided by their Gram matrices; singular values below the square root of the precision
+    are taken again from the rotated rows.
 
     Examples
     --------
@@ -83,77 +89,178 @@ def factorize(
     >>> op = bitterfly.factorize(a)
     >>> op.relative_error < 1e-13
     True
+    >>> x, k = np.linspace(0, 1, 512) ** 2, np.arange(-256, 256)
+    >>> op = bitterfly.factorize(np.exp(-2j * np.pi * np.outer(x, k)), rtol=1e-3)
+    >>> op.relative_error <= 1e-3
+    True
     """
-    matrix = as_matrix(a)
-    n = matrix.shape[0]
     rtol = None if rtol is None else as_number(rtol, "rtol")
-    if chain is not None and chain != Chain.square_dyadic(n):
-        raise ValueError(f"chain: only Chain.square_dyadic({n}) is available for a {n} x {n} matrix")
-    permutations = _permutations(matrix, permute, rng)
-    values, discarded = _core.factorize(matrix, *(as_uint32(p) for p in permutations))
-    error = float(discarded) + rounding_term(n, matrix.dtype)
-    _log.info("factorized %s x %s: relative error %.2e", n, n, error)
-    if rtol is not None and not error <= rtol:
+    if rtol is not None and not rtol >= 0:
+        raise ValueError(f"rtol: expected a number that is not negative, got {rtol}")
+    source = as_source(a, shape)
+    seed = _seed(rng)
+    if chain is None and rtol is None:
+        chain = _default_chain(source)
+    if isinstance(source, EntrySource):
+        raise NotImplementedError
+    if chain is None:
+        assert rtol is not None
+        return _searched(source, rtol, permute, seed)
+    op = _on_chain(source, chain, permute, seed)
+    if rtol is not None and not op.relative_error <= rtol:
         raise ValueError(
-            f"rtol: the relative error reached is {error:.3g}, more than the {rtol:.3g} asked for; "
-            "the matrix is not that close to a rank-one butterfly in the orderings tried"
+            f"rtol: the relative error reached is {op.relative_error:.3g}, more than the {rtol:.3g} asked for: "
+            "the matrix is not that close to this chain in the orderings tried; larger ranks, or no chain (a search), "
+            "may meet it"
         )
+    return op
+
+
+def _seed(rng: np.random.Generator | int | None) -> int:
+    if rng is None:
+        return _DEFAULT_SEED
+    return int(np.random.default_rng(rng).integers(1 << 62))
+
+
+def _default_chain(source: Source) -> Chain:
+    m, n = source.shape
+    return Chain.square_dyadic(n) if m == n and n >= 2 and n & (n - 1) == 0 else Chain.for_shape(source.shape)
+
+
+def _on_chain(source: Source, chain: Chain, permute: Permute, seed: int) -> ButterflyOperator:
+    _check_fit(source, chain)
+    radices, ranks = Radices.of(chain), chain.ranks
+    if permute == "auto":
+        ordering = best_ordering(source, orderings((None, None), None, None), radices, ranks, seed)
+        permutations = ordering.permutations(radices)
+    else:
+        permutations = _fixed(permute, chain)
+    if chain.is_square_dyadic and isinstance(source, ArraySource):
+        return _dyadic(source.array, permutations)
+    factors, ranks, ledger = _rescaled(source, permutations, radices, ranks)
+    return _operator(source, factors, permutations, ledger, ranks)
+
+
+def _check_fit(source: Source, chain: Chain) -> None:
+    if not isinstance(chain, Chain):
+        raise TypeError(f"chain: expected a Chain, got {type(chain).__name__}")
+    if any(have > room for have, room in zip(source.shape, chain.shape, strict=True)):
+        raise ValueError(f"chain: of shape {chain.shape}, too small for a matrix of shape {source.shape}")
+    for at, (pattern, rank) in enumerate(zip(chain, chain.ranks, strict=False)):
+        if rank > pattern[1]:
+            raise ValueError(
+                f"chain: the junction of factors {at} and {at + 1} has rank {rank}, more than the {pattern[1]} "
+                f"rows of a block of factor {at}, {pattern}"
+            )
+
+
+def _fixed(permute: Permute, chain: Chain) -> Permutations:
+    if permute is None:
+        return None, None
+    rows, columns = _pair(permute)
+    return (
+        as_permutation(rows, chain.row_digits, "permute[0]"),
+        as_permutation(columns, chain.column_digits, "permute[1]"),
+    )
+
+
+def _pair(permute: Permute) -> tuple[Side, Side]:
+    if isinstance(permute, str) or not isinstance(permute, (tuple, list)) or len(permute) != 2:
+        raise ValueError(f"permute: expected 'auto', None or a pair (rows, columns), got {permute!r}")
+    return permute[0], permute[1]
+
+
+def _dyadic(matrix: Array, permutations: Permutations) -> ButterflyOperator:
+    values, discarded = _core.factorize(matrix, *(as_uint32(p) for p in permutations))
+    error = float(discarded) + rounding_term(matrix.shape[0], matrix.dtype)
+    _log.info("factorized %s x %s: relative error %.2e", *matrix.shape, error)
     return ButterflyOperator.from_values(values, permutations=permutations, relative_error=error, error_kind="ledger")
 
 
-def _permutations(a: Array, permute: Permute, rng: np.random.Generator | int | None) -> Permutations:
-    n = a.shape[0]
-    if permute is None:
-        return None, None
-    if isinstance(permute, str):
-        if permute != "auto":
-            raise ValueError(f"permute: expected 'auto', None or a pair (rows, columns), got {permute!r}")
-        return _best_permutations(a, np.random.default_rng(_DEFAULT_SEED if rng is None else rng))
-    if not isinstance(permute, (tuple, list)) or len(permute) != 2:
-        raise ValueError("permute: expected 'auto', None or a pair (rows, columns)")
-    rows, columns = permute
-    return as_permutation(rows, n, "permute[0]"), as_permutation(columns, n, "permute[1]")
+def _searched(source: Source, rtol: float, permute: Permute, seed: int) -> ButterflyOperator:
+    choice = choose(source, _candidates(source, permute), rtol, seed)
+    permutations = choice.ordering.permutations(choice.radices)
+    op = _as_dyadic(source, choice, permutations)
+    if op is not None and op.relative_error <= rtol:
+        return op
+    rounding = split_rounding(choice.radices.rows, choice.ranks, source.dtype)
+    if not rounding < rtol:
+        raise ValueError(f"rtol: {rtol:.3g} is below the rounding errors of {source.dtype}, about {rounding:.2g}")
+    splits = len(choice.radices.rows) - 1
+
+    def rule(at: int, total: float, discarded: float) -> float:
+        return ((rtol - 2 * rounding) ** 2 * total - discarded) / (splits - at)
+
+    factors, ranks, ledger = _rescaled(source, permutations, choice.radices, None, rule, 1e-3 * rtol**2)
+    op = _operator(source, factors, permutations, ledger, ranks)
+    if not op.relative_error <= rtol:
+        raise ValueError(f"rtol: {rtol:.3g} is not met, full ranks reach {op.relative_error:.3g} in {source.dtype}")
+    return op
 
 
-def _best_permutations(a: Array, rng: np.random.Generator) -> Permutations:
-    """Return the pair of {identity, bit reversal} that leaves the least energy on the blocks of a few splits."""
-    n = a.shape[0]
-    if n == 2:
-        return None, None
-    splits = sorted({1, (n.bit_length() - 1) // 2, n.bit_length() - 2})
-    places = [(split, rng.random((_PROBE_BLOCKS, 2))) for split in splits]
-    reversal = bit_reversal(n)
-    choices: list[Permutations] = [(None, None), (None, reversal), (reversal, None), (reversal, reversal)]
-    scores = [_discarded_fraction(a, choice, places) for choice in choices]
-    _log.debug("energy fraction discarded on probed blocks (none, columns, rows, both): %s", scores)
-    return choices[int(np.argmin(scores))]
+def _candidates(source: Source, permute: Permute) -> list[Ordering]:
+    if permute is None or permute == "auto":
+        fixed = None if permute == "auto" else False
+        return orderings((None, None), fixed, fixed)
+    sides: list[tuple[IndexArray | None, bool | None]] = []
+    for at, (side, size) in enumerate(zip(_pair(permute), source.shape, strict=True)):
+        if side is None or isinstance(side, str):
+            as_permutation(side, (1,), f"permute[{at}]")
+            sides.append((None, side is not None))
+        else:
+            sides.append((as_permutation(side, (size,), f"permute[{at}]"), None))
+    return orderings((sides[0][0], sides[1][0]), sides[0][1], sides[1][1])
 
 
-def _discarded_fraction(a: Array, choice: Permutations, places: list[tuple[int, Array]]) -> float:
-    lost = total = 0.0
-    for split, at in places:
-        blocks = _blocks(a, choice, split, at)
-        s = np.linalg.svd(blocks, compute_uv=False).astype(np.float64)
-        lost += float(np.sum(s[:, 1:] ** 2))
-        total += float(np.sum(s**2))
-    # Differences at rounding level are ties: the first choice, the identity, wins them.
-    return round(lost / total, 9) if total > 0 else 0.0
+def _as_dyadic(source: Source, choice: Choice, permutations: Permutations) -> ButterflyOperator | None:
+    """Return the square dyadic factorization where that is what was chosen."""
+    dyadic = set(choice.radices.rows) == set(choice.radices.columns) == {2} and set(choice.ranks) == {1}
+    dyadic = dyadic and choice.radices.shape == source.shape
+    return _dyadic(source.array, permutations) if dyadic and isinstance(source, ArraySource) else None
 
 
-def _blocks(a: Array, choice: Permutations, split: int, at: Array) -> Array:
-    """Return the blocks behind `split`: rows of one residue, a contiguous run of columns, scaled to at most 1."""
-    n = a.shape[0]
-    height = 1 << split
-    length = n // height
-    rows = (at[:, 0] * length).astype(np.intp)[:, None] + length * np.arange(height)
-    columns = length * (at[:, 1] * height).astype(np.intp)[:, None] + np.arange(length)
-    row_order, column_order = choice
-    rows = rows if row_order is None else row_order[rows]
-    columns = columns if column_order is None else column_order[columns]
-    sample = a[rows[:, :, None], columns[:, None, :]]
-    sample = np.ascontiguousarray(sample, np.result_type(sample.dtype, np.float64))
-    parts = sample.view(np.float64)
-    largest = np.max(np.abs(parts), initial=0.0)
-    if not np.isfinite(largest):
-        raise ValueError("a: expected finite entries, got NaN or infinity")
-    return cast(Array, np.ldexp(parts, -np.frexp(largest)[1]).view(sample.dtype))
+def _rescaled(source: Source, permutations: Permutations, *rest: Any) -> tuple[list[Array], tuple[int, ...], Ledger]:
+    """Factorize; where squares leave the range of the precision, again after scaling by a power of two."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        factors, ranks, ledger = left_to_right(source, permutations, *_with_scale(rest, 1.0))
+    mean = ledger.total / (source.shape[0] * source.shape[1])
+    tiny = float(np.finfo(source.dtype).tiny)
+    if np.isfinite(mean) and tiny * 1e12 < mean < 1e-12 / tiny:
+        return factors, ranks, ledger
+    largest = _largest(source)
+    if largest == 0:
+        return factors, ranks, ledger
+    scale = float(np.ldexp(1.0, min(-int(np.frexp(largest)[1]), np.finfo(source.dtype).maxexp - 1)))
+    factors, ranks, ledger = left_to_right(source, permutations, *_with_scale(rest, scale))
+    if not all(np.all(np.isfinite(f)) for f in factors):
+        raise ValueError("a: the factors overflow the range of the dtype; scale the matrix down")
+    return factors, ranks, ledger
+
+
+def _with_scale(rest: tuple[Any, ...], scale: float) -> tuple[Any, ...]:
+    radices, ranks, *rule = rest
+    return radices, ranks, rule[0] if rule else None, scale, rule[1] if rule else 0.0
+
+
+def _largest(source: Source) -> float:
+    largest = 0.0
+    for first in range(0, source.shape[0], 64):
+        rows = np.arange(first, min(first + 64, source.shape[0]))
+        block = np.ascontiguousarray(source.rows(rows))
+        parts = np.abs(block.view(block.real.dtype))
+        if not np.all(np.isfinite(parts)):
+            i, j = np.argwhere(~np.isfinite(block))[0]
+            raise ValueError(f"a: expected finite entries, got NaN or infinity at ({rows[i]}, {j})")
+        largest = max(largest, float(parts.max()))
+    return largest
+
+
+def _operator(
+    source: Source, factors: list[Array], permutations: Permutations, ledger: Ledger, ranks: tuple[int, ...]
+) -> ButterflyOperator:
+    rows = [f.shape[1] for f in factors]
+    error = ledger.relative + split_rounding(rows, ranks, source.dtype, full_rows=True)
+    _log.info("factorized %s x %s: ranks %s, relative error %.2e", *source.shape, ranks, error)
+    return ButterflyOperator(
+        factors, shape=source.shape, permutations=permutations, relative_error=error, error_kind="ledger"
+    )

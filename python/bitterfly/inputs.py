@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
 from scipy import sparse
 
-from bitterfly.ordering import bit_reversal
+from bitterfly.ordering import digit_reversal
 
 FLOATING = (np.float32, np.float64, np.complex64, np.complex128)
 IndexArray = np.ndarray[Any, np.dtype[np.intp]]
@@ -78,14 +79,15 @@ def as_size(n: int, name: str = "n") -> int:
     )
 
 
-def as_permutation(order: Side, n: int, name: str) -> IndexArray | None:
-    """Return a permutation of ``range(n)`` as an index array, or None for the identity."""
+def as_permutation(order: Side, digits: tuple[int, ...], name: str) -> IndexArray | None:
+    """Return a permutation of the numbers with these mixed-radix digits as an index array, or None for the identity."""
     if order is None:
         return None
+    n = prod(digits)
     if isinstance(order, str):
         if order != "bit_reversal":
             raise ValueError(f"{name}: expected 'bit_reversal', an index array or None, got {order!r}")
-        return bit_reversal(n)
+        order = digit_reversal(digits)
     index = np.asarray(order)
     if index.dtype.kind not in "iu" or index.shape != (n,):
         raise ValueError(f"{name}: expected {n} integer indices, got shape {index.shape} of {index.dtype}")

@@ -3,68 +3,65 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Literal, Self, cast
+from typing import Any, Self, cast
 
 import numpy as np
 from scipy.sparse.linalg import LinearOperator
 
 from bitterfly import _core
 from bitterfly.chain import Chain
-from bitterfly.inputs import Array, IndexArray, Permutations, Side, as_floating, as_permutation, as_size
-from bitterfly.ordering import bit_reversal
+from bitterfly.inputs import Array, Permutations, Side, as_floating, as_permutation
+from bitterfly.views import ERROR_KINDS, FLAGS, MODES, ErrorKind, Mode, fitting_shape, reversed_order
 
-Mode = Literal["forward", "transpose", "adjoint", "conjugate"]
-ErrorKind = Literal["exact", "ledger", "measured", "estimated"]
-
-# (transposed, conjugated) and back: a mode is what has been done to the stored operator.
-FLAGS: dict[str, tuple[bool, bool]] = {
-    "forward": (False, False),
-    "transpose": (True, False),
-    "adjoint": (True, True),
-    "conjugate": (False, True),
-}
-MODES: dict[tuple[bool, bool], Mode] = {flags: cast(Mode, name) for name, flags in FLAGS.items()}
-_ERROR_KINDS = ("exact", "ledger", "measured", "estimated")
 _PANEL = 256
 
 
 class Butterfly(LinearOperator):  # type: ignore[misc]
-    """What both operators share: an immutable view (mode) of a square dyadic butterfly ``A``.
+    """What both operators share: an immutable view (mode) of a butterfly ``A``.
 
-    ``A[rows][:, columns]`` is the product of the factors; ``op.T``, ``op.H`` and ``op.conj()`` are views of the same
+    ``A[rows][:, columns]`` is the product of the factors, where ``A`` is padded with zeros if the chain is larger than
+    it; ``op.T``, ``op.H`` and ``op.conj()`` are views of the same
     buffers.
     """
 
     __array_priority__ = 20.0
     _kernel: _core.Core
     _base: Permutations
+    _chain: Chain
     relative_error: float
     error_kind: ErrorKind
     mode: Mode
 
     def __init__(
         self,
-        n: int,
+        chain: Chain,
+        shape: tuple[int, int] | None,
         dtype: np.dtype[Any],
         permutations: tuple[Side, Side],
         relative_error: float,
         error_kind: str,
         mode: str,
     ) -> None:
-        super().__init__(np.dtype(dtype.type), (as_size(n), n))
+        self._stored_shape = fitting_shape(shape, chain)
+        super().__init__(np.dtype(dtype.type), self._stored_shape)
         rows, columns = permutations
-        base = as_permutation(rows, n, "permutations[0]"), as_permutation(columns, n, "permutations[1]")
+        base = (
+            as_permutation(rows, chain.row_digits, "permutations[0]"),
+            as_permutation(columns, chain.column_digits, "permutations[1]"),
+        )
         for order in base:
             if order is not None:
                 order.flags.writeable = False
-        if error_kind not in _ERROR_KINDS:
-            raise ValueError(f"error_kind: expected one of {', '.join(_ERROR_KINDS)}, got {error_kind!r}")
+        if error_kind not in ERROR_KINDS:
+            raise ValueError(f"error_kind: expected one of {', '.join(ERROR_KINDS)}, got {error_kind!r}")
         if float(relative_error) < 0:
             raise ValueError(f"relative_error: expected a number >= 0 or nan (unknown), got {relative_error!r}")
         self._base = base
+        self._chain = chain
         self.relative_error = float(relative_error)
         self.error_kind = cast(ErrorKind, error_kind)
         self.mode = self._normal_mode(mode, dtype)
+        self.shape = self._stored_shape[::-1] if FLAGS[self.mode][0] else self._stored_shape
 
     @staticmethod
     def _normal_mode(mode: str, dtype: np.dtype[Any]) -> Mode:
@@ -94,13 +91,12 @@ class Butterfly(LinearOperator):  # type: ignore[misc]
         if not FLAGS[self.mode][0]:
             return self._base
         rows, columns = self._base
-        return _reversed_order(columns, self.shape[0]), _reversed_order(rows, self.shape[0])
+        return reversed_order(columns, self._chain.column_digits), reversed_order(rows, self._chain.row_digits)
 
     @property
     def chain(self) -> Chain:
         """The sparsity patterns of the factors."""
-        chain = Chain.square_dyadic(self.shape[0])
-        return chain.T if FLAGS[self.mode][0] else chain
+        return self._chain.T if FLAGS[self.mode][0] else self._chain
 
     @property
     def nbytes(self) -> int:
@@ -115,9 +111,7 @@ class Butterfly(LinearOperator):  # type: ignore[misc]
     @property
     def bits_per_factor_entry(self) -> float:
         """Stored bits for each real number in the factors."""
-        n = self.shape[0]
-        reals = 2 * n * (n.bit_length() - 1) * (2 if self.dtype.kind == "c" else 1)
-        return float(8 * self.nbytes / reals)
+        return float(8 * self.nbytes / (self._chain.nnz * (2 if self.dtype.kind == "c" else 1)))
 
     def _buffer_bytes(self) -> int:
         raise NotImplementedError
@@ -125,13 +119,14 @@ class Butterfly(LinearOperator):  # type: ignore[misc]
     def _with_mode(self, mode: Mode) -> Self:
         """Return a view: everything but the mode is shared."""
         view = object.__new__(type(self))
-        view.__dict__.update(self.__dict__, mode=self._normal_mode(mode, self.dtype))
+        mode = self._normal_mode(mode, self.dtype)
+        shape = self._stored_shape[::-1] if FLAGS[mode][0] else self._stored_shape
+        view.__dict__.update(self.__dict__, mode=mode, shape=shape)
         return view
 
     def __repr__(self) -> str:
-        n = self.shape[0]
         return (
-            f"<{n} x {n} {type(self).__name__} of {self.dtype}, "
+            f"<{self.shape[0]} x {self.shape[1]} {type(self).__name__} of {self.dtype}, "
             f"{self.bits_per_factor_entry:.3g} bits per factor entry, "
             f"relative error {self.relative_error:.2e} ({self.error_kind})>"
         )
@@ -155,9 +150,9 @@ class Butterfly(LinearOperator):  # type: ignore[misc]
         Parameters
         ----------
         x : array_like, shape (n,) or (n, k)
-            Numbers of any dtype and strides.
+            Numbers of any dtype and strides; the operator has the shape (m, n).
         out : ndarray, optional
-            Takes the result: same shape as `x`, dtype ``result_type(op.dtype, x.dtype)``, writable.
+            Takes the result: shape (m,) or (m, k), dtype ``result_type(op.dtype, x.dtype)``, writable.
 
         Returns
         -------
@@ -174,9 +169,10 @@ class Butterfly(LinearOperator):  # type: ignore[misc]
         if x.ndim not in (1, 2) or x.shape[0] != self.shape[1]:
             raise ValueError(f"x: expected shape ({self.shape[1]},) or ({self.shape[1]}, k), got {x.shape}")
         dtype = self.dtype if x.dtype == self.dtype else np.result_type(self.dtype, x.dtype)
+        shape = (self.shape[0], *x.shape[1:])
         if out is None:
-            return self._run(x, np.empty(x.shape, dtype), False, False)
-        self._check_out(out, x.shape, dtype)
+            return self._run(x, np.empty(shape, dtype), False, False)
+        self._check_out(out, shape, dtype)
         if x is out or np.may_share_memory(x, out):
             x = x.copy()
         return self._run(x, out, False, False)
@@ -200,7 +196,8 @@ class Butterfly(LinearOperator):  # type: ignore[misc]
     def _columns(self, x: Any, adjoint: bool) -> Array:
         """Product with the columns of x of shape (..., n, k)."""
         x = as_floating(x, "x")
-        out = np.empty(x.shape, np.result_type(self.dtype, x.dtype))
+        rows = self.shape[1 if adjoint else 0]
+        out = np.empty((*x.shape[:-2], rows, x.shape[-1]), np.result_type(self.dtype, x.dtype))
         for index in np.ndindex(x.shape[:-2]):
             self._run(x[index], out[index], adjoint, adjoint)
         return out
@@ -208,10 +205,12 @@ class Butterfly(LinearOperator):  # type: ignore[misc]
     def _vectors(self, x: Any, adjoint: bool) -> Array:
         """Product with x of shape (n,), (n, 1) or, for batches, (..., n)."""
         x = as_floating(x, "x")
-        if x.shape[0] == self.shape[0] and x.ndim <= 2 and x.size == self.shape[0]:
-            return self._run(x, np.empty(x.shape, np.result_type(self.dtype, x.dtype)), adjoint, adjoint)
-        flat = x.reshape(-1, self.shape[0])
-        return self._columns(flat.T, adjoint).T.reshape(x.shape)
+        rows, columns = self.shape[::-1] if adjoint else self.shape
+        if x.shape[0] == columns and x.ndim <= 2 and x.size == columns:
+            shape = (rows, *x.shape[1:])
+            return self._run(x, np.empty(shape, np.result_type(self.dtype, x.dtype)), adjoint, adjoint)
+        flat = x.reshape(-1, columns)
+        return self._columns(flat.T, adjoint).T.reshape(*x.shape[:-1], rows)
 
     def _matvec(self, x: Any) -> Array:
         return self._vectors(x, adjoint=False)
@@ -254,7 +253,7 @@ class Butterfly(LinearOperator):  # type: ignore[misc]
             yield columns, self.apply(identity_panel(n, first, width, self.dtype))
 
     def todense(self) -> Array:
-        """Return the dense matrix, an ndarray of shape (n, n)."""
+        """Return the dense matrix, an ndarray of shape (m, n)."""
         out = np.empty(self.shape, self.dtype)
         for columns, panel in self._panels():
             out[:, columns] = panel
@@ -267,6 +266,8 @@ class Butterfly(LinearOperator):  # type: ignore[misc]
 
     def trace(self) -> Any:
         """Return the sum of the diagonal, from products with panels of the identity."""
+        if self.shape[0] != self.shape[1]:
+            raise ValueError(f"trace: expected a square operator, got shape {self.shape}")
         parts = [np.trace(panel[columns]) for columns, panel in self._panels()]
         return np.sum(np.asarray(parts))
 
@@ -282,9 +283,3 @@ def identity_panel(n: int, first: int, width: int, dtype: np.dtype[Any]) -> Arra
     panel = np.zeros((n, width), dtype)
     panel[first + np.arange(width), np.arange(width)] = 1
     return panel
-
-
-def _reversed_order(order: IndexArray | None, n: int) -> IndexArray:
-    """Return the permutation of a side after the digit reversal that transposition takes."""
-    reversal = bit_reversal(n)
-    return reversal if order is None else cast(IndexArray, order[reversal])

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import numpy as np
 
 from bitterfly import _core
-from bitterfly.inputs import Array, IndexArray, Permutations, Side, as_floating, as_uint32
-from bitterfly.linear import FLAGS, Butterfly
-from bitterfly.ordering import bit_reversal
+from bitterfly.chain import Chain
+from bitterfly.inputs import Array, Side, as_floating, as_size, as_uint32
+from bitterfly.linear import Butterfly
+from bitterfly.ordering import digit_reversal
 from bitterfly.precision import cast_dtype, relative_change
+from bitterfly.stores import DyadicFloats, FloatStore, frozen_view, store_of
+from bitterfly.views import FLAGS
 
 if TYPE_CHECKING:
     from bitterfly.report import CompressReport
@@ -30,18 +33,21 @@ class Code(NamedTuple):
 
 
 class ButterflyOperator(Butterfly):
-    """A square butterfly with float factors, as a SciPy ``LinearOperator``.
+    """A butterfly with float factors, as a SciPy ``LinearOperator``.
 
-    ``A[rows][:, columns] = F_1 F_2 ... F_p``; the forward product is ``A x``, the adjoint ``A^H y`` runs the factors
-    backwards: ``F_p^H ... F_1^H`` between the same permutations.
+    ``A[rows][:, columns] = F_1 F_2 ... F_L``; the forward product is ``A x``, the adjoint ``A^H y`` runs the factors
+    backwards: ``F_L^H ... F_1^H`` between the same permutations.
 
     Parameters
     ----------
-    factors : sequence of ndarray
-        ``p = log2(n)`` arrays of shape ``(2**(l-1), 2, 2, n / 2**l)``, ``l = 1 .. p``: ``v[i, j, k, t]`` sits at row
-        ``i*2d + j*d + t`` and column ``i*2d + k*d + t``. float32, float64, complex64 or complex128.
+    factors : sequence of ndarray or Skeleton
+        Arrays of shape (a, b, c, d) that form a :class:`Chain`: ``v[i, j, k, t]`` sits at row ``i*b*d + j*d + t`` and
+        column ``i*c*d + k*d + t``. float32, float64, complex64 or complex128.
+    shape : (m, n), optional
+        At most that of the product, which is the default. The rows and columns beyond are the padding of ``A``.
     permutations : pair, optional
-        (rows, columns), each None (identity), "bit_reversal" or an index array.
+        (rows, columns), each None (identity), "bit_reversal" (the digits of the chain are reversed) or an index array
+        as long as the side of the product.
     relative_error, error_kind : float, str, optional
         What is known about the error against an original matrix.
     mode : {"forward", "transpose", "adjoint", "conjugate"}, optional
@@ -50,112 +56,108 @@ class ButterflyOperator(Butterfly):
     Raises
     ------
     TypeError, ValueError
-        Where the factors do not form a square dyadic chain.
+        Where the factors do not form a chain.
     """
 
-    values: Array
+    _store: FloatStore
 
     def __init__(
         self,
         factors: Sequence[Any],
         *,
+        shape: tuple[int, int] | None = None,
         permutations: tuple[Side, Side] = (None, None),
         relative_error: float = 0.0,
         error_kind: str = "exact",
         mode: str = "forward",
     ) -> None:
-        self._set_up(_stack(factors), permutations, relative_error, error_kind, mode)
+        self._set_up(store_of(factors), shape, permutations, relative_error, error_kind, mode)
 
     @classmethod
-    def from_values(
+    def from_store(
         cls,
-        values: Array,
+        store: FloatStore,
         *,
+        shape: tuple[int, int] | None = None,
         permutations: tuple[Side, Side] = (None, None),
         relative_error: float = 0.0,
         error_kind: str = "exact",
         mode: str = "forward",
     ) -> ButterflyOperator:
-        """Wrap a C-contiguous buffer of shape (p, 2n), row l the values of factor l + 1 in C order, without a copy."""
+        """Wrap stored factors without a copy."""
         self = cls.__new__(cls)
-        self._set_up(values, permutations, relative_error, error_kind, mode)
+        self._set_up(store, shape, permutations, relative_error, error_kind, mode)
         return self
 
-    def _set_up(self, values: Array, permutations: tuple[Side, Side], error: float, kind: str, mode: str) -> None:
-        n = values.shape[1] // 2
-        Butterfly.__init__(self, n, values.dtype, permutations, error, kind, mode)
-        self.values = values.view()
-        self.values.flags.writeable = False
-        self._kernel = _core.factors(self.values, *(as_uint32(p) for p in self._base))
+    @classmethod
+    def from_values(cls, values: Array, **known: Any) -> ButterflyOperator:
+        """Wrap a C-contiguous buffer of shape (p, 2n), row l the values of the square dyadic factor l + 1."""
+        return cls.from_store(DyadicFloats(values), **known)
+
+    def _set_up(
+        self,
+        store: FloatStore,
+        shape: tuple[int, int] | None,
+        permutations: tuple[Side, Side],
+        error: float,
+        kind: str,
+        mode: str,
+    ) -> None:
+        Butterfly.__init__(self, store.chain, shape, store.dtype, permutations, error, kind, mode)
+        self._store = store
+        self._kernel = store.kernel(self._stored_shape, self._base)
 
     def _known(self) -> dict[str, Any]:
-        return {"relative_error": self.relative_error, "error_kind": self.error_kind}
+        known = {"relative_error": self.relative_error, "error_kind": self.error_kind}
+        return known | {"shape": self._stored_shape, "permutations": self._base, "mode": self.mode}
 
     def _buffer_bytes(self) -> int:
-        return self.values.nbytes
+        return sum(buffer.nbytes for buffer in self._store.buffers.values())
+
+    @property
+    def values(self) -> Array:
+        """The buffer of all factors: of the square dyadic chain shape (p, 2n), else flat, in tiles."""
+        return self._store.buffers["values"]
+
+    @property
+    def store(self) -> FloatStore:
+        """The stored, forward factors."""
+        return self._store
 
     @property
     def factors(self) -> tuple[Array, ...]:
         """The factors as read-only 4-D arrays, in the chain of ``op.chain`` and between ``op.permutations``."""
-        n = self.shape[0]
-        stored = tuple(row.reshape(1 << level, 2, 2, n >> (level + 1)) for level, row in enumerate(self.values))
+        stored = self._store.factors()
         transposed, conjugated = FLAGS[self.mode]
         if conjugated:
-            stored = tuple(f.conj() for f in stored)
-        return tuple(_transposed(f) for f in reversed(stored)) if transposed else stored
+            stored = [f.conj() for f in stored]
+        if transposed:
+            stored = [_transposed(f, self._chain.factor_digits(at)) for at, f in enumerate(stored)][::-1]
+        return tuple(frozen_view(f) for f in stored)
 
     def astype(self, dtype: Any) -> ButterflyOperator:
         """Return the operator with factors of another precision (adds one rounding to the error)."""
         target = cast_dtype(dtype, self.dtype)
-        values = _core.aligned_empty(list(self.values.shape), target)
-        with np.errstate(over="ignore"):
-            values[...] = self.values
-        if not np.all(np.isfinite(values)):
+        store = self._store.astype(target)
+        if not all(np.all(np.isfinite(b)) for b in store.buffers.values()):
             raise OverflowError(f"dtype: the factors do not fit {target}")
         known = self._known()
         if np.finfo(target).eps > np.finfo(self.dtype).eps:
-            rounding = _core.single_rounding(self.values) + len(values) * float(np.finfo(target).eps)
-            known["relative_error"] += (1 + self.relative_error) * rounding
-        return ButterflyOperator.from_values(values, permutations=self._base, mode=self.mode, **known)
+            known["relative_error"] += (1 + self.relative_error) * self._store.rounding(target)
+        return ButterflyOperator.from_store(store, **known)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild_float, (np.asarray(self.values), self._base, self.relative_error, self.error_kind, self.mode)
+        return _rebuild_float, (type(self._store), self._store.state(), self._known())
 
 
-def _transposed(factor: Array) -> Array:
-    """Return the transpose of a factor between bit reversals of both sides: pattern (a, b, c, d) -> (d, c, b, a)."""
-    a, d = factor.shape[0], factor.shape[3]
-    out = factor[_digits(a)][..., _digits(d)].transpose(3, 2, 1, 0)
-    out.flags.writeable = False
-    return cast(Array, out)
+def _transposed(factor: Array, digits: Sequence[tuple[int, ...]]) -> Array:
+    """Return the transpose of a factor between digit reversals of both sides: pattern (a, b, c, d) -> (d, c, b, a)."""
+    i, j, k, t = (digit_reversal(radices[::-1]) for radices in digits)
+    return cast(Array, factor[i][:, j][:, :, k][..., t].transpose(3, 2, 1, 0))
 
 
-def _digits(n: int) -> IndexArray:
-    return bit_reversal(n) if n > 1 else np.zeros(1, np.intp)
-
-
-def _rebuild_float(values: Array, base: Permutations, error: float, kind: str, mode: str) -> ButterflyOperator:
-    aligned = _core.aligned_empty(list(values.shape), values.dtype)
-    aligned[...] = values
-    return ButterflyOperator.from_values(aligned, permutations=base, relative_error=error, error_kind=kind, mode=mode)
-
-
-def _stack(factors: Sequence[Any]) -> Array:
-    arrays = [as_floating(f, f"factors[{at}]") for at, f in enumerate(factors)]
-    if not arrays:
-        raise ValueError("factors: expected at least one")
-    n = 1 << len(arrays)
-    dtype = np.result_type(*arrays)
-    values = _core.aligned_empty([len(arrays), 2 * n], dtype)
-    for level, array in enumerate(arrays):
-        expected = (1 << level, 2, 2, n >> (level + 1))
-        if array.shape != expected:
-            raise ValueError(
-                f"factors[{level}]: expected shape {expected} in a square dyadic chain of {len(arrays)} factors, "
-                f"got {array.shape}"
-            )
-        values[level] = array.reshape(-1)
-    return values
+def _rebuild_float(kind: Any, state: tuple[Any, ...], known: dict[str, Any]) -> ButterflyOperator:
+    return ButterflyOperator.from_store(kind.restore(*state), **known)
 
 
 class PackedButterfly(Butterfly):
@@ -204,7 +206,8 @@ class PackedButterfly(Butterfly):
         scale = as_floating(scale, "scale")
         if scale.ndim != 1 or not np.all(np.isfinite(scale)):
             raise ValueError(f"scale: expected a vector of finite numbers, got shape {scale.shape} or NaN, infinity")
-        super().__init__(len(scale), scale.dtype, permutations, relative_error, error_kind, mode)
+        chain = Chain.square_dyadic(as_size(len(scale), "scale"))
+        super().__init__(chain, None, scale.dtype, permutations, relative_error, error_kind, mode)
         self.words = _frozen(_as_words(words))
         self.codes = _as_codes(codes)
         self.scale = _frozen(scale)

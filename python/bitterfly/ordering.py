@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from operator import index
 from typing import Any
 
@@ -39,3 +40,29 @@ def bit_reversal(n: int) -> np.ndarray[Any, np.dtype[np.intp]]:
     while order.size < n:
         order = np.concatenate([2 * order, 2 * order + 1])
     return order
+
+
+def digit_reversal(digits: Sequence[int]) -> np.ndarray[Any, np.dtype[np.intp]]:
+    """Return the digit-reversed order for mixed radices.
+
+    Parameters
+    ----------
+    digits : sequence of int
+        Radices, most significant first, each at least 1.
+
+    Returns
+    -------
+    ndarray of intp, shape (prod(digits),)
+        Entry `i`, of digits ``(x_1, ..., x_k)``, is the number with the digits ``(x_k, ..., x_1)`` in the reversed
+        radices. Its inverse is the order of the reversed radices; for radices 2 it is `bit_reversal`.
+
+    Examples
+    --------
+    >>> digit_reversal([3, 2])
+    array([0, 3, 1, 4, 2, 5])
+    """
+    radices = [index(x) for x in digits]
+    if not radices or min(radices) < 1:
+        raise ValueError(f"digits: expected radices of at least 1, got {list(digits)}")
+    n = int(np.prod(radices))
+    return np.arange(n, dtype=np.intp).reshape(radices[::-1]).transpose().reshape(-1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -38,3 +39,16 @@ def relative_change(old: Array, new: Array) -> float:
     scaled = np.ldexp(parts, -np.frexp(largest)[1])
     change = np.ldexp(np.ascontiguousarray(new, wide).view(np.float64), -np.frexp(largest)[1]) - scaled
     return float(np.linalg.norm(change) / np.linalg.norm(scaled))
+
+
+def split_rounding(rows: Sequence[int], ranks: Sequence[int], dtype: np.dtype[Any], full_rows: bool = False) -> float:
+    """Bound on the relative rounding error of a left-to-right factorization on any chain.
+
+    A split with blocks of `b` rows at rank `r` rounds the directions (one unit roundoff an entry, in the Frobenius norm
+    ``sqrt(r)``) and sums of `b` products: ``(b + 2) sqrt(r)`` units, twice that for complex numbers; an eps is two
+    units. `rows` are the radices of the rows, or with `full_rows` those times the rank of the junction before.
+    """
+    left = (1, *ranks) if not full_rows else (1,) * len(rows)
+    heights = [p * r for p, r in zip(rows, left, strict=True)]
+    terms = sum((b + 2) * np.sqrt(r) for b, r in zip(heights, (*ranks, 1), strict=True))
+    return float(terms * (1.0 if dtype.kind == "c" else 0.5) * np.finfo(dtype).eps)

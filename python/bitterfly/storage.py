@@ -242,7 +242,7 @@ def _build(header: Header, codes: tuple[Code, ...], tensors: dict[str, Array]) -
 
 def _order(tensors: dict[str, Array], name: str) -> IndexArray | None:
     order = tensors.get(name)
-    return None if order is None else as_permutation(order.astype(np.intp), len(order), name)
+    return None if order is None else as_permutation(order.astype(np.intp), (len(order),), name)
 
 
 def _numbers(tensors: dict[str, Array], name: str, dtype: np.dtype[Any]) -> Array:

@@ -1,0 +1,248 @@
+// Splits by Gram matrices: rows to planes, Gram matrix in the SIMD kernels, a small eigenproblem, projection.
+//
+// A Gram matrix squares the condition number: eigenvalues below sqrt(eps) of the largest are noise. Where they matter,
+// the rows are rotated by the eigenvectors found and the Gram matrix of the small ones is taken again from the rows
+// themselves, which recovers them down to eps.
+#include "split.hpp"
+
+#include <limits>
+#include <type_traits>
+#include <vector>
+
+#include "kernels/kernels.hpp"
+#include "row_planes.hpp"
+#include "subspace.hpp"
+
+namespace bitterfly {
+namespace {
+
+template <class Real, class Scalar>
+class BlockSolver {
+public:
+    static constexpr bool kComplex = !std::is_same_v<Scalar, double>;
+    static constexpr std::size_t kPlanes = kComplex ? 2 : 1;
+
+    Matrix<Scalar> gram(const BlockRows<Real>& x) {
+        sums_.resize(x.count * x.count);
+        kernels().of<Real>().gram_rows({x.rows, x.stride, x.count, x.length, sums_.data()});
+        const std::size_t b = x.count / kPlanes;
+        Matrix<Scalar> g(b, b);
+        for (std::size_t i = 0; i < b; ++i) {
+            for (std::size_t j = 0; j <= i; ++j) {
+                if constexpr (kComplex) {
+                    g(i, j) = {sum(x, i, j) + sum(x, b + i, b + j), sum(x, b + i, j) - sum(x, b + j, i)};
+                    g(j, i) = std::conj(g(i, j));
+                } else {
+                    g(i, j) = g(j, i) = sum(x, i, j);
+                }
+            }
+        }
+        return g;
+    }
+    // The energy of the block whose leading directions were last asked for.
+    double last_trace() const { return trace_; }
+
+    // y = u^H x, planes of the rows of y one after the other.
+    BlockRows<Real> combine(const Matrix<Scalar>& u, const BlockRows<Real>& x, std::vector<Real>& y) {
+        const auto b = static_cast<std::size_t>(u.rows()), r = static_cast<std::size_t>(u.cols());
+        weights_.assign(r * kPlanes * b * kPlanes, Real(0));
+        for (std::size_t k = 0; k < r; ++k) {
+            for (std::size_t j = 0; j < b; ++j) put_weight(u(j, k), k, j, r, b);
+        }
+        y.resize(r * kPlanes * x.length);
+        kernels().of<Real>().combine_rows(
+            {weights_.data(), r * kPlanes, b * kPlanes, x.rows, x.stride, x.length, y.data(), x.length});
+        return {y.data(), x.length, r * kPlanes, x.length};
+    }
+
+    // All eigenpairs of the Gram matrix, small ones from the rows again and again while they are above `floor`.
+    Eigenpairs<Scalar> all(const BlockRows<Real>& x, double floor) {
+        Eigenpairs<Scalar> out = eigenpairs(gram(x));
+        const double end = std::max(floor * out.values.sum(), out.values(0) * 1e-2 * kEps * kEps);
+        Eigen::Index start = 0;
+        for (int stage = 0; stage < 8; ++stage) {
+            Eigen::Index next = start;
+            while (next < out.values.size() && out.values(next) > kGap * out.values(start)) ++next;
+            if (next == out.values.size() || next == start || out.values(start) <= end) break;
+            refine(x, next, out);
+            start = next;
+        }
+        return out;
+    }
+
+    // The best rank-r directions.
+    Eigenpairs<Scalar> leading(const BlockRows<Real>& x, std::size_t rank) {
+        const Matrix<Scalar> g = gram(x);
+        trace_ = std::real(g.trace());
+        if (rank == 1 && x.count > 4 * kPlanes) return lanczos_(g);
+        Eigenpairs<Scalar> out = eigenpairs(g);
+        const auto r = static_cast<Eigen::Index>(rank);
+        if (r > 1 && out.values(r - 1) < kGap * out.values(0)) out = all(x, 0);
+        return {out.values.head(r), out.vectors.leftCols(r)};
+    }
+
+    // |x - u y|^2 from the rows.
+    double residual(const BlockRows<Real>& x, const Matrix<Scalar>& u, const BlockRows<Real>& y) const {
+        const auto b = static_cast<std::size_t>(u.rows()), r = static_cast<std::size_t>(u.cols());
+        double sum = 0;
+        for (std::size_t j = 0; j < b; ++j) {
+            for (std::size_t c = 0; c < x.length; ++c) {
+                Scalar rest = at(x, j, b, c);
+                for (std::size_t k = 0; k < r; ++k) rest -= u(j, k) * at(y, k, r, c);
+                sum += std::norm(rest);
+            }
+        }
+        return sum;
+    }
+
+    // Below this share of the energy, what is discarded is taken from the rows, not by subtraction.
+    static constexpr double kCancels = sizeof(Real) == sizeof(float) ? 1e-3 : 1e-6;
+
+private:
+    static constexpr double kEps = std::numeric_limits<Real>::epsilon();
+    static constexpr double kGap = sizeof(Real) == sizeof(float) ? 1e-4 : 1e-8;
+
+    double sum(const BlockRows<Real>& x, std::size_t i, std::size_t j) const {
+        return i >= j ? sums_[i * x.count + j] : sums_[j * x.count + i];
+    }
+    static Scalar at(const BlockRows<Real>& x, std::size_t j, std::size_t rows, std::size_t c) {
+        if constexpr (kComplex) {
+            return {x.rows[j * x.stride + c], x.rows[(rows + j) * x.stride + c]};
+        } else {
+            return x.rows[j * x.stride + c];
+        }
+    }
+    void put_weight(Scalar u, std::size_t k, std::size_t j, std::size_t r, std::size_t b) {
+        if constexpr (kComplex) {
+            Real *upper = weights_.data() + k * 2 * b, *lower = upper + r * 2 * b;
+            const auto re = static_cast<Real>(u.real()), im = static_cast<Real>(u.imag());
+            upper[j] = re, upper[b + j] = im, lower[j] = -im, lower[b + j] = re;
+        } else {
+            weights_[k * b + j] = static_cast<Real>(u);
+        }
+    }
+    void refine(const BlockRows<Real>& x, Eigen::Index first, Eigenpairs<Scalar>& pairs) {
+        const Eigen::Index count = pairs.values.size() - first;
+        const Matrix<Scalar> u = pairs.vectors.rightCols(count);
+        const Eigenpairs<Scalar> again = eigenpairs(gram(combine(u, x, rotated_)));
+        pairs.vectors.rightCols(count) = u * again.vectors;
+        pairs.values.tail(count) = again.values;
+    }
+
+    double trace_ = 0;
+    std::vector<double> sums_;
+    std::vector<Real> weights_, rotated_;
+    LeadingVector<Scalar> lanczos_;
+};
+
+// Calls action(Scalar{}) with double or complex double.
+template <class Action>
+auto by_scalar(bool is_complex, Action action) {
+    return is_complex ? action(std::complex<double>{}) : action(double{});
+}
+
+// Where the results of a block go.
+template <class Real, class Scalar>
+class Output {
+public:
+    Output(const Blocks& x, std::size_t rank, std::size_t first, std::size_t d_total, Real* factor, Real* right)
+        : x_(x), rank_(rank), first_(first), d_(d_total), factor_(factor), right_(right) {}
+
+    void put(std::size_t i, std::size_t t, std::size_t g, const Matrix<Scalar>& u, const BlockRows<Real>& y) const {
+        constexpr std::size_t planes = BlockSolver<Real, Scalar>::kPlanes;
+        for (std::size_t j = 0; j < x_.b; ++j) {
+            for (std::size_t k = 0; k < rank_; ++k) {
+                Real* to =
+                    factor_ + (((i * x_.b + j) * x_.groups + g) * rank_ + k) * d_ * planes + (first_ + t) * planes;
+                const Scalar z = u(static_cast<Eigen::Index>(j), static_cast<Eigen::Index>(k));
+                to[0] = static_cast<Real>(std::real(z));
+                if constexpr (planes == 2) to[1] = static_cast<Real>(std::imag(z));
+            }
+        }
+        for (std::size_t k = 0; k < rank_; ++k) {
+            Real* to = right_ + (((i * x_.groups + g) * rank_ + k) * d_ + first_ + t) * y.length * planes;
+            for (std::size_t p = 0; p < planes; ++p) {
+                const Real* from = y.rows + (p * rank_ + k) * y.stride;
+                for (std::size_t c = 0; c < y.length; ++c) to[planes * c + p] = from[c];
+            }
+        }
+    }
+
+private:
+    const Blocks& x_;
+    std::size_t rank_, first_, d_;
+    Real *factor_, *right_;
+};
+
+}  // namespace
+
+template <class Real>
+Energies split(const Blocks& x, std::size_t rank, std::size_t first, std::size_t d_total, Real* factor, Real* right) {
+    return by_scalar(x.is_complex, [&](auto zero) {
+        using Scalar = decltype(zero);
+        BlockSolver<Real, Scalar> solver;
+        const Output<Real, Scalar> out(x, rank, first, d_total, factor, right);
+        Energies sums{0, 0};
+        std::vector<Real> kept;
+        for_blocks<Real>(x, [&](std::size_t i, std::size_t t, std::size_t g, const BlockRows<Real>& rows) {
+            const Eigenpairs<Scalar> pairs = solver.leading(rows, rank);
+            const double energy = solver.last_trace();
+            const BlockRows<Real> y = solver.combine(pairs.vectors, rows, kept);
+            const double rest = energy - pairs.values.sum();
+            const bool cancels = !(rest > solver.kCancels * energy);
+            sums.total += energy, sums.discarded += cancels ? solver.residual(rows, pairs.vectors, y) : rest;
+            out.put(i, t, g, pairs.vectors, y);
+        });
+        return sums;
+    });
+}
+
+template <class Real>
+double spectra(const Blocks& x, double floor, std::size_t first, std::size_t d_total, double* lambda, double* u) {
+    return by_scalar(x.is_complex, [&](auto zero) {
+        using Scalar = decltype(zero);
+        BlockSolver<Real, Scalar> solver;
+        double total = 0;
+        for_blocks<Real>(x, [&](std::size_t i, std::size_t t, std::size_t g, const BlockRows<Real>& rows) {
+            const Eigenpairs<Scalar> pairs = solver.all(rows, floor);
+            const std::size_t block = (i * x.groups + g) * d_total + first + t;
+            std::copy_n(pairs.values.data(), x.b, lambda + block * x.b);
+            auto* to = reinterpret_cast<Scalar*>(u) + block * x.b * x.b;
+            for (std::size_t j = 0; j < x.b; ++j) {
+                for (std::size_t k = 0; k < x.b; ++k) to[j * x.b + k] = pairs.vectors(j, k);
+            }
+            total += pairs.values.sum();
+        });
+        return total;
+    });
+}
+
+template <class Real>
+void project(const Blocks& x, const double* u, std::size_t rank, std::size_t first, std::size_t d_total, Real* factor,
+             Real* right) {
+    by_scalar(x.is_complex, [&](auto zero) {
+        using Scalar = decltype(zero);
+        BlockSolver<Real, Scalar> solver;
+        const Output<Real, Scalar> out(x, rank, first, d_total, factor, right);
+        std::vector<Real> kept;
+        Matrix<Scalar> leading(x.b, rank);
+        for_blocks<Real>(x, [&](std::size_t i, std::size_t t, std::size_t g, const BlockRows<Real>& rows) {
+            const std::size_t block = (i * x.groups + g) * d_total + first + t;
+            const auto* from = reinterpret_cast<const Scalar*>(u) + block * x.b * x.b;
+            for (std::size_t j = 0; j < x.b; ++j) {
+                for (std::size_t k = 0; k < rank; ++k) leading(j, k) = from[j * x.b + k];
+            }
+            out.put(i, t, g, leading, solver.combine(leading, rows, kept));
+        });
+    });
+}
+
+#define BITTERFLY_INSTANTIATE(Real)                                                                    \
+    template Energies split<Real>(const Blocks&, std::size_t, std::size_t, std::size_t, Real*, Real*); \
+    template double spectra<Real>(const Blocks&, double, std::size_t, std::size_t, double*, double*);  \
+    template void project<Real>(const Blocks&, const double*, std::size_t, std::size_t, std::size_t, Real*, Real*);
+BITTERFLY_INSTANTIATE(float)
+BITTERFLY_INSTANTIATE(double)
+#undef BITTERFLY_INSTANTIATE
+
+}  // namespace bitterfly

@@ -1,0 +1,129 @@
+// Products with chains of any patterns: gather a few vectors into planes, one pass a factor between two panels,
+// scatter.
+#include "tiled.hpp"
+
+#include <algorithm>
+
+#include "panel.hpp"
+#include "require.hpp"
+#include "workspace.hpp"
+
+namespace bitterfly {
+namespace {
+
+constexpr std::size_t kPanelBytes = std::size_t{1} << 19;
+constexpr std::size_t kMaxVectors = 16;
+
+std::size_t rows_of(const TileFactor& f) { return f.a * f.b * f.d; }
+std::size_t columns_of(const TileFactor& f) { return f.a * f.c * f.d; }
+
+template <class Real>
+std::size_t widest(const TiledProduct<Real>& product) {
+    std::size_t most = 0;
+    for (const TileFactor& f : product.factors) most = std::max({most, rows_of(f), columns_of(f)});
+    return most;
+}
+
+// Numbers that the kernels need beside the panels, see TileArgs.
+template <class Real>
+std::size_t scratch_of(const TiledProduct<Real>& product, std::size_t planes) {
+    std::size_t most = 0;
+    for (const TileFactor& f : product.factors) {
+        most = std::max(most, (f.weights + kTileVectors * (f.c + 2 * f.b)) * planes * kLanes);
+    }
+    return most;
+}
+
+// Two panels, used in turn, and the scratch memory of the kernels.
+template <class Real>
+class Passes {
+public:
+    Passes(const TiledProduct<Real>& product, Mode mode, std::size_t vectors)
+        : product_(product),
+          mode_(mode),
+          planes_(product.is_complex ? 2 : 1),
+          stride_(padded(widest(product), 2 * planes_ * vectors)),
+          panel_(vectors * planes_ * stride_),
+          memory_(2 * panel_ + scratch_of(product, planes_)) {}
+
+    void run(const View& x, const MutableView& y, std::size_t first, std::size_t vectors) const {
+        const auto& f = product_.factors;
+        const Diagonal<Real> scale{product_.scale, product_.is_complex}, none{nullptr, false};
+        const std::size_t inner = mode_.transposed ? rows_of(f.front()) : columns_of(f.back());
+        Panel<Real> from = panel(0, inner, vectors);
+        gather(from, x, first, mode_.transposed ? product_.rows : product_.columns, mode_.transposed ? none : scale,
+               mode_.conjugated);
+        for (std::size_t step = 0; step < f.size(); ++step) {
+            const TileFactor& factor = f[mode_.transposed ? step : f.size() - 1 - step];
+            const Panel<Real> to =
+                panel((step + 1) % 2, mode_.transposed ? columns_of(factor) : rows_of(factor), vectors);
+            multiply(factor, from, to);
+            from = to;
+        }
+        scatter(from, y, first, mode_.transposed ? product_.columns : product_.rows, mode_.transposed ? scale : none,
+                mode_.conjugated);
+    }
+
+private:
+    Panel<Real> panel(std::size_t which, std::size_t n, std::size_t vectors) const {
+        return {memory_.data() + which * panel_, n, planes_, vectors, stride_};
+    }
+    void multiply(const TileFactor& factor, const Panel<Real>& x, const Panel<Real>& y) const {
+        for (std::size_t v = 0; v < y.vectors; ++v) {
+            for (std::size_t p = 0; p < planes_; ++p) std::fill_n(y.at(v, p), y.n, Real(0));
+        }
+        kernels().template of<Real>().tiles({&factor,
+                                             {x.data, 1, stride_, planes_ * stride_},
+                                             {y.data, 1, stride_, planes_ * stride_},
+                                             x.vectors,
+                                             planes_,
+                                             mode_.transposed,
+                                             memory_.data() + 2 * panel_});
+    }
+
+    const TiledProduct<Real>& product_;
+    Mode mode_;
+    std::size_t planes_, stride_, panel_;
+    Workspace<Real> memory_;
+};
+
+}  // namespace
+
+TileFactor layout_of(std::size_t a, std::size_t b, std::size_t c, std::size_t d, std::size_t rank) {
+    require(a > 0 && b > 0 && c > 0 && d > 0, "pattern: expected positive numbers");
+    require(rank == 0 || (c % rank == 0 && rank <= b), "rank: expected a divisor of c, at most b");
+    TileFactor f{a, b, c, d, 1, rank, nullptr, 0, 1, nullptr, 0, 0, 0, 0, 0};
+    if (rank == 0 && a * d < kLanes) f.split = std::min(b, (kLanes + a * d - 1) / (a * d));
+    f.lanes = a * f.split * d;
+    f.tiles = (f.lanes + kLanes - 1) / kLanes;
+    f.group_rows = (b + f.split - 1) / f.split;
+    f.mask_words = (b + 31) / 32;
+    f.weights = rank == 0 ? f.group_rows * c : (b - rank) * c;
+    return f;
+}
+
+std::size_t value_count(const TileFactor& f, std::size_t planes) {
+    const std::size_t count = f.weights * planes;
+    return f.tiles * kLanes * (f.bits == 0 ? count : (count * static_cast<std::size_t>(f.bits) + 31) / 32);
+}
+
+std::size_t pivot_words(const TileFactor& f) {
+    return f.rank == 0 ? 0 : f.tiles * kLanes * (f.c / f.rank) * f.mask_words;
+}
+
+template <class Real>
+void apply(const TiledProduct<Real>& product, Mode mode, const View& x, const MutableView& y) {
+    const std::size_t planes = product.is_complex ? 2 : 1, bytes = widest(product) * planes * sizeof(Real);
+    const std::size_t most = std::min(kMaxVectors, std::max<std::size_t>(x.columns, 1));
+    // As many vectors as share the loads of a weight, even where their panels leave the cache.
+    const std::size_t together = std::clamp(kPanelBytes / bytes, std::min(most, kTileVectors), most);
+    const Passes<Real> passes(product, mode, together);
+    for (std::size_t first = 0; first < x.columns; first += together) {
+        passes.run(x, y, first, std::min(together, x.columns - first));
+    }
+}
+
+template void apply<float>(const TiledProduct<float>&, Mode, const View&, const MutableView&);
+template void apply<double>(const TiledProduct<double>&, Mode, const View&, const MutableView&);
+
+}  // namespace bitterfly

@@ -1,0 +1,182 @@
+"""What an operator stores: float factors, of the square dyadic chain or in tiles, behind one small interface."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol, cast
+
+import numpy as np
+
+from bitterfly import _core
+from bitterfly.chain import Chain
+from bitterfly.inputs import Array, Permutations, as_floating, as_uint32
+from bitterfly.precision import relative_change
+from bitterfly.tiles import Layout, Skeleton, layouts, planes_of, slices
+
+
+class FloatStore(Protocol):
+    """The factors of an operator, in memory that is never written again."""
+
+    chain: Chain
+    dtype: np.dtype[Any]
+
+    @property
+    def buffers(self) -> dict[str, Array]:
+        """All memory, by the names that files use."""
+
+    def kernel(self, shape: tuple[int, int], base: Permutations) -> _core.Core:
+        """Return the product that borrows the buffers."""
+
+    def factors(self) -> list[Array]:
+        """Return the dense 4-D factors."""
+
+    def astype(self, target: np.dtype[Any]) -> FloatStore:
+        """Return the factors in another precision."""
+
+    def state(self) -> tuple[Any, ...]:
+        """Return what `restore` of the same class takes; for pickles."""
+
+    def rounding(self, target: np.dtype[Any]) -> float:
+        """Bound the relative change of the product that casting makes."""
+
+
+class DyadicFloats:
+    """Factors of the square dyadic chain: row l of `values`, shape (p, 2n), is factor l + 1 in C order."""
+
+    def __init__(self, values: Array) -> None:
+        self.values = frozen_view(values)
+        self.chain = Chain.square_dyadic(values.shape[1] // 2)
+        self.dtype = values.dtype
+
+    @property
+    def buffers(self) -> dict[str, Array]:
+        return {"values": self.values}
+
+    def kernel(self, shape: tuple[int, int], base: Permutations) -> _core.Core:
+        return _core.factors(self.values, *(as_uint32(p) for p in base))
+
+    def factors(self) -> list[Array]:
+        return [row.reshape(p) for row, p in zip(self.values, self.chain, strict=True)]
+
+    def astype(self, target: np.dtype[Any]) -> DyadicFloats:
+        values = _core.aligned_empty(list(self.values.shape), target)
+        with np.errstate(over="ignore"):
+            values[...] = self.values
+        return DyadicFloats(values)
+
+    def state(self) -> tuple[Any, ...]:
+        return (np.asarray(self.values),)
+
+    @classmethod
+    def restore(cls, values: Array) -> DyadicFloats:
+        return cls(aligned(values))
+
+    def rounding(self, target: np.dtype[Any]) -> float:
+        return _core.single_rounding(self.values) + len(self.values) * float(np.finfo(target).eps)
+
+
+class TiledFloats:
+    """Factors of any chain, in tiles, one after the other in `values`; the pivots of skeleton factors in `pivots`."""
+
+    def __init__(self, chain: Chain, ranks: Sequence[int], values: Array, pivots: Array, is_complex: bool) -> None:
+        self.chain = chain
+        self.ranks = tuple(ranks)
+        self.values = frozen_view(values)
+        self.pivots = frozen_view(pivots)
+        self.dtype = np.dtype(np.result_type(values.dtype, np.complex64) if is_complex else values.dtype)
+
+    @classmethod
+    def of(cls, chain: Chain, factors: Sequence[Array | Skeleton], dtype: np.dtype[Any]) -> TiledFloats:
+        """Lay out dense and skeleton factors."""
+        ranks = [f.rank if isinstance(f, Skeleton) else 0 for f in factors]
+        plan, planes = layouts(chain, ranks), planes_of(dtype)
+        values = _core.aligned_empty([sum(at.numbers(planes) for at in plan)], dtype.type(0).real.dtype)
+        pivots = np.empty(sum(at.pivot_words for at in plan), np.uint32)
+        parts = zip(plan, factors, slices([at.numbers(planes) for at in plan]), strict=True)
+        masks = slices([at.pivot_words for at in plan])
+        for (layout, factor, part), mask in zip(parts, masks, strict=True):
+            layout.interleave(layout.blocks_of(factor).astype(dtype, copy=False), values[part])
+            if isinstance(factor, Skeleton):
+                pivots[mask] = layout.masks_of(factor.pivots)
+        return cls(chain, ranks, values, pivots, planes == 2)
+
+    @property
+    def buffers(self) -> dict[str, Array]:
+        return {"values": self.values} | ({"pivots": self.pivots} if any(self.ranks) else {})
+
+    def _parts(self) -> list[tuple[Layout, Array, Array | None]]:
+        plan, planes = layouts(self.chain, self.ranks), planes_of(self.dtype)
+        values = [self.values[s] for s in slices([at.numbers(planes) for at in plan])]
+        masks = [self.pivots[s] for s in slices([at.pivot_words for at in plan])]
+        return [(at, v, m if at.rank else None) for at, v, m in zip(plan, values, masks, strict=True)]
+
+    def kernel(self, shape: tuple[int, int], base: Permutations) -> _core.Core:
+        arrays = [(at.pattern, at.rank, 0, 1.0, values, masks) for at, values, masks in self._parts()]
+        return _core.tiled(shape, arrays, self.dtype, None, *(as_uint32(p) for p in base))
+
+    def stored(self) -> list[Array | Skeleton]:
+        """Return the factors, those in skeleton form as such."""
+        planes = planes_of(self.dtype)
+        return [
+            at.factor_of(at.deinterleave(values, planes), None if masks is None else at.pivots_of(masks))
+            for at, values, masks in self._parts()
+        ]
+
+    def factors(self) -> list[Array]:
+        return [f.dense() if isinstance(f, Skeleton) else f for f in self.stored()]
+
+    def astype(self, target: np.dtype[Any]) -> TiledFloats:
+        with np.errstate(over="ignore"):
+            values = self.values.astype(target.type(0).real.dtype)
+        return TiledFloats(self.chain, self.ranks, values, self.pivots, planes_of(self.dtype) == 2)
+
+    def state(self) -> tuple[Any, ...]:
+        is_complex = planes_of(self.dtype) == 2
+        return tuple(self.chain), self.ranks, np.asarray(self.values), np.asarray(self.pivots), is_complex
+
+    @classmethod
+    def restore(cls, chain: Any, ranks: Any, values: Array, pivots: Array, is_complex: bool) -> TiledFloats:
+        return cls(Chain(chain), ranks, aligned(values), pivots, is_complex)
+
+    def rounding(self, target: np.dtype[Any]) -> float:
+        real = target.type(0).real.dtype
+        parts = [relative_change(v, v.astype(real)) for _, v, _ in self._parts()]
+        return float(sum(parts)) + len(parts) * float(np.finfo(target).eps)
+
+
+def store_of(factors: Sequence[Any]) -> FloatStore:
+    """Return a store for dense 4-D arrays and skeletons that form a chain.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Where they are no numbers, not four-dimensional, or do not chain.
+    """
+    arrays = [f if isinstance(f, Skeleton) else as_floating(f, f"factors[{at}]") for at, f in enumerate(factors)]
+    if not arrays:
+        raise ValueError("factors: expected at least one")
+    for at, f in enumerate(arrays):
+        if not isinstance(f, Skeleton) and f.ndim != 4:
+            raise ValueError(f"factors[{at}]: expected a 4-D array of shape (a, b, c, d), got {f.ndim} dimension(s)")
+    chain = Chain(f.pattern if isinstance(f, Skeleton) else f.shape for f in arrays)
+    dtype = np.result_type(*(f.t if isinstance(f, Skeleton) else f for f in arrays))
+    if chain.is_square_dyadic and not any(isinstance(f, Skeleton) for f in arrays):
+        values = _core.aligned_empty([len(arrays), 2 * chain.shape[0]], dtype)
+        for row, f in zip(values, arrays, strict=True):
+            row[...] = cast(Array, f).reshape(-1)
+        return DyadicFloats(values)
+    return TiledFloats.of(chain, arrays, dtype)
+
+
+def aligned(a: Array) -> Array:
+    """Return a copy that starts on a cache line."""
+    copy: Array = _core.aligned_empty(list(a.shape), a.dtype)
+    copy[...] = a
+    return copy
+
+
+def frozen_view(a: Array) -> Array:
+    """Return a read-only view."""
+    view = a.view()
+    view.flags.writeable = False
+    return view

@@ -1,0 +1,217 @@
+// What Python holds of an operator: its arrays, and the product that borrows them.
+#pragma once
+
+#include <array>
+#include <bit>
+#include <memory>
+#include <string>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "apply.hpp"
+#include "arrays.hpp"
+#include "codes.hpp"
+#include "pack.hpp"
+#include "tiled.hpp"
+
+namespace bitterfly {
+
+inline const char* name_of(Source source) {
+    switch (source) {
+        case Source::kAngle: return "angle";
+        case Source::kPhase: return "phase";
+        case Source::kSphere: return "sphere";
+        default: return "weights";
+    }
+}
+
+inline Source source_of(const std::string& name) {
+    for (const Source s : {Source::kAngle, Source::kPhase, Source::kSphere}) {
+        if (name == name_of(s)) return s;
+    }
+    require(false, "code: expected 'angle', 'phase' or 'sphere', got '" + name + "'");
+    return Source::kAngle;
+}
+
+inline Code code_of(const std::string& name, int bits) {
+    const Code code{source_of(name), bits};
+    require(bits >= 1 && bits <= max_bits(code.source), "bits: expected 1 to " + std::to_string(max_bits(code.source)) +
+                                                            " for code '" + name + "', got " + std::to_string(bits));
+    return code;
+}
+
+class Core {
+public:
+    virtual ~Core() = default;
+    virtual void apply(const py::array& x, py::array& out, bool transposed, bool conjugated) const = 0;
+};
+
+// `Kind` is Product or TiledProduct.
+template <class Real, template <class> class Kind>
+class TypedCore : public Core {
+public:
+    TypedCore(Kind<Real> product, std::size_t rows, std::size_t columns, std::vector<py::object> keep)
+        : product_(std::move(product)), rows_(rows), columns_(columns), keep_(std::move(keep)) {}
+
+    void apply(const py::array& x, py::array& out, bool transposed, bool conjugated) const override {
+        require_floating(x, "x");
+        require_floating(out, "out");
+        const View from = const_view(x);
+        const MutableView to = mutable_view(out);
+        require(from.rows == (transposed ? rows_ : columns_) && to.rows == (transposed ? columns_ : rows_) &&
+                    from.columns == to.columns,
+                "x, out: expected rows that fit the operator, and equal numbers of columns");
+        require((to.im != nullptr) == (product_.is_complex || from.im != nullptr),
+                "out: expected a complex array exactly where the result is complex");
+        py::gil_scoped_release release;
+        if (product_.is_complex || from.im == nullptr)
+            return bitterfly::apply<Real>(product_, {transposed, conjugated}, from, to);
+        apply_plane(transposed, from, to, from.re, to.re);
+        apply_plane(transposed, from, to, from.im, to.im);
+    }
+
+private:
+    void apply_plane(bool transposed, View from, MutableView to, const char* x, char* y) const {
+        from.re = x, to.re = y, from.im = nullptr, to.im = nullptr;
+        bitterfly::apply<Real>(product_, {transposed, false}, from, to);
+    }
+
+    Kind<Real> product_;
+    std::size_t rows_, columns_;
+    std::vector<py::object> keep_;
+};
+
+inline std::unique_ptr<Core> make_factors(const py::array& values, const OptionalIndex& rows,
+                                          const OptionalIndex& columns) {
+    const std::size_t n = size_of_values(values);
+    require_order(rows, n, "rows");
+    require_order(columns, n, "columns");
+    return by_dtype(values, [&](auto zero) -> std::unique_ptr<Core> {
+        using Real = decltype(std::abs(zero));
+        const bool cplx = is_complex(values);
+        Product<Real> product{n, cplx, {}, nullptr, data_of(rows), data_of(columns)};
+        for (py::ssize_t l = 0; l < values.shape(0); ++l) {
+            product.factors.push_back({cplx ? Source::kComplexWeights : Source::kRealWeights, 0, values.data(l, 0)});
+        }
+        return std::make_unique<TypedCore<Real, Product>>(
+            std::move(product), n, n, std::vector<py::object>{values, py::cast(rows), py::cast(columns)});
+    });
+}
+
+inline std::unique_ptr<Core> make_packed(const std::vector<std::pair<std::string, int>>& codes, const IndexArray& words,
+                                         const py::array& scale, const OptionalIndex& rows,
+                                         const OptionalIndex& columns) {
+    require_floating(scale, "scale");
+    require(scale.ndim() == 1 && (scale.flags() & py::array::c_style) != 0, "scale: expected a contiguous vector");
+    const auto n = static_cast<std::size_t>(scale.size());
+    require(log2_of(n) == codes.size(), "codes: expected log2(n) of them");
+    require_order(rows, n, "rows");
+    require_order(columns, n, "columns");
+    std::vector<FactorData> factors;
+    std::size_t offset = 0;
+    for (const auto& [name, bits] : codes) {
+        const Code code = code_of(name, bits);
+        require(is_complex(scale) || code.source == Source::kAngle, "codes: '" + name + "' needs a complex operator");
+        factors.push_back({code.source, bits, words.data() + offset});
+        offset += packed_words(n, bits);
+    }
+    require(static_cast<std::size_t>(words.size()) == offset,
+            "words: expected " + std::to_string(offset) + " words, got " + std::to_string(words.size()));
+    return by_dtype(scale, [&](auto zero) -> std::unique_ptr<Core> {
+        using Real = decltype(std::abs(zero));
+        Product<Real> product{
+            n, is_complex(scale), factors, static_cast<const Real*>(scale.data()), data_of(rows), data_of(columns)};
+        return std::make_unique<TypedCore<Real, Product>>(
+            std::move(product), n, n, std::vector<py::object>{words, scale, py::cast(rows), py::cast(columns)});
+    });
+}
+
+// (a, b, c, d), junction rank (0: dense), bits (0: floats), step, values, pivot masks.
+using FactorArrays = std::tuple<std::array<std::size_t, 4>, std::size_t, int, double, py::array, OptionalIndex>;
+
+inline TileFactor tile_factor(const FactorArrays& arrays, const py::dtype& dtype) {
+    const auto& [pattern, rank, bits, step, values, pivots] = arrays;
+    TileFactor f = layout_of(pattern[0], pattern[1], pattern[2], pattern[3], rank);
+    const bool cplx = dtype.kind() == 'c';
+    const auto item = dtype.itemsize() / (cplx ? 2 : 1);
+    require(bits == 0 || (bits >= 2 && bits <= 16), "bits: expected 0 (floats) or 2 to 16");
+    f.bits = bits, f.step = step;
+    const char kind = values.dtype().kind();
+    require(bits == 0 ? kind == 'f' && values.itemsize() == item : kind == 'u' && values.itemsize() == 4,
+            "values: expected floats of the operator's precision, or uint32 code words");
+    const std::size_t count = value_count(f, cplx ? 2 : 1), got = static_cast<std::size_t>(values.size());
+    if (got != count || (values.flags() & py::array::c_style) == 0)
+        require(false, "values: expected " + std::to_string(count) + " contiguous numbers, got " + std::to_string(got));
+    const std::size_t words = pivots ? static_cast<std::size_t>(pivots->size()) : 0;
+    require(words == pivot_words(f), "pivots: expected as many words as the layout has");
+    f.values = values.data(), f.pivots = data_of(pivots);
+    return f;
+}
+
+// Every mask of a lane in use has exactly `rank` bits below b: kernels rely on it.
+inline void require_pivots(const TileFactor& f) {
+    if (f.rank == 0) return;
+    const std::size_t masks = f.c / f.rank;
+    for (std::size_t lane = 0; lane < f.lanes; ++lane) {
+        for (std::size_t m = 0; m < masks; ++m) {
+            const std::uint32_t* words =
+                f.pivots + ((lane / kLanes * masks + m) * f.mask_words) * kLanes + lane % kLanes;
+            std::size_t ones = 0;
+            for (std::size_t w = 0; w < f.mask_words; ++w)
+                ones += static_cast<std::size_t>(std::popcount(words[w * kLanes]));
+            const std::size_t rest = f.b % 32;
+            const bool inside = rest == 0 || (words[(f.mask_words - 1) * kLanes] >> rest) == 0;
+            require(ones == f.rank && inside, "pivots: expected as many rows of each group as the junction has ranks");
+        }
+    }
+}
+
+inline std::unique_ptr<Core> make_tiled(std::pair<std::size_t, std::size_t> shape,
+                                        const std::vector<FactorArrays>& arrays, const py::dtype& dtype,
+                                        const std::optional<py::array>& scale, const OptionalIndex& rows,
+                                        const OptionalIndex& columns) {
+    require(!arrays.empty(), "factors: expected at least one");
+    std::vector<TileFactor> factors;
+    std::vector<py::object> keep{py::cast(rows), py::cast(columns), py::cast(scale)};
+    for (const FactorArrays& f : arrays) {
+        factors.push_back(tile_factor(f, dtype));
+        require_pivots(factors.back());
+        keep.push_back(std::get<4>(f));
+        keep.push_back(py::cast(std::get<5>(f)));
+    }
+    for (std::size_t l = 1; l < factors.size(); ++l) {
+        const TileFactor &left = factors[l - 1], &right = factors[l];
+        require(left.a * left.c * left.d == right.a * right.b * right.d, "factors: expected shapes that multiply");
+    }
+    const TileFactor &first = factors.front(), &last = factors.back();
+    const std::size_t row_count = first.a * first.b * first.d, column_count = last.a * last.c * last.d;
+    require(shape.first <= row_count && shape.second <= column_count, "shape: larger than that of the product");
+    require_order(rows, row_count, "rows");
+    require_order(columns, column_count, "columns");
+    if (scale) {
+        require(scale->dtype().is(dtype) || scale->dtype().equal(dtype), "scale: expected the operator's dtype");
+        require(static_cast<std::size_t>(scale->size()) == column_count && (scale->flags() & py::array::c_style) != 0,
+                "scale: expected a contiguous vector, a number for each column");
+    }
+    return by_dtype(py::array(dtype, std::vector<py::ssize_t>{0}), [&](auto zero) -> std::unique_ptr<Core> {
+        using Real = decltype(std::abs(zero));
+        TiledProduct<Real> product{row_count,
+                                   column_count,
+                                   dtype.kind() == 'c',
+                                   factors,
+                                   scale ? static_cast<const Real*>(scale->data()) : nullptr,
+                                   data_of(rows),
+                                   data_of(columns)};
+        return std::make_unique<TypedCore<Real, TiledProduct>>(std::move(product), shape.first, shape.second,
+                                                               std::move(keep));
+    });
+}
+
+// How the values of one factor are laid out: (split, tiles, rows of a lane, words of a mask).
+inline py::tuple tile_layout(const std::array<std::size_t, 4>& p, std::size_t rank) {
+    const TileFactor f = layout_of(p[0], p[1], p[2], p[3], rank);
+    return py::make_tuple(f.split, f.tiles, f.group_rows, f.mask_words);
+}
+
+}  // namespace bitterfly

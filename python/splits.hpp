@@ -1,0 +1,92 @@
+// The splits of a factorization on NumPy arrays: checks, views, results.
+#pragma once
+
+#include "arrays.hpp"
+#include "split.hpp"
+
+namespace bitterfly {
+
+// `x` has shape (a, b, t, columns), any strides.
+inline Blocks blocks_of(const py::array& x, std::size_t groups, double scale) {
+    require_floating(x, "x");
+    require(x.ndim() == 4 && x.size() > 0, "x: expected shape (a, b, d, columns)");
+    const auto shape = [&](int axis) { return static_cast<std::size_t>(x.shape(axis)); };
+    require(groups > 0 && shape(3) % groups == 0, "groups: expected a divisor of the columns");
+    return {static_cast<const char*>(x.data()),
+            shape(0),
+            shape(1),
+            shape(2),
+            shape(3),
+            groups,
+            {x.strides(0), x.strides(1), x.strides(2), x.strides(3)},
+            is_complex(x),
+            scale};
+}
+
+inline void require_shape(const py::array& a, const std::vector<std::size_t>& shape, const char* name) {
+    bool fits = a.ndim() == static_cast<py::ssize_t>(shape.size()) && (a.flags() & py::array::c_style) != 0;
+    for (std::size_t k = 0; fits && k < shape.size(); ++k)
+        fits = a.shape(static_cast<py::ssize_t>(k)) == static_cast<py::ssize_t>(shape[k]);
+    require(fits && a.writeable(), std::string(name) + ": expected a contiguous, writable array that fits the blocks");
+}
+
+inline void require_results(const py::array& x, const Blocks& blocks, std::size_t rank, std::size_t first,
+                            const py::array& factor, const py::array& right) {
+    require(rank > 0 && rank <= blocks.b, "rank: expected at least 1, at most the rows of a block");
+    require(factor.dtype().equal(x.dtype()) && right.dtype().equal(x.dtype()),
+            "factor, right: expected the dtype of x");
+    const auto d = static_cast<std::size_t>(factor.shape(factor.ndim() - 1));
+    require(first + blocks.d <= d, "first: expected the blocks to fit the factor");
+    require_shape(factor, {blocks.a, blocks.b, blocks.groups * rank, d}, "factor");
+    require_shape(right, {blocks.a, blocks.groups, rank, d, blocks.columns / blocks.groups}, "right");
+}
+
+inline py::tuple py_split(const py::array& x, std::size_t groups, std::size_t rank, std::size_t first, py::array factor,
+                          py::array right, double scale) {
+    const Blocks blocks = blocks_of(x, groups, scale);
+    require_results(x, blocks, rank, first, factor, right);
+    const auto d = static_cast<std::size_t>(factor.shape(3));
+    const Energies sums = by_dtype(x, [&](auto zero) {
+        using Real = decltype(std::abs(zero));
+        auto *f = static_cast<Real*>(factor.mutable_data()), *r = static_cast<Real*>(right.mutable_data());
+        py::gil_scoped_release release;
+        return split<Real>(blocks, rank, first, d, f, r);
+    });
+    return py::make_tuple(sums.total, sums.discarded);
+}
+
+// `values` (a, groups, d, b) doubles; `vectors` (a, groups, d, b, b) doubles or complex doubles.
+inline double py_spectra(const py::array& x, std::size_t groups, double floor, std::size_t first, py::array values,
+                         py::array vectors, double scale) {
+    const Blocks blocks = blocks_of(x, groups, scale);
+    const auto d = static_cast<std::size_t>(values.shape(2));
+    require(first + blocks.d <= d, "first: expected the blocks to fit");
+    require_shape(values, {blocks.a, groups, d, blocks.b}, "values");
+    require_shape(vectors, {blocks.a, groups, d, blocks.b, blocks.b}, "vectors");
+    require(!is_complex(values) && is_double(values) && is_double(vectors) && is_complex(vectors) == is_complex(x),
+            "values, vectors: expected double precision, vectors complex exactly where x is");
+    auto *lambda = static_cast<double*>(values.mutable_data()), *u = static_cast<double*>(vectors.mutable_data());
+    return by_dtype(x, [&](auto zero) {
+        using Real = decltype(std::abs(zero));
+        py::gil_scoped_release release;
+        return spectra<Real>(blocks, floor, first, d, lambda, u);
+    });
+}
+
+inline void py_project(const py::array& x, std::size_t groups, const py::array& vectors, std::size_t rank,
+                       std::size_t first, py::array factor, py::array right, double scale) {
+    const Blocks blocks = blocks_of(x, groups, scale);
+    require_results(x, blocks, rank, first, factor, right);
+    const auto d = static_cast<std::size_t>(factor.shape(3));
+    require_shape(vectors, {blocks.a, groups, d, blocks.b, blocks.b}, "vectors");
+    require(is_double(vectors) && is_complex(vectors) == is_complex(x), "vectors: expected those of spectra");
+    const auto* u = static_cast<const double*>(vectors.data());
+    by_dtype(x, [&](auto zero) {
+        using Real = decltype(std::abs(zero));
+        auto *f = static_cast<Real*>(factor.mutable_data()), *r = static_cast<Real*>(right.mutable_data());
+        py::gil_scoped_release release;
+        project<Real>(blocks, u, rank, first, d, f, r);
+    });
+}
+
+}  // namespace bitterfly
