@@ -163,5 +163,7 @@ PYBIND11_MODULE(_core, m) {
     m.def("project", &py_project, py::arg("x").noconvert(), py::arg("groups"), py::arg("vectors").noconvert(),
           py::arg("rank"), py::arg("first"), py::arg("factor").noconvert(), py::arg("right").noconvert(),
           py::arg("scale") = 1.0);
+    m.def("pivot_tails", &py_pivot_tails, py::arg("x").noconvert());
+    m.def("skeletonize", &py_skeletonize, py::arg("x").noconvert(), py::arg("rank"));
     m.def("tile_layout", &tile_layout, py::arg("pattern"), py::arg("rank"));
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "arrays.hpp"
+#include "skeletonize.hpp"
 #include "split.hpp"
 
 namespace bitterfly {
@@ -86,6 +87,54 @@ inline void py_project(const py::array& x, std::size_t groups, const py::array& 
         auto *f = static_cast<Real*>(factor.mutable_data()), *r = static_cast<Real*>(right.mutable_data());
         py::gil_scoped_release release;
         project<Real>(blocks, u, rank, first, d, f, r);
+    });
+}
+
+// `x` is (count, b, s), contiguous; returns (count, b + 1).
+inline void require_matrices(const py::array& x) {
+    require_floating(x, "x");
+    require(x.ndim() == 3 && x.shape(1) > 0 && x.shape(2) > 0 && (x.flags() & py::array::c_style) != 0,
+            "x: expected contiguous matrices of shape (count, b, s)");
+}
+
+inline py::array py_pivot_tails(const py::array& x) {
+    require_matrices(x);
+    auto tails = aligned_array<double>({x.shape(0), x.shape(1) + 1});
+    const auto shape = [&](int axis) { return static_cast<std::size_t>(x.shape(axis)); };
+    const std::size_t count = shape(0), b = shape(1), s = shape(2);
+    double* out = tails.mutable_data();
+    by_dtype(x, [&](auto zero) {
+        using Real = decltype(std::abs(zero));
+        const auto* data = static_cast<const Real*>(x.data());
+        const bool cplx = is_complex(x);
+        py::gil_scoped_release release;
+        pivot_tails<Real>(data, count, b, s, cplx, out);
+    });
+    return tails;
+}
+
+// Returns pivots (count, b) of uint8, combinations (count, b - rank, rank), and the energy left.
+inline py::tuple py_skeletonize(const py::array& x, std::size_t rank) {
+    require_matrices(x);
+    const auto shape = [&](int axis) { return static_cast<std::size_t>(x.shape(axis)); };
+    const std::size_t count = shape(0), b = shape(1), s = shape(2);
+    require(rank > 0 && rank <= b, "rank: expected at least 1, at most the rows");
+    auto pivots = aligned_array<std::uint8_t>({x.shape(0), x.shape(1)});
+    std::uint8_t* flags = pivots.mutable_data();
+    return by_dtype(x, [&](auto zero) -> py::tuple {
+        using Scalar = decltype(zero);
+        using Real = decltype(std::abs(zero));
+        auto t =
+            aligned_array<Scalar>({x.shape(0), static_cast<py::ssize_t>(b - rank), static_cast<py::ssize_t>(rank)});
+        const auto* data = static_cast<const Real*>(x.data());
+        auto* out = reinterpret_cast<Real*>(t.mutable_data());
+        const bool cplx = is_complex(x);
+        double left = 0;
+        {
+            py::gil_scoped_release release;
+            left = skeletonize<Real>(data, count, b, s, cplx, rank, flags, out);
+        }
+        return py::make_tuple(pivots, t, left);
     });
 }
 

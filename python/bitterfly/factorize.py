@@ -13,12 +13,16 @@ from bitterfly.hierarchy import Ledger, Radices, left_to_right
 from bitterfly.inputs import Array, IndexArray, Permutations, Side, as_number, as_permutation, as_uint32
 from bitterfly.operator import ButterflyOperator
 from bitterfly.precision import rounding_term, split_rounding
-from bitterfly.search import Choice, Ordering, best_ordering, choose, orderings
+from bitterfly.search import Choice, IncompressibleError, Ordering, best_ordering, choose, orderings
+from bitterfly.skeletons import factorize_entries, sampled_error
 from bitterfly.sources import ArraySource, EntrySource, Source, as_source
 
 _log = logging.getLogger("bitterfly")
 
 _DEFAULT_SEED = 0
+_SMALL_ENTRIES = 1 << 16
+_ENTRY_TRIALS = 5
+_SAMPLED_ROWS = 256
 
 Permute = Literal["auto"] | tuple[Side, Side] | None
 
@@ -50,7 +54,7 @@ def factorize(
         Shape of the matrix that an entry function stands for.
     rtol : float, optional
         Largest relative error, in the Frobenius norm. Without a chain, orderings, chain and ranks are chosen for the
-        least storage that meets it.
+        least storage that meets it; with one, ranks are made as small as it allows.
     permute : "auto", None or (rows, columns)
         Permutation of the matrix before it is factorized. "auto" compares the natural order and the reversed digits of
         rows and of columns on a few blocks of the matrix and keeps the best. A pair gives each side as None (natural),
@@ -100,13 +104,13 @@ def factorize(
     source = as_source(a, shape)
     seed = _seed(rng)
     if chain is None and rtol is None:
+        if isinstance(source, EntrySource):
+            raise ValueError("rtol: expected a tolerance, or a chain, beside an entry function")
         chain = _default_chain(source)
-    if isinstance(source, EntrySource):
-        raise NotImplementedError
-    if chain is None:
-        assert rtol is not None
-        return _searched(source, rtol, permute, seed)
-    op = _on_chain(source, chain, permute, seed)
+    if chain is None and rtol is not None:
+        search = _from_entries if isinstance(source, EntrySource) else _searched
+        return search(source, rtol, permute, seed)
+    op = _on_chain(source, chain, rtol, permute, seed)
     if rtol is not None and not op.relative_error <= rtol:
         raise ValueError(
             f"rtol: the relative error reached is {op.relative_error:.3g}, more than the {rtol:.3g} asked for: "
@@ -127,7 +131,7 @@ def _default_chain(source: Source) -> Chain:
     return Chain.square_dyadic(n) if m == n and n >= 2 and n & (n - 1) == 0 else Chain.for_shape(source.shape)
 
 
-def _on_chain(source: Source, chain: Chain, permute: Permute, seed: int) -> ButterflyOperator:
+def _on_chain(source: Source, chain: Chain, rtol: float | None, permute: Permute, seed: int) -> ButterflyOperator:
     _check_fit(source, chain)
     radices, ranks = Radices.of(chain), chain.ranks
     if permute == "auto":
@@ -137,6 +141,8 @@ def _on_chain(source: Source, chain: Chain, permute: Permute, seed: int) -> Butt
         permutations = _fixed(permute, chain)
     if chain.is_square_dyadic and isinstance(source, ArraySource):
         return _dyadic(source.array, permutations)
+    if rtol is not None and max(ranks, default=1) > 1:
+        return _adaptive(source, permutations, radices, rtol, ranks, ranks)
     factors, ranks, ledger = _rescaled(source, permutations, radices, ranks)
     return _operator(source, factors, permutations, ledger, ranks)
 
@@ -183,19 +189,65 @@ def _searched(source: Source, rtol: float, permute: Permute, seed: int) -> Butte
     op = _as_dyadic(source, choice, permutations)
     if op is not None and op.relative_error <= rtol:
         return op
-    rounding = split_rounding(choice.radices.rows, choice.ranks, source.dtype)
-    if not rounding < rtol:
-        raise ValueError(f"rtol: {rtol:.3g} is below the rounding errors of {source.dtype}, about {rounding:.2g}")
-    splits = len(choice.radices.rows) - 1
+    op = _adaptive(source, permutations, choice.radices, rtol, choice.ranks, None)
+    m, n = source.shape
+    if op.chain.nnz >= m * n:
+        raise IncompressibleError(
+            f"a: not a butterfly at rtol={rtol:.3g}: the chain chosen from sampled blocks needs the ranks "
+            f"{op.chain.ranks}, {op.chain.nnz / (m * n):.2g} times the entries of the {m} x {n} matrix; pass a chain "
+            "to factorize all the same"
+        )
+    if not op.relative_error <= rtol:
+        raise ValueError(f"rtol: {rtol:.3g} is not met, full ranks reach {op.relative_error:.3g} in {source.dtype}")
+    return op
+
+
+def _adaptive(
+    source: Source,
+    permutations: Permutations,
+    radices: Radices,
+    rtol: float,
+    expected: tuple[int, ...],
+    most: tuple[int, ...] | None,
+) -> ButterflyOperator:
+    """Factorize with the smallest ranks, at most those of `most`, that spend what `rtol` allows evenly over the splits."""
+    rounding = split_rounding(radices.rows, expected, source.dtype)
+    if not 2 * rounding < rtol:
+        raise ValueError(f"rtol: {rtol:.3g} is below the rounding errors of {source.dtype}, about {2 * rounding:.2g}")
+    splits = len(radices.rows) - 1
 
     def rule(at: int, total: float, discarded: float) -> float:
         return ((rtol - 2 * rounding) ** 2 * total - discarded) / (splits - at)
 
-    factors, ranks, ledger = _rescaled(source, permutations, choice.radices, None, rule, 1e-3 * rtol**2)
-    op = _operator(source, factors, permutations, ledger, ranks)
-    if not op.relative_error <= rtol:
-        raise ValueError(f"rtol: {rtol:.3g} is not met, full ranks reach {op.relative_error:.3g} in {source.dtype}")
-    return op
+    factors, ranks, ledger = _rescaled(source, permutations, radices, most, rule, 1e-3 * rtol**2)
+    return _operator(source, factors, permutations, ledger, ranks)
+
+
+def _from_entries(source: Source, rtol: float, permute: Permute, seed: int) -> ButterflyOperator:
+    """Factorize from skeletons, stricter until random rows meet `rtol`; small matrices are read whole."""
+    m, n = source.shape
+    if m * n <= _SMALL_ENTRIES:
+        return _searched(ArraySource(source.block(np.arange(m), np.arange(n))), rtol, permute, seed)
+    choice = choose(source, _candidates(source, permute), rtol, seed)
+    permutations = choice.ordering.permutations(choice.radices)
+    rng, inner, reached = np.random.default_rng(seed), rtol, np.inf
+    for _ in range(_ENTRY_TRIALS):
+        factors = factorize_entries(source, permutations, choice.radices, inner, rng)
+        op = ButterflyOperator(factors, shape=source.shape, permutations=permutations)
+        del factors
+        estimate, upper = sampled_error(source, op, _SAMPLED_ROWS, rng)
+        _log.info("from entries: ranks %s, relative error %.2e, at most %.2e", op.chain.ranks, estimate, upper)
+        if upper <= rtol:
+            return ButterflyOperator.from_store(
+                op.store, shape=op.shape, permutations=permutations, relative_error=upper, error_kind="estimated"
+            )
+        if not upper < reached / 2:
+            break
+        reached, inner = upper, inner * min(0.5, 0.5 * rtol / upper)
+    raise ValueError(
+        f"rtol: {rtol:.3g} is not met, skeletons reach {min(upper, reached):.3g} (estimated on random rows) in "
+        f"{source.dtype}"
+    )
 
 
 def _candidates(source: Source, permute: Permute) -> list[Ordering]:

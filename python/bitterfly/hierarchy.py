@@ -143,7 +143,7 @@ def left_to_right(
     scale: float = 1.0,
     floor: float = 0.0,
 ) -> tuple[list[Array], tuple[int, ...], Ledger]:
-    """Factorize; with `ranks` given, else each rank the smallest that `rule` allows.
+    """Factorize, with the ranks given; with a rule, each the smallest that it allows, and at most the one given.
 
     Parameters
     ----------
@@ -169,14 +169,14 @@ def left_to_right(
     for at, (p, groups) in enumerate(zip(radices.rows[:-1], radices.columns[:-1], strict=True)):
         b, d = rank * p, d // p
         step = _Split(chunks, (a, b, d, columns), groups, source.dtype, scale if at == 0 else 1.0)
-        if ranks is not None:
+        if rule is None:
+            assert ranks is not None
             rank = ranks[at]
             factor, right, total, lost = step.fixed(rank)
         else:
-            assert rule is not None
             values, vectors, total = step.spectra(floor)
             budget = rule(at, (total + ledger.outside) if at == 0 else ledger.total, ledger.discarded)
-            rank, lost = smallest_rank(values, budget)
+            rank, lost = smallest_rank(values, budget, b if ranks is None else ranks[at])
             factor, right = step.project(vectors, rank)
             del vectors
         if at == 0:
@@ -195,11 +195,11 @@ def left_to_right(
     return factors, tuple(used), ledger
 
 
-def smallest_rank(values: Array, budget: float) -> tuple[int, float]:
-    """Return the smallest rank whose discarded energy over all blocks is within the budget, and that energy."""
+def smallest_rank(values: Array, budget: float, most: int) -> tuple[int, float]:
+    """Return the smallest rank (at most `most`) whose discarded energy is within the budget, and that energy."""
     flat = values.reshape(-1, values.shape[-1])
     tails = np.append(np.cumsum(np.sum(flat, axis=0)[::-1])[::-1], 0.0)
-    rank = max(1, int(np.argmax(tails <= max(budget, 0.0))))
+    rank = min(max(1, int(np.argmax(tails <= max(budget, 0.0)))), most)
     return rank, float(tails[rank])
 
 

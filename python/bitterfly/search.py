@@ -19,7 +19,7 @@ from bitterfly.sources import Source
 
 _log = logging.getLogger("bitterfly")
 
-_SAMPLES = 6
+_SAMPLES = 12
 _MOST = 112  # rows and columns of a sampled block that are looked at
 _LEAVES = tuple(1 << k for k in range(1, 8))
 _GROUPS = tuple(1 << k for k in range(8))
@@ -63,13 +63,16 @@ class Ordering:
         return rows, columns
 
     def sample(
-        self, shape: tuple[int, int], height: int, width: int, rng: np.random.Generator
+        self, shape: tuple[int, int], block: tuple[int, int], rng: np.random.Generator, diagonal: bool = False
     ) -> tuple[IndexArray, IndexArray]:
-        """Return rows and columns of a random block of a chain, at most _MOST of each."""
-        return (
-            _some(rng, self.bases[0], shape[0], height, not self.reversed_rows),
-            _some(rng, self.bases[1], shape[1], width, self.reversed_columns),
+        """Return rows and columns, at most _MOST of each, of a random block of a chain, or of one on the diagonal."""
+        places = np.repeat(rng.random(), 2) if diagonal else rng.random(2)
+        strided = not self.reversed_rows, self.reversed_columns
+        rows, columns = (
+            _some(rng, self.bases[side], shape[side], block[side], float(places[side]), strided[side])
+            for side in (0, 1)
         )
+        return rows, columns
 
     @property
     def name(self) -> str:
@@ -85,11 +88,13 @@ def _side(base: IndexArray | None, size: int, reversal: IndexArray | None) -> In
     return padded if reversal is None else padded[reversal]
 
 
-def _some(rng: np.random.Generator, base: IndexArray | None, total: int, size: int, strided: bool) -> IndexArray:
-    """Return at most _MOST indices of a random residue class, or of a random aligned run, of `size` indices."""
+def _some(
+    rng: np.random.Generator, base: IndexArray | None, total: int, size: int, place: float, strided: bool
+) -> IndexArray:
+    """Return at most _MOST indices of a residue class, or of an aligned run, of `size` indices; 0 <= place < 1."""
     size = min(size, total)
     count = total // size
-    first = int(rng.integers(count))
+    first = int(place * count)
     index = first + count * np.arange(size) if strided else first * size + np.arange(size)
     if size > _MOST:
         index = np.sort(rng.choice(index, _MOST, replace=False))
@@ -108,13 +113,18 @@ class RankProbe:
     def _rank(self, height: int, width: int) -> int:
         """Return the rank that most blocks of this size need; at least 1."""
         rng = np.random.default_rng([self._seed, height, width])
-        lost, total = np.zeros(_MOST + 1, np.longdouble), np.longdouble(0)
-        for _ in range(_SAMPLES):
-            rows, columns = self.ordering.sample(self._source.shape, height, width, rng)
-            tails = _tails(self._source.block(rows, columns))
-            lost[: len(tails)] += tails
-            total += tails[0]
-        return max(1, int(np.argmax(lost <= self._share * total)))
+        lost = np.zeros(_MOST + 1, np.longdouble)
+        down, across = (max(1, size // side) for size, side in zip(self._source.shape, (height, width), strict=True))
+        for at in range(_SAMPLES):
+            # A quarter of the samples lies on the diagonal, where Green's functions are; they stand for fewer blocks.
+            diagonal = at % 4 == 0
+            block = self._source.block(*self.ordering.sample(self._source.shape, (height, width), rng, diagonal))
+            tails = _tails(block)
+            lost[: len(tails)] += tails * (max(down, across) if diagonal else down * across / 3)
+        rank = max(1, int(np.argmax(lost <= self._share * lost[0])))
+        seen = min(block.shape)
+        # A sample with a rank near its size says nothing of the block beyond it.
+        return min(height, width) if seen < min(height, width) and 2 * rank > seen else rank
 
 
 def _tails(block: Array) -> Array:
@@ -182,8 +192,10 @@ def choose(source: Source, orderings: list[Ordering], rtol: float, seed: int) ->
     probes = [RankProbe(source, ordering, rtol, seed) for ordering in orderings]
     ranks = [probe.rank(*middle) for probe in probes]
     _log.debug("ranks of %d x %d blocks: %s", *middle, {p.ordering.name: r for p, r in zip(probes, ranks, strict=True)})
-    best = min(range(len(probes)), key=ranks.__getitem__)
-    choices = [predicted(probes[best], radices) for radices in families(source.shape)]
+    hopeful = [probe for probe, rank in zip(probes, ranks, strict=True) if rank <= 2 * min(ranks)]
+    choices = [predicted(probe, radices) for probe in hopeful for radices in families(source.shape)]
+    # A first split that keeps nearly all directions of a leaf finds no structure, it only moves entries.
+    choices = [c for c in choices if 4 * c.ranks[0] <= 3 * c.radices.rows[0]] or choices
     choice = min(choices, key=lambda c: c.entries, default=None)
     if choice is None or choice.entries >= m * n:
         raise refusal(source, rtol, probes, ranks, middle, choice)
@@ -233,8 +245,9 @@ def best_ordering(
         lost = total = np.longdouble(0)
         for at in sorted({0, len(ranks) // 2, len(ranks) - 1}):
             rng = np.random.default_rng([seed, at])
-            for _ in range(2 * _SAMPLES):
-                tails = _tails(source.block(*ordering.sample(source.shape, int(heights[at]), int(widths[at]), rng)))
+            for _ in range(_SAMPLES):
+                block = int(heights[at]), int(widths[at])
+                tails = _tails(source.block(*ordering.sample(source.shape, block, rng)))
                 lost, total = lost + tails[min(ranks[at], len(tails) - 1)], total + tails[0]
         # Differences at rounding level are ties: the first choice wins them.
         scores.append(round(float(lost / total), 9) if total > 0 else 0.0)

@@ -1,0 +1,197 @@
+"""Butterflies from an entry function: skeleton rows level by level, no dense matrix."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bitterfly import _core
+from bitterfly.hierarchy import Radices
+from bitterfly.inputs import Array, IndexArray, Permutations
+from bitterfly.sources import Source
+from bitterfly.tiles import Skeleton
+
+_log = logging.getLogger("bitterfly")
+
+_BLOCK_ENTRIES = 1 << 22  # of one call of the entry function
+_RANK_GROUPS = 12  # column groups of a level that decide its rank
+_OVERSAMPLED = 10
+
+
+class PermutedEntries:
+    """The entries of the permuted matrix, zero where it is padded."""
+
+    def __init__(self, source: Source, permutations: Permutations) -> None:
+        self._source = source
+        self._rows, self._columns = permutations
+        self.dtype = source.dtype
+
+    def block(self, rows: IndexArray, columns: IndexArray) -> Array:
+        """Return the entries at ``rows x columns``; large blocks in several calls."""
+        rows = rows if self._rows is None else self._rows[rows]
+        columns = columns if self._columns is None else self._columns[columns]
+        m, n = self._source.shape
+        inside, present = rows < m, columns < n
+        if inside.all() and present.all():
+            return self._read(rows, columns)
+        out = np.zeros((len(rows), len(columns)), self.dtype)
+        if inside.any() and present.any():
+            out[np.ix_(inside, present)] = self._read(rows[inside], columns[present])
+        return out
+
+    def _read(self, rows: IndexArray, columns: IndexArray) -> Array:
+        height = max(1, _BLOCK_ENTRIES // len(columns))
+        if height >= len(rows):
+            return np.asarray(self._source.block(rows, columns), self.dtype)
+        parts = [self._source.block(rows[i : i + height], columns) for i in range(0, len(rows), height)]
+        return np.concatenate(parts).astype(self.dtype, copy=False)
+
+
+def _spread(width: int, count: int, rng: np.random.Generator) -> IndexArray:
+    """Return `count` of ``range(width)``: half of them denser towards the ends, as Chebyshev nodes, the rest random.
+
+    Columns of smooth kernels are nearly polynomials, which samples without the ends do not determine.
+    """
+    nodes = np.round((1 - np.cos(np.pi * np.linspace(0, 1, (count + 1) // 2))) / 2 * (width - 1)).astype(np.intp)
+    chosen = np.unique(nodes)
+    rest = np.setdiff1d(np.arange(width), chosen) if width < 8 * count else None
+    while len(chosen) < count:
+        missing = count - len(chosen)
+        more = rng.choice(rest, missing, replace=False) if rest is not None else rng.integers(width, size=missing)
+        chosen = np.union1d(chosen, more)
+    return chosen
+
+
+@dataclass(frozen=True)
+class Level:
+    """One level: which blocks there are, and the candidate rows of each.
+
+    Column group `x` of all `count` groups covers `width` columns; its candidates for the row groups t = 0 .. d - 1 are
+    ``candidates[x // groups, :, t]`` (b rows of the permuted matrix).
+    """
+
+    candidates: IndexArray  # (a, b, d)
+    groups: int
+    width: int
+
+    @property
+    def count(self) -> int:
+        return self.candidates.shape[0] * self.groups
+
+    def samples(self, entries: PermutedEntries, group: int, rng: np.random.Generator) -> tuple[Array, float]:
+        """Return sampled rows of all blocks of one column group, (d, b, columns), and the weight of a column."""
+        _, b, d = self.candidates.shape
+        size = min(self.width, b + _OVERSAMPLED)
+        columns = group * self.width + _spread(self.width, size, rng)
+        rows = self.candidates[group // self.groups]
+        block = entries.block(rows.reshape(-1), columns)
+        return np.ascontiguousarray(block.reshape(b, d, size).transpose(1, 0, 2)), self.width / size
+
+
+def factorize_entries(
+    source: Source, permutations: Permutations, radices: Radices, rtol: float, rng: np.random.Generator
+) -> list[Skeleton | Array]:
+    """Factorize level by level, each level choosing the rank that its share of `rtol` needs.
+
+    In each block, pivoted QR of a few sampled columns picks the rows that stand for the others; the candidates are the
+    rows that the level before picked. O'Neil, Woolfe and Rokhlin, *An algorithm for the rapid evaluation of special
+    function transforms*, Appl. Comput. Harmon. Anal. 28 (2010); Li and Yang, *Interpolative butterfly factorization*,
+    SIAM J. Sci. Comput. 39 (2017).
+    """
+    entries = PermutedEntries(source, permutations)
+    m, n = radices.shape
+    share = rtol**2 / max(1, len(radices.rows) - 1)
+    b, d = radices.rows[0], m // radices.rows[0]
+    rows = np.arange(m).reshape(1, b, d)
+    width, factors, growth = n, [], 1.0
+    for p, groups in zip(radices.rows[1:], radices.columns[:-1], strict=True):
+        width //= groups
+        level = Level(rows, groups, width)
+        rank = _rank(entries, level, share / growth, rng)
+        factor, chosen = _skeletons(entries, level, rank, rng)
+        # What this and later levels miss of a row passes through the interpolations before it.
+        growth *= max(1.0, (1 + float(np.mean(np.sum(np.abs(factor.t) ** 2, axis=3)) if factor.t.size else 1)) / 2)
+        factors.append(factor)
+        _log.debug(
+            "level %d: blocks of %d x %d, rank %d, growth %.2g", len(factors), m // rows.shape[2], width, rank, growth
+        )
+        a, d = level.count, rows.shape[2] // p
+        rows = chosen.reshape(a, rank * p, d)
+    return [*factors, _last(entries, rows[:, :, 0], width)]
+
+
+def _rank(entries: PermutedEntries, level: Level, share: float, rng: np.random.Generator) -> int:
+    """Return the rank at which sampled blocks keep all but `share` of their energy."""
+    groups = rng.choice(level.count, min(level.count, _RANK_GROUPS), replace=False)
+    lost = np.zeros(level.candidates.shape[1] + 1)
+    for group in groups:
+        blocks, _ = level.samples(entries, int(group), rng)
+        lost += np.sum(_core.pivot_tails(blocks), axis=0)
+    most = min(level.candidates.shape[1], level.width)
+    return min(max(1, int(np.argmax(lost <= share * lost[0]))), most)
+
+
+def _skeletons(
+    entries: PermutedEntries, level: Level, rank: int, rng: np.random.Generator
+) -> tuple[Skeleton, IndexArray]:
+    """Return the factor of a level and the rows chosen, (a*groups, rank, d) of the permuted matrix."""
+    a, b, d = level.candidates.shape
+    pivots = np.empty((a, d, level.groups, b), bool)
+    t = np.empty((a, d, level.groups, b - rank, rank), entries.dtype)
+    chosen = np.empty((level.count, rank, d), np.intp)
+    for group in range(level.count):
+        i, g = divmod(group, level.groups)
+        blocks, _ = level.samples(entries, group, rng)
+        flags, combinations, _ = _core.skeletonize(blocks, rank)
+        pivots[i, :, g], t[i, :, g] = flags, combinations
+        chosen[group] = level.candidates[i].T[flags.astype(bool)].reshape(d, rank).T
+    pattern = (a, b, level.groups * rank, d)
+    shape = (a * d, level.groups)
+    return Skeleton(pattern, pivots.reshape(*shape, b), t.reshape(*shape, b - rank, rank)), chosen
+
+
+def _last(entries: PermutedEntries, rows: IndexArray, width: int) -> Array:
+    """Return the last factor: the entries of the skeleton rows of each column group."""
+    a, b = rows.shape
+    out = np.empty((a, b, width, 1), entries.dtype)
+    for group in range(a):
+        out[group, :, :, 0] = entries.block(rows[group], group * width + np.arange(width))
+    return out
+
+
+def sampled_error(source: Source, op: Any, count: int, rng: np.random.Generator) -> tuple[float, float]:
+    """Estimate the relative error from random rows.
+
+    Returns
+    -------
+    estimate, upper : float
+        The square root of the ratio of sampled energies, and that of the ratio plus two standard errors (a one-sided
+        confidence of 97.7 % where the mean over the rows is normally distributed).
+    """
+    m, n = source.shape
+    picked = np.sort(rng.choice(m, min(m, count), replace=False))
+    missed, total = np.empty(len(picked)), np.empty(len(picked))
+    for part in _parts(len(picked), max(1, _BLOCK_ENTRIES // n)):
+        rows = picked[part]
+        exact = np.asarray(source.block(rows, np.arange(n)))
+        unit = np.zeros((m, len(rows)), op.dtype)
+        unit[rows, np.arange(len(rows))] = 1
+        missed[part] = np.sum(np.abs(exact - (op.T @ unit).T) ** 2, axis=1)
+        total[part] = np.sum(np.abs(exact) ** 2, axis=1)
+    if not np.sum(total) > 0:
+        return (0.0, 0.0) if not np.any(missed) else (float("inf"), float("inf"))
+    ratio = float(np.sum(missed) / np.sum(total))
+    if len(picked) == m:
+        return np.sqrt(ratio), np.sqrt(ratio)
+    spread = float(np.std(missed - ratio * total, ddof=1)) if len(picked) > 1 else float("inf")
+    error = spread / np.sqrt(len(picked)) / float(np.mean(total))
+    return float(np.sqrt(ratio)), float(np.sqrt(ratio + 2 * error))
+
+
+def _parts(size: int, step: int) -> Iterator[slice]:
+    for first in range(0, size, step):
+        yield slice(first, min(first + step, size))
