@@ -56,4 +56,38 @@ void unpack(const std::uint32_t* words, std::size_t n, std::size_t d, int bits, 
     });
 }
 
+void pack_lanes(const std::uint32_t* codes, std::size_t tiles, std::size_t count, int bits, std::uint32_t* words) {
+    const auto width = static_cast<std::size_t>(bits);
+    const std::size_t lines = (count * width + 31) / 32;
+    std::fill_n(words, tiles * lines * kLanes, 0U);
+    for (std::size_t tile = 0; tile < tiles; ++tile, codes += count * kLanes, words += lines * kLanes) {
+        for (std::size_t c = 0; c < count; ++c) {
+            const std::size_t start = c * width % 32;
+            std::uint32_t* line = words + c * width / 32 * kLanes;
+            for (std::size_t lane = 0; lane < kLanes; ++lane) {
+                const std::uint64_t code = std::uint64_t{codes[c * kLanes + lane]} << start;
+                line[lane] |= static_cast<std::uint32_t>(code);
+                if (start + width > 32) line[kLanes + lane] |= static_cast<std::uint32_t>(code >> 32);
+            }
+        }
+    }
+}
+
+void unpack_lanes(const std::uint32_t* words, std::size_t tiles, std::size_t count, int bits, std::uint32_t* codes) {
+    const auto width = static_cast<std::size_t>(bits);
+    const std::size_t lines = (count * width + 31) / 32;
+    const std::uint64_t mask = (std::uint64_t{1} << width) - 1;
+    for (std::size_t tile = 0; tile < tiles; ++tile, codes += count * kLanes, words += lines * kLanes) {
+        for (std::size_t c = 0; c < count; ++c) {
+            const std::size_t start = c * width % 32;
+            const std::uint32_t* line = words + c * width / 32 * kLanes;
+            for (std::size_t lane = 0; lane < kLanes; ++lane) {
+                std::uint64_t both = line[lane];
+                if (start + width > 32) both |= std::uint64_t{line[kLanes + lane]} << 32;
+                codes[c * kLanes + lane] = static_cast<std::uint32_t>(both >> start & mask);
+            }
+        }
+    }
+}
+
 }  // namespace bitterfly

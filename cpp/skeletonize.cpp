@@ -65,20 +65,43 @@ private:
     Eigen::ColPivHouseholderQR<Matrix<Scalar>> qr_;
 };
 
+// Exchanges pivot rows with others until no combination exceeds kLargest, which spans the same space (strong pivoting,
+// Gu and Eisenstat, SIAM J. Sci. Comput. 17, 1996): each exchange enlarges the volume of the pivots by that factor.
+constexpr double kLargest = 1.25;
+
+template <class Scalar>
+void exchange(std::vector<std::size_t>& order, Matrix<Scalar>& t) {
+    if (t.size() == 0) return;
+    for (Eigen::Index trial = 0; trial < 4 * t.rows() + 8; ++trial) {
+        Eigen::Index k, o;
+        if (!(t.cwiseAbs2().maxCoeff(&k, &o) > kLargest * kLargest)) return;
+        const Scalar p = t(k, o);
+        const Eigen::Matrix<Scalar, 1, Eigen::Dynamic> row = t.row(k) / p;
+        const Eigen::Matrix<Scalar, Eigen::Dynamic, 1> column = t.col(o);
+        t -= column * row;
+        t.row(k) = row;
+        t.col(o) = -column / p;
+        t(k, o) = Scalar(1) / p;
+        std::swap(order[static_cast<std::size_t>(k)], order[static_cast<std::size_t>(t.rows() + o)]);
+    }
+}
+
 // Writes the pivot flags and the combinations with rows and columns in the order of the matrix.
 template <class Scalar>
 void put(const PivotedRows<Scalar>& rows, std::size_t b, std::size_t rank, std::uint8_t* pivots, Scalar* t) {
+    std::vector<std::size_t> order(b);
+    for (std::size_t k = 0; k < b; ++k) order[k] = static_cast<std::size_t>(rows.row(static_cast<Eigen::Index>(k)));
+    Matrix<Scalar> sums = rows.combinations(static_cast<Eigen::Index>(rank));
+    exchange(order, sums);
     std::vector<std::size_t> place(b);  // of row j among the pivots, or among the others
     std::fill_n(pivots, b, std::uint8_t{0});
-    for (std::size_t k = 0; k < rank; ++k) pivots[rows.row(static_cast<Eigen::Index>(k))] = 1;
+    for (std::size_t k = 0; k < rank; ++k) pivots[order[k]] = 1;
     std::size_t seen[2] = {0, 0};
     for (std::size_t j = 0; j < b; ++j) place[j] = seen[pivots[j]]++;
-    const Matrix<Scalar> sums = rows.combinations(static_cast<Eigen::Index>(rank));
     for (std::size_t o = 0; o < b - rank; ++o) {
-        Scalar* out = t + place[static_cast<std::size_t>(rows.row(static_cast<Eigen::Index>(rank + o)))] * rank;
+        Scalar* out = t + place[order[rank + o]] * rank;
         for (std::size_t k = 0; k < rank; ++k) {
-            out[place[static_cast<std::size_t>(rows.row(static_cast<Eigen::Index>(k)))]] =
-                sums(static_cast<Eigen::Index>(k), static_cast<Eigen::Index>(o));
+            out[place[order[k]]] = sums(static_cast<Eigen::Index>(k), static_cast<Eigen::Index>(o));
         }
     }
 }

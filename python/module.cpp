@@ -9,6 +9,7 @@
 #include "codes.hpp"
 #include "factorize.hpp"
 #include "kernels/dispatch.hpp"
+#include "lattice.hpp"
 #include "operators.hpp"
 #include "pack.hpp"
 #include "quantize.hpp"
@@ -102,6 +103,47 @@ IndexArray py_unpack(const IndexArray& words, std::size_t n, std::size_t d, int 
     return codes;
 }
 
+// (tiles, count, 16) codes <-> (tiles, lines, 16) words of a factor in tiles.
+IndexArray py_pack_lanes(const IndexArray& codes, int bits) {
+    require(codes.ndim() == 3 && codes.shape(2) == static_cast<py::ssize_t>(kLanes) && bits >= 2 && bits <= 16,
+            "codes: expected shape (tiles, count, 16) and 2 to 16 bits");
+    const auto tiles = static_cast<std::size_t>(codes.shape(0)), count = static_cast<std::size_t>(codes.shape(1));
+    const auto lines = static_cast<py::ssize_t>((count * static_cast<std::size_t>(bits) + 31) / 32);
+    auto words = aligned_array<std::uint32_t>({codes.shape(0), lines, codes.shape(2)});
+    pack_lanes(codes.data(), tiles, count, bits, words.mutable_data());
+    return words;
+}
+
+IndexArray py_unpack_lanes(const IndexArray& words, std::size_t tiles, std::size_t count, int bits) {
+    require(bits >= 2 && bits <= 16, "bits: expected 2 to 16");
+    const std::size_t lines = (count * static_cast<std::size_t>(bits) + 31) / 32;
+    require(static_cast<std::size_t>(words.size()) == tiles * lines * kLanes, "words: expected whole tiles");
+    auto codes = aligned_array<std::uint32_t>(
+        {static_cast<py::ssize_t>(tiles), static_cast<py::ssize_t>(count), static_cast<py::ssize_t>(kLanes)});
+    unpack_lanes(words.data(), tiles, count, bits, codes.mutable_data());
+    return codes;
+}
+
+// Columns (count, b) in double precision -> codes (count, b, planes) and lengths (count, planes).
+py::tuple py_lattice_codes(const py::array& x, int bits) {
+    require_floating(x, "x");
+    require(x.ndim() == 2 && is_double(x) && (x.flags() & py::array::c_style) != 0 && bits >= 2 && bits <= 16,
+            "x: expected contiguous columns (count, b) in double precision, and 2 to 16 bits");
+    const bool cplx = is_complex(x);
+    const py::ssize_t planes = cplx ? 2 : 1;
+    auto codes = aligned_array<std::uint32_t>({x.shape(0), x.shape(1), planes});
+    auto lengths = aligned_array<double>({x.shape(0), planes});
+    const auto* data = static_cast<const double*>(x.data());
+    auto* q = codes.mutable_data();
+    auto* mu = lengths.mutable_data();
+    const auto count = static_cast<std::size_t>(x.shape(0)), b = static_cast<std::size_t>(x.shape(1));
+    {
+        py::gil_scoped_release release;
+        lattice_codes(data, count, b, cplx, bits, q, mu);
+    }
+    return py::make_tuple(codes, lengths);
+}
+
 py::list py_decode(const std::string& name, int bits, const std::vector<std::uint32_t>& codes) {
     const Code code = code_of(name, bits);
     py::list out;
@@ -139,6 +181,10 @@ PYBIND11_MODULE(_core, m) {
           py::arg("columns") = py::none());
     m.def("quantize", &py_quantize, py::arg("values").noconvert(), py::arg("candidates"), py::arg("bits"));
     m.def("single_rounding", &py_single_rounding, py::arg("values").noconvert());
+    m.def("pack_lanes", &py_pack_lanes, py::arg("codes").noconvert(), py::arg("bits"));
+    m.def("unpack_lanes", &py_unpack_lanes, py::arg("words").noconvert(), py::arg("tiles"), py::arg("count"),
+          py::arg("bits"));
+    m.def("lattice_codes", &py_lattice_codes, py::arg("x").noconvert(), py::arg("bits"));
     m.def("pack", &py_pack, py::arg("codes").noconvert(), py::arg("bits"));
     m.def("unpack", &py_unpack, py::arg("words").noconvert(), py::arg("n"), py::arg("d"), py::arg("bits"));
     m.def("packed_words", &packed_words, py::arg("n"), py::arg("bits"));

@@ -349,7 +349,7 @@ def test_facts(op: Operator) -> None:
     ],
 )
 def test_bad_factors(factors: list, error: type) -> None:
-    with pytest.raises(error, match="factors|chainable"):
+    with pytest.raises(error, match=r"factors|chainable"):
         bitterfly.ButterflyOperator(factors)
 
 

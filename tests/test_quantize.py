@@ -292,6 +292,8 @@ def test_bad_arguments() -> None:
     with pytest.raises(ValueError, match="exactly one"):
         bitterfly.quantize(op, bits=1, rtol=1)
     with pytest.raises(ValueError, match="code: expected one of"):
+        bitterfly.quantize(op, bits=1, code="vector")
+    with pytest.raises(ValueError, match="bits: expected an integer from 2 to 16"):
         bitterfly.quantize(op, bits=1, code="lattice")
     with pytest.raises(ValueError, match="the operator is real"):
         bitterfly.quantize(op, bits=1, code="phase")
@@ -301,3 +303,5 @@ def test_bad_arguments() -> None:
     bad[1][0, 0, 0, 0] = np.nan
     with pytest.raises(ValueError, match="finite factors"):
         bitterfly.quantize(bitterfly.ButterflyOperator(bad), bits=1)
+    with pytest.raises(ValueError, match="finite factors"):
+        bitterfly.quantize(bitterfly.ButterflyOperator(bad), bits=2, code="lattice")

@@ -298,7 +298,7 @@ def forge(path: Path, op: Operator, change: Callable[[Header, Arrays], None], si
 
 
 HEADERS: list[tuple[str, Any]] = [
-    ("format_version", 2),
+    ("format_version", 3),
     ("format_version", True),
     ("format_version", "1"),
     ("kind", "sparse"),
@@ -360,7 +360,7 @@ def test_wrong_metadata(tmp_path: Path, field: str, value: Any) -> None:
         load(tmp_path / "bad")
 
 
-@pytest.mark.parametrize("field", sorted(metadata_module._FIELDS["packed"]))
+@pytest.mark.parametrize("field", sorted(metadata_module._FIELDS[1, "packed"]))
 def test_missing_metadata(tmp_path: Path, field: str) -> None:
     def change(header: Header, tensors: Arrays) -> None:
         header["sha256"] = "0" * 64

@@ -13,8 +13,9 @@ import click
 from bitterfly.console import Group, progress_bars
 
 if TYPE_CHECKING:
+    from bitterfly.coded import Code
     from bitterfly.inputs import Array
-    from bitterfly.operator import ButterflyOperator, Code, PackedButterfly
+from bitterfly.operator import ButterflyOperator, PackedButterfly
 
 _SUFFIX = ".bfly.safetensors"
 

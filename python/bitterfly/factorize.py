@@ -9,10 +9,11 @@ import numpy as np
 
 from bitterfly import _core
 from bitterfly.chain import Chain
-from bitterfly.hierarchy import Ledger, Radices, left_to_right
+from bitterfly.hierarchy import Ledger, Radices
 from bitterfly.inputs import Array, IndexArray, Permutations, Side, as_number, as_permutation, as_uint32
 from bitterfly.operator import ButterflyOperator
 from bitterfly.precision import rounding_term, split_rounding
+from bitterfly.scaling import rescaled
 from bitterfly.search import Choice, IncompressibleError, Ordering, best_ordering, choose, orderings
 from bitterfly.skeletons import factorize_entries, sampled_error
 from bitterfly.sources import ArraySource, EntrySource, Source, as_source
@@ -104,10 +105,9 @@ def factorize(
     source = as_source(a, shape)
     seed = _seed(rng)
     if chain is None and rtol is None:
-        if isinstance(source, EntrySource):
-            raise ValueError("rtol: expected a tolerance, or a chain, beside an entry function")
         chain = _default_chain(source)
-    if chain is None and rtol is not None:
+    if chain is None:
+        assert rtol is not None
         search = _from_entries if isinstance(source, EntrySource) else _searched
         return search(source, rtol, permute, seed)
     op = _on_chain(source, chain, rtol, permute, seed)
@@ -127,6 +127,8 @@ def _seed(rng: np.random.Generator | int | None) -> int:
 
 
 def _default_chain(source: Source) -> Chain:
+    if isinstance(source, EntrySource):
+        raise ValueError("rtol: expected a tolerance, or a chain, beside an entry function")
     m, n = source.shape
     return Chain.square_dyadic(n) if m == n and n >= 2 and n & (n - 1) == 0 else Chain.for_shape(source.shape)
 
@@ -143,7 +145,7 @@ def _on_chain(source: Source, chain: Chain, rtol: float | None, permute: Permute
         return _dyadic(source.array, permutations)
     if rtol is not None and max(ranks, default=1) > 1:
         return _adaptive(source, permutations, radices, rtol, ranks, ranks)
-    factors, ranks, ledger = _rescaled(source, permutations, radices, ranks)
+    factors, ranks, ledger = rescaled(source, permutations, radices, ranks)
     return _operator(source, factors, permutations, ledger, ranks)
 
 
@@ -210,7 +212,7 @@ def _adaptive(
     expected: tuple[int, ...],
     most: tuple[int, ...] | None,
 ) -> ButterflyOperator:
-    """Factorize with the smallest ranks, at most those of `most`, that spend what `rtol` allows evenly over the splits."""
+    """Factorize with the smallest ranks, at most those of `most`, that spend what `rtol` allows evenly."""
     rounding = split_rounding(radices.rows, expected, source.dtype)
     if not 2 * rounding < rtol:
         raise ValueError(f"rtol: {rtol:.3g} is below the rounding errors of {source.dtype}, about {2 * rounding:.2g}")
@@ -219,7 +221,7 @@ def _adaptive(
     def rule(at: int, total: float, discarded: float) -> float:
         return ((rtol - 2 * rounding) ** 2 * total - discarded) / (splits - at)
 
-    factors, ranks, ledger = _rescaled(source, permutations, radices, most, rule, 1e-3 * rtol**2)
+    factors, ranks, ledger = rescaled(source, permutations, radices, most, rule, 1e-3 * rtol**2)
     return _operator(source, factors, permutations, ledger, ranks)
 
 
@@ -269,42 +271,6 @@ def _as_dyadic(source: Source, choice: Choice, permutations: Permutations) -> Bu
     dyadic = set(choice.radices.rows) == set(choice.radices.columns) == {2} and set(choice.ranks) == {1}
     dyadic = dyadic and choice.radices.shape == source.shape
     return _dyadic(source.array, permutations) if dyadic and isinstance(source, ArraySource) else None
-
-
-def _rescaled(source: Source, permutations: Permutations, *rest: Any) -> tuple[list[Array], tuple[int, ...], Ledger]:
-    """Factorize; where squares leave the range of the precision, again after scaling by a power of two."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        factors, ranks, ledger = left_to_right(source, permutations, *_with_scale(rest, 1.0))
-    mean = ledger.total / (source.shape[0] * source.shape[1])
-    tiny = float(np.finfo(source.dtype).tiny)
-    if np.isfinite(mean) and tiny * 1e12 < mean < 1e-12 / tiny:
-        return factors, ranks, ledger
-    largest = _largest(source)
-    if largest == 0:
-        return factors, ranks, ledger
-    scale = float(np.ldexp(1.0, min(-int(np.frexp(largest)[1]), np.finfo(source.dtype).maxexp - 1)))
-    factors, ranks, ledger = left_to_right(source, permutations, *_with_scale(rest, scale))
-    if not all(np.all(np.isfinite(f)) for f in factors):
-        raise ValueError("a: the factors overflow the range of the dtype; scale the matrix down")
-    return factors, ranks, ledger
-
-
-def _with_scale(rest: tuple[Any, ...], scale: float) -> tuple[Any, ...]:
-    radices, ranks, *rule = rest
-    return radices, ranks, rule[0] if rule else None, scale, rule[1] if rule else 0.0
-
-
-def _largest(source: Source) -> float:
-    largest = 0.0
-    for first in range(0, source.shape[0], 64):
-        rows = np.arange(first, min(first + 64, source.shape[0]))
-        block = np.ascontiguousarray(source.rows(rows))
-        parts = np.abs(block.view(block.real.dtype))
-        if not np.all(np.isfinite(parts)):
-            i, j = np.argwhere(~np.isfinite(block))[0]
-            raise ValueError(f"a: expected finite entries, got NaN or infinity at ({rows[i]}, {j})")
-        largest = max(largest, float(parts.max()))
-    return largest
 
 
 def _operator(

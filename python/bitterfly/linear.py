@@ -86,6 +86,16 @@ class Butterfly(LinearOperator):  # type: ignore[misc]
         return self._base
 
     @property
+    def stored_shape(self) -> tuple[int, int]:
+        """Shape of the stored, forward operator."""
+        return self._stored_shape
+
+    @property
+    def stored_chain(self) -> Chain:
+        """The sparsity patterns of the stored, forward factors."""
+        return self._chain
+
+    @property
     def permutations(self) -> Permutations:
         """Index arrays (rows, columns): ``op[rows][:, columns]`` is the product of the factors; None: identity."""
         if not FLAGS[self.mode][0]:

@@ -7,20 +7,28 @@ import math
 from typing import Any, NoReturn, cast
 
 from bitterfly.chain import Chain
-from bitterfly.operator import MAX_BITS, Code
+from bitterfly.coded import MAX_BITS, TILED_BITS, TILED_KINDS, Code
 
 Header = dict[str, Any]
 
-FORMAT_VERSION = 1
+# Version 1: the square dyadic chain. Version 2: any chain, in tiles.
+FORMAT_VERSIONS = (1, 2)
 REAL_TYPE = {"float32": "F32", "float64": "F64", "complex64": "F32", "complex128": "F64"}
 
 _MAX_LENGTH = 1 << 20
 _MAX_SIZE = 1 << 31  # permutations are stored in 32 bits
+_MAX_FACTORS = 64
+_MAX_ENTRIES = 1 << 40
 _MODES = ("forward", "transpose", "adjoint", "conjugate")
 _ERROR_KINDS = ("exact", "ledger", "measured", "estimated")
 _COMMON = {"format_version", "kind", "shape", "dtype", "chain", "mode"}
 _COMMON |= {"relative_error", "error_kind", "sha256"}
-_FIELDS = {"float": _COMMON, "packed": _COMMON | {"codes"}}
+_FIELDS = {
+    (1, "float"): _COMMON,
+    (1, "packed"): _COMMON | {"codes"},
+    (2, "float"): _COMMON | {"ranks"},
+    (2, "packed"): _COMMON | {"codes"},
+}
 
 
 def canonical(header: Header) -> str:
@@ -66,15 +74,18 @@ def _is_int(x: object) -> bool:
 def checked_header(header: Header) -> tuple[Code, ...]:
     """Check every field, return the codes (none for float factors); digest not compared."""
     version = header.get("format_version")
-    good = _is_int(version) and version == FORMAT_VERSION
-    _expect(good, "format_version", f"{FORMAT_VERSION} (this release reads no other)", header)
-    _expect(_is_one_of(header.get("kind"), _FIELDS), "kind", "'packed' or 'float'", header)
-    wrong = sorted(_FIELDS[header["kind"]] ^ header.keys())
+    good = _is_int(version) and version in FORMAT_VERSIONS
+    _expect(good, "format_version", "1 or 2 (this release reads no other)", header)
+    _expect(_is_one_of(header.get("kind"), ("packed", "float")), "kind", "'packed' or 'float'", header)
+    wrong = sorted(_FIELDS[cast(int, version), header["kind"]] ^ header.keys())
     if wrong:
         problem = "unknown" if wrong[0] in header else "missing"
         raise ValueError(f"{wrong[0][:60]}: {problem} metadata field")
-    _check_shape(header)
+    (_check_shape if version == 1 else _check_tiled_shape)(header)
+    _check_types(header)
     _check_error(header)
+    if "ranks" in header:
+        _check_ranks(header)
     digest = header["sha256"]
     good = isinstance(digest, str) and len(digest) == 64 and set(digest) <= set("0123456789abcdef")
     _expect(good, "sha256", "64 hexadecimal digits", header)
@@ -99,6 +110,34 @@ def _check_shape(header: Header) -> None:
     chain = [list(pattern) for pattern in Chain.square_dyadic(shape[0])]
     good = header["chain"] == chain and _all_ints(header["chain"])
     _expect(good, "chain", f"the square dyadic chain of size {shape[0]}", header)
+
+
+def _check_tiled_shape(header: Header) -> None:
+    chain, shape = header["chain"], header["shape"]
+    good = isinstance(chain, list) and 1 <= len(chain) <= _MAX_FACTORS
+    good = good and all(isinstance(p, list) and len(p) == 4 and all(map(_is_int, p)) and min(p) >= 1 for p in chain)
+    good = good and all(
+        max(a * b * d, a * c * d) <= _MAX_SIZE and a * b * c * d <= _MAX_ENTRIES for a, b, c, d in chain
+    )
+    _expect(good, "chain", f"1 to {_MAX_FACTORS} patterns (a, b, c, d)", header)
+    try:
+        room = Chain(chain).shape
+    except ValueError as error:
+        raise ValueError(f"chain: {error}") from error
+    good = isinstance(shape, list) and len(shape) == 2 and all(map(_is_int, shape))
+    good = good and all(1 <= size <= most for size, most in zip(shape, room, strict=True))
+    _expect(good, "shape", f"two sizes, at most {room}", header)
+
+
+def _check_ranks(header: Header) -> None:
+    chain, ranks = Chain(header["chain"]), header["ranks"]
+    good = isinstance(ranks, list) and len(ranks) == len(chain) and all(map(_is_int, ranks))
+    junctions = zip(ranks, (*chain.ranks, 0), chain, strict=True) if good else ()
+    good = good and all(r == 0 or (r == junction and r <= p[1]) for r, junction, p in junctions)
+    _expect(good, "ranks", "0 or the rank of the junction for each factor", header)
+
+
+def _check_types(header: Header) -> None:
     _expect(_is_one_of(header["dtype"], REAL_TYPE), "dtype", ", ".join(REAL_TYPE), header)
     modes = _MODES if is_complex(header) else _MODES[:2]
     _expect(_is_one_of(header["mode"], modes), "mode", "one of " + ", ".join(modes), header)
@@ -120,8 +159,13 @@ def _checked_codes(header: Header) -> tuple[Code, ...]:
     codes, count = header["codes"], len(header["chain"])
     good = isinstance(codes, list) and len(codes) == count
     _expect(good, "codes", f"{count} of them, one a factor", header)
-    kinds = tuple(MAX_BITS) if is_complex(header) else ("angle",)
+    tiled = header["format_version"] == 2
+    kinds = TILED_KINDS if tiled else tuple(MAX_BITS) if is_complex(header) else ("angle",)
     good = all(_is_code(code, kinds) for code in codes)
+    if good and tiled:
+        chain = Chain(header["chain"])
+        rooms = zip(codes, (*chain.ranks, 0), chain, strict=True)
+        good = all(code[0] == "lattice" or 0 < rank <= p[1] for code, rank, p in rooms)
     _expect(good, "codes", f"pairs [kind, bits] of kind {' or '.join(kinds)}", header)
     return tuple(Code(*code) for code in codes)
 
@@ -129,4 +173,5 @@ def _checked_codes(header: Header) -> tuple[Code, ...]:
 def _is_code(code: object, kinds: tuple[str, ...]) -> bool:
     if not (isinstance(code, list) and len(code) == 2 and _is_one_of(code[0], kinds)):
         return False
-    return _is_int(code[1]) and 1 <= code[1] <= MAX_BITS[code[0]]
+    least, most = (1, MAX_BITS[code[0]]) if code[0] in MAX_BITS else TILED_BITS
+    return _is_int(code[1]) and least <= code[1] <= most

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from operator import index
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from bitterfly import _core
 from bitterfly.chain import Chain
-from bitterfly.inputs import Array, Side, as_floating, as_size, as_uint32
+from bitterfly.coded import Code, CodeStore, code_store
+from bitterfly.inputs import Array, Side
 from bitterfly.linear import Butterfly
 from bitterfly.ordering import digit_reversal
 from bitterfly.precision import cast_dtype, relative_change
@@ -19,17 +18,6 @@ from bitterfly.views import FLAGS
 
 if TYPE_CHECKING:
     from bitterfly.report import CompressReport
-
-
-# Kinds of codes and the most bits that a column takes.
-MAX_BITS = {"angle": 16, "phase": 24, "sphere": 32}
-
-
-class Code(NamedTuple):
-    """How the columns of one factor are coded: the kind of code, and the bits that one column takes."""
-
-    kind: str
-    bits: int
 
 
 class ButterflyOperator(Butterfly):
@@ -108,7 +96,7 @@ class ButterflyOperator(Butterfly):
         self._kernel = store.kernel(self._stored_shape, self._base)
 
     def _known(self) -> dict[str, Any]:
-        known = {"relative_error": self.relative_error, "error_kind": self.error_kind}
+        known: dict[str, Any] = {"relative_error": self.relative_error, "error_kind": self.error_kind}
         return known | {"shape": self._stored_shape, "permutations": self._base, "mode": self.mode}
 
     def _buffer_bytes(self) -> int:
@@ -161,21 +149,26 @@ def _rebuild_float(kind: Any, state: tuple[Any, ...], known: dict[str, Any]) -> 
 
 
 class PackedButterfly(Butterfly):
-    """A square butterfly whose factors are packed direction codes, as a SciPy ``LinearOperator``.
+    """A butterfly whose factors are packed codes, as a SciPy ``LinearOperator``.
 
-    ``A[rows][:, columns] = Q_1 Q_2 ... Q_p diag(scale)``, each column of ``Q_l`` a unit 2-vector in a few bits;
-    the adjoint ``A^H y`` is ``diag(conj(scale)) Q_p^H ... Q_1^H`` between the same permutations. Products are taken
-    straight from the packed bits. Made by :func:`quantize`, :func:`compress` and :func:`load`.
+    ``A[rows][:, columns] = Q_1 Q_2 ... Q_L diag(scale)``, each ``Q_l`` in a few bits; the adjoint ``A^H y`` is
+    ``diag(conj(scale)) Q_L^H ... Q_1^H`` between the same permutations. Products are taken straight from the packed
+    bits. Made by :func:`quantize`, :func:`compress` and :func:`load`.
 
     Parameters
     ----------
     words : ndarray of uint32
         The packed codes of all factors, one after the other (see the format page of the documentation).
     codes : sequence of (kind, bits)
-        For each factor, the kind of code ("angle", "phase", "sphere") and its bits per column.
+        For each factor, the kind of code and its bits, see :class:`Code`.
     scale : ndarray, shape (n,)
         Lengths of the columns; its dtype is the operator's.
-    permutations, relative_error, error_kind, mode
+    chain : Chain, optional
+        Default: the square dyadic chain of size n. Its codes are "angle", "phase" and "sphere", those of other chains
+        "lattice" and "skeleton".
+    steps : sequence of float, optional
+        For the codes of other chains, the value of one unit, a number for each factor.
+    shape, permutations, relative_error, error_kind, mode
         As for :class:`ButterflyOperator`.
     report : CompressReport, optional
         How :func:`compress` made the operator.
@@ -186,9 +179,7 @@ class PackedButterfly(Butterfly):
         Where codes, words and scale do not fit each other.
     """
 
-    words: Array
-    codes: tuple[Code, ...]
-    scale: Array
+    _store: CodeStore
     report: CompressReport | None
 
     def __init__(
@@ -197,56 +188,70 @@ class PackedButterfly(Butterfly):
         codes: Sequence[tuple[str, int]],
         scale: Array,
         *,
+        chain: Chain | None = None,
+        steps: Sequence[float] | Array | None = None,
+        shape: tuple[int, int] | None = None,
         permutations: tuple[Side, Side] = (None, None),
         relative_error: float,
         error_kind: str = "ledger",
         mode: str = "forward",
         report: CompressReport | None = None,
     ) -> None:
-        scale = as_floating(scale, "scale")
-        if scale.ndim != 1 or not np.all(np.isfinite(scale)):
-            raise ValueError(f"scale: expected a vector of finite numbers, got shape {scale.shape} or NaN, infinity")
-        chain = Chain.square_dyadic(as_size(len(scale), "scale"))
-        super().__init__(chain, None, scale.dtype, permutations, relative_error, error_kind, mode)
-        self.words = _frozen(_as_words(words))
-        self.codes = _as_codes(codes)
-        self.scale = _frozen(scale)
+        store = code_store(words, codes, scale, chain, steps)
+        dtype = store.scale.dtype
+        super().__init__(store.chain, shape, dtype, permutations, relative_error, error_kind, mode)
+        self._store = store
         self.report = report
-        self._kernel = _core.packed(list(self.codes), self.words, self.scale, *(as_uint32(p) for p in self._base))
+        self._kernel = store.kernel(self._stored_shape, self._base)
+
+    @property
+    def store(self) -> CodeStore:
+        """The stored, forward codes."""
+        return self._store
+
+    @property
+    def words(self) -> Array:
+        """The packed codes."""
+        return self._store.words
+
+    @property
+    def codes(self) -> tuple[Code, ...]:
+        """The kind of code of each stored factor, and its bits."""
+        return self._store.codes
+
+    @property
+    def scale(self) -> Array:
+        """Lengths of the columns of the stored product."""
+        return self._store.scale
+
+    @property
+    def steps(self) -> Array | None:
+        """Value of one unit of the codes of each factor; None for direction codes."""
+        return self._store.steps
 
     def _known(self) -> dict[str, Any]:
-        known = {"relative_error": self.relative_error, "error_kind": self.error_kind}
-        return known | {"report": self.report, "permutations": self._base}
+        known: dict[str, Any] = {"relative_error": self.relative_error, "error_kind": self.error_kind}
+        known |= {"report": self.report, "shape": self._stored_shape, "permutations": self._base, "mode": self.mode}
+        return known | {"chain": self._chain, "steps": self.steps}
 
     def _buffer_bytes(self) -> int:
-        return self.words.nbytes + self.scale.nbytes
+        return self.words.nbytes + self.scale.nbytes + (0 if self.steps is None else self.steps.nbytes)
 
     def unpack(self) -> tuple[Array, ...]:
-        """Return the codes of the stored factors: arrays (2**(l-1), 2, n / 2**l), the code of column (i, k, t)."""
-        n, out, first = self.shape[0], [], 0
-        for level, code in enumerate(self.codes):
-            past = first + _core.packed_words(n, code.bits)
-            out.append(_core.unpack(self.words[first:past], n, n >> (level + 1), code.bits))
-            first = past
-        return tuple(out)
+        """Return the codes of the stored factors: of the square dyadic chain (2**(l-1), 2, n / 2**l), one a column."""
+        return self._store.unpack()
 
     def dequantize(self) -> ButterflyOperator:
         """Return the same operator with float factors; the last one takes the scale vector."""
-        n = self.shape[0]
-        values = _core.aligned_empty([len(self.codes), 2 * n], self.dtype)
-        for row, code, q in zip(values, self.codes, self.unpack(), strict=True):
-            distinct, inverse = np.unique(q, return_inverse=True)
-            table = np.asarray(_core.decode(code.kind, code.bits, distinct.tolist()))
-            columns = table[inverse.reshape(q.shape)]  # (i, k, t, j)
-            columns = columns if self.dtype.kind == "c" else columns.real
-            row[...] = columns.transpose(0, 3, 1, 2).reshape(-1)
-        values[-1] = (values[-1].reshape(-1, 2, 2) * self.scale.reshape(-1, 1, 2)).reshape(-1)
         known: dict[str, Any] = {"relative_error": self.relative_error, "error_kind": self.error_kind}
-        return ButterflyOperator.from_values(values, permutations=self._base, mode=self.mode, **known)
+        known |= {"shape": self._stored_shape, "permutations": self._base, "mode": self.mode}
+        return ButterflyOperator.from_store(self._store.dequantize(), **known)
 
     def astype(self, dtype: Any) -> PackedButterfly:
         """Return the operator with a scale vector and products in another precision; the codes are shared."""
         target = cast_dtype(dtype, self.dtype)
+        if self.steps is not None and target.kind != self.dtype.kind:
+            raise TypeError(f"dtype: the codes are those of {self.dtype} numbers, they cannot become {target}")
         with np.errstate(over="ignore"):
             scale = self.scale.astype(target)
         if not np.all(np.isfinite(scale)):
@@ -256,37 +261,11 @@ class PackedButterfly(Butterfly):
             rounding = relative_change(self.scale, scale) + len(self.codes) * float(np.finfo(target).eps)
             known["relative_error"] += (1 + self.relative_error) * rounding
         scale.flags.writeable = False
-        return PackedButterfly(self.words, self.codes, scale, mode=self.mode, **known)
+        return PackedButterfly(self.words, self.codes, scale, **known)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        known = self._known() | {"mode": self.mode}
-        return _rebuild_packed, (np.asarray(self.words), self.codes, np.asarray(self.scale), known)
+        return _rebuild_packed, (np.asarray(self.words), self.codes, np.asarray(self.scale), self._known())
 
 
 def _rebuild_packed(words: Array, codes: tuple[Code, ...], scale: Array, known: dict[str, Any]) -> PackedButterfly:
     return PackedButterfly(words, codes, scale, **known)
-
-
-def _frozen(a: Array) -> Array:
-    """Return a read-only aligned array; a copy, unless nobody can write to `a`."""
-    if a.flags.writeable or not a.flags.c_contiguous:
-        copy: Array = _core.aligned_empty(list(a.shape), a.dtype)
-        copy[...] = a
-        a = copy
-    view = a.view()
-    view.flags.writeable = False
-    return view
-
-
-def _as_words(words: Any) -> Array:
-    array = np.asarray(words)
-    if array.dtype != np.uint32 or array.ndim != 1:
-        raise TypeError(f"words: expected a vector of uint32, got shape {array.shape} of {array.dtype}")
-    return array.astype(np.uint32, copy=False)
-
-
-def _as_codes(codes: Any) -> tuple[Code, ...]:
-    try:
-        return tuple(Code(str(kind), index(bits)) for kind, bits in codes)
-    except (TypeError, ValueError):
-        raise TypeError(f"codes: expected pairs (kind, bits), got {codes!r}") from None

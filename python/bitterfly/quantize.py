@@ -7,14 +7,16 @@ import logging
 import numpy as np
 
 from bitterfly import _core
+from bitterfly.coded import MAX_BITS, TILED_BITS, TILED_KINDS, Code
 from bitterfly.inputs import as_number
-from bitterfly.operator import MAX_BITS, ButterflyOperator, Code, PackedButterfly
+from bitterfly.operator import ButterflyOperator, PackedButterfly
 from bitterfly.precision import rounding_term
+from bitterfly.recode import packed_operator, recode
 
 _log = logging.getLogger("bitterfly")
 
 # In the order in which exact ones are preferred.
-_CANDIDATES = {"auto": ("phase", "angle", "sphere"), "direction": ("phase", "angle", "sphere")}
+_CANDIDATES = {"direction": ("phase", "angle", "sphere")}
 # Largest size for which `rtol` tries all widths from the narrowest on.
 _SCANNED = 256
 
@@ -25,8 +27,9 @@ def quantize(
     bits: float | None = None,
     rtol: float | None = None,
     code: str = "auto",
+    rng: np.random.Generator | int | None = None,
 ) -> PackedButterfly:
-    """Code the directions of the factors' columns in a few bits.
+    """Code the factors in a few bits: directions of columns, skeletons of blocks, or integers.
 
     Parameters
     ----------
@@ -35,14 +38,20 @@ def quantize(
     bits : float, optional
         Stored bits per real number in the factors. A real column of two entries takes ``2 * bits`` bits (1 to 16), a
         complex one ``4 * bits`` (1 to 32), so `bits` goes up to 8, in steps of 1/2 (real) or 1/4 (complex). A factor
-        whose codes all end in zero bits is stored in fewer bits, without loss.
+        whose codes all end in zero bits is stored in fewer bits, without loss. For "skeleton" and "lattice", the width
+        of an integer, 2 to 16.
     rtol : float, optional
         Instead of `bits`: the fewest bits whose relative error is at most `rtol`. Beyond n = 256 they are found by
         bisection, which takes the error to fall with every bit; the next narrower width tried misses `rtol`.
-    code : {"auto", "direction", "angle", "phase", "sphere"}
-        How directions are coded. "auto" (same as "direction") takes for each factor the code with the least error:
-        "angle" for real directions, "phase" for complex columns of two equal moduli (exact for the DFT), "sphere" for
-        any complex direction. "phase" and "sphere" need a complex operator.
+    code : {"auto", "direction", "angle", "phase", "sphere", "skeleton", "lattice"}
+        "auto" takes "direction" for the square dyadic chain and "skeleton" for all others. "direction" takes for each
+        factor the code with the least error: "angle" for real directions, "phase" for complex columns of two equal
+        moduli (exact for the DFT), "sphere" for any complex direction; "phase" and "sphere" need a complex operator.
+        "skeleton" stores, for each block, which rows are pivots and the other rows as combinations of them; "lattice"
+        stores integers and one length a column, which moves on to the next factor. The last factor is always a lattice.
+    rng : numpy.random.Generator or int, optional
+        Draws the vectors on which the error of large operators with skeleton or lattice codes is estimated. Default: a
+        fixed seed.
 
     Returns
     -------
@@ -63,10 +72,16 @@ def quantize(
     For Gaussian factors the error is about ``0.907 sqrt(log2 n) / 4**bits`` (real). Directions have unit length, hence
     the errors of all columns are orthogonal and add up exactly.
     """
+    if code == "auto":
+        code = "direction" if isinstance(op, ButterflyOperator) and op.store.chain.is_square_dyadic else "skeleton"
     if not isinstance(op, ButterflyOperator):
         raise TypeError(f"op: expected a ButterflyOperator, got {type(op).__name__}")
     if (bits is None) == (rtol is None):
         raise ValueError("bits, rtol: expected exactly one of them")
+    if code in TILED_KINDS:
+        return _quantize_tiled(op, code, bits, rtol, np.random.default_rng(0 if rng is None else rng))
+    if not op.store.chain.is_square_dyadic:
+        raise ValueError(f"code: {code!r} needs the square dyadic chain; use 'skeleton' or 'lattice' for {op.chain}")
     candidates = _candidates(code, np.dtype(op.dtype).kind == "c")
     if bits is not None:
         return _quantize_width(op, candidates, _column_bits(op, as_number(bits, "bits"), candidates))
@@ -76,7 +91,9 @@ def quantize(
 def _candidates(code: str, is_complex: bool) -> tuple[str, ...]:
     names = _CANDIDATES.get(code, (code,))
     if not set(names) <= set(MAX_BITS):
-        raise ValueError(f"code: expected one of {', '.join([*_CANDIDATES, *MAX_BITS])}, got {code!r}")
+        raise ValueError(
+            f"code: expected one of {', '.join(['auto', *_CANDIDATES, *MAX_BITS, *TILED_KINDS])}, got {code!r}"
+        )
     usable = names if is_complex else tuple(name for name in names if name == "angle")
     if not usable:
         raise ValueError(f"code: {code!r} codes complex columns, the operator is real")
@@ -142,6 +159,33 @@ def _fewest_bits(op: ButterflyOperator, candidates: tuple[str, ...], rtol: float
         middle = (low + high) // 2
         trial = _quantize_width(op, candidates, middle)
         if trial.relative_error <= rtol:
+            best, high = trial, middle
+        else:
+            low = middle + 1
+    return best
+
+
+def _quantize_tiled(
+    op: ButterflyOperator, kind: str, bits: float | None, rtol: float | None, rng: np.random.Generator
+) -> PackedButterfly:
+    least, most = TILED_BITS
+    if bits is not None:
+        width = as_number(bits, "bits")
+        if not least <= width <= most or width != int(width):
+            raise ValueError(f"bits: expected an integer from {least} to {most} for code {kind!r}, got {bits}")
+        return packed_operator(op, recode(op, kind, int(width)), rng)
+    target = as_number(rtol, "rtol")
+    best = packed_operator(op, recode(op, kind, most), rng)
+    if not best.relative_error <= target:
+        raise ValueError(
+            f"rtol: {target:.3g} cannot be met: {most} bits reach {best.relative_error:.3g}, "
+            f"the float factors {op.relative_error:.3g}"
+        )
+    low, high = least, most
+    while low < high:
+        middle = (low + high) // 2
+        trial = packed_operator(op, recode(op, kind, middle), rng)
+        if trial.relative_error <= target:
             best, high = trial, middle
         else:
             low = middle + 1

@@ -80,7 +80,7 @@ class Level:
 
     @property
     def count(self) -> int:
-        return self.candidates.shape[0] * self.groups
+        return int(self.candidates.shape[0]) * self.groups
 
     def samples(self, entries: PermutedEntries, group: int, rng: np.random.Generator) -> tuple[Array, float]:
         """Return sampled rows of all blocks of one column group, (d, b, columns), and the weight of a column."""
@@ -131,7 +131,7 @@ def _rank(entries: PermutedEntries, level: Level, share: float, rng: np.random.G
     for group in groups:
         blocks, _ = level.samples(entries, int(group), rng)
         lost += np.sum(_core.pivot_tails(blocks), axis=0)
-    most = min(level.candidates.shape[1], level.width)
+    most = min(int(level.candidates.shape[1]), level.width)
     return min(max(1, int(np.argmax(lost <= share * lost[0]))), most)
 
 

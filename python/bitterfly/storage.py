@@ -10,15 +10,15 @@ import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
 
 from bitterfly import _core
 from bitterfly.chain import Chain
+from bitterfly.coded import Code, DirectionCodes, TiledCodes, word_count
 from bitterfly.inputs import Array, IndexArray, as_permutation
 from bitterfly.metadata import (
-    FORMAT_VERSION,
     REAL_TYPE,
     Header,
     canonical,
@@ -26,7 +26,9 @@ from bitterfly.metadata import (
     is_complex,
     parse,
 )
-from bitterfly.operator import ButterflyOperator, Code, PackedButterfly
+from bitterfly.operator import ButterflyOperator, PackedButterfly
+from bitterfly.stores import DyadicFloats, TiledFloats
+from bitterfly.tiles import layouts
 
 if TYPE_CHECKING:
     from safetensors import safe_open
@@ -129,12 +131,12 @@ def _describe(op: ButterflyOperator | PackedButterfly) -> tuple[Header, dict[str
     if not isinstance(op, (ButterflyOperator, PackedButterfly)):
         kinds = "ButterflyOperator or PackedButterfly"
         raise TypeError(f"op: expected a {kinds}, got {type(op).__name__}")
-    n = op.shape[0]
+    chain = op.stored_chain
     header = {
-        "format_version": FORMAT_VERSION,
-        "shape": [n, n],
+        "format_version": 1 if isinstance(op.store, (DyadicFloats, DirectionCodes)) else 2,
+        "shape": list(op.stored_shape),
         "dtype": np.dtype(op.dtype).name,
-        "chain": [list(pattern) for pattern in Chain.square_dyadic(n)],
+        "chain": [list(pattern) for pattern in chain],
         "mode": op.mode,
         "relative_error": None if math.isnan(op.relative_error) else float(op.relative_error),
         "error_kind": op.error_kind,
@@ -145,9 +147,14 @@ def _describe(op: ButterflyOperator | PackedButterfly) -> tuple[Header, dict[str
         if order is not None
     }
     if isinstance(op, ButterflyOperator):
+        if isinstance(op.store, TiledFloats):
+            header |= {"ranks": list(op.store.ranks)}
+            return header | {"kind": "float"}, tensors | op.store.buffers
         return header | {"kind": "float"}, tensors | {"values": _as_reals(op.values)}
     codes = [[code.kind, code.bits] for code in op.codes]
     buffers = {"words": op.words, "scale": _as_reals(op.scale)}
+    if op.steps is not None:
+        buffers["steps"] = op.steps
     return header | {"kind": "packed", "codes": codes}, tensors | buffers
 
 
@@ -189,13 +196,21 @@ def _read(file: safe_open) -> ButterflyOperator | PackedButterfly:
 
 def _expected_tensors(header: Header, codes: tuple[Code, ...]) -> dict[str, tuple[str, list[int]]]:
     """Return the type and shape that the metadata ask of each tensor."""
-    n, tail = header["shape"][0], [2] if is_complex(header) else []
+    chain, tail = Chain(header["chain"]), [2] if is_complex(header) else []
     real = REAL_TYPE[header["dtype"]]
-    expected = {name: ("U32", [n]) for name in _PERMUTATIONS}
-    if header["kind"] == "float":
-        return expected | {"values": (real, [len(header["chain"]), 2 * n, *tail])}
-    words = sum(_core.packed_words(n, code.bits) for code in codes)
-    return expected | {"words": ("U32", [words]), "scale": (real, [n, *tail])}
+    expected = {name: ("U32", [size]) for name, size in zip(_PERMUTATIONS, chain.shape, strict=True)}
+    if header["kind"] == "packed":
+        words = word_count(chain, codes, is_complex(header))
+        expected |= {"words": ("U32", [words]), "scale": (real, [chain.shape[1], *tail])}
+        return expected if header["format_version"] == 1 else expected | {"steps": ("F64", [len(chain)])}
+    if header["format_version"] == 1:
+        return expected | {"values": (real, [len(chain), 2 * chain.shape[1], *tail])}
+    plan = layouts(chain, header["ranks"])
+    numbers = sum(at.numbers(2 if is_complex(header) else 1) for at in plan)
+    expected["values"] = (real, [numbers])
+    if any(header["ranks"]):
+        expected["pivots"] = ("U32", [sum(at.pivot_words for at in plan)])
+    return expected
 
 
 def _read_tensors(file: safe_open, expected: dict[str, tuple[str, list[int]]]) -> dict[str, Array]:
@@ -233,11 +248,31 @@ def _build(header: Header, codes: tuple[Code, ...], tensors: dict[str, Array]) -
         "mode": header["mode"],
     }
     dtype = np.dtype(header["dtype"])
+    if header["format_version"] == 2:
+        return _build_tiled(header, codes, tensors, rest)
     if header["kind"] == "float":
         return ButterflyOperator.from_values(_numbers(tensors, "values", dtype), **rest)
     scale = _numbers(tensors, "scale", dtype)
     _check_padding(tensors["words"], codes, len(scale))
     return PackedButterfly(tensors["words"], codes, scale, **rest)
+
+
+def _build_tiled(
+    header: Header, codes: tuple[Code, ...], tensors: dict[str, Array], rest: dict[str, Any]
+) -> ButterflyOperator | PackedButterfly:
+    dtype, chain = np.dtype(header["dtype"]), Chain(header["chain"])
+    rest |= {"shape": tuple(header["shape"])}
+    if header["kind"] == "float":
+        if not np.all(np.isfinite(tensors["values"])):
+            raise ValueError("values: expected finite numbers, got NaN or infinity")
+        pivots = tensors.get("pivots", np.empty(0, np.uint32))
+        store = TiledFloats(chain, header["ranks"], tensors["values"], pivots, dtype.kind == "c")
+        return ButterflyOperator.from_store(store, **rest)
+    scale = _numbers(tensors, "scale", dtype)
+    packed = PackedButterfly(tensors["words"], codes, scale, chain=chain, steps=tensors["steps"], **rest)
+    if not cast(TiledCodes, packed.store).is_canonical():
+        raise ValueError("words: unused bits are not zero")
+    return packed
 
 
 def _order(tensors: dict[str, Array], name: str) -> IndexArray | None:

@@ -1,0 +1,260 @@
+"""What a packed operator stores: direction codes of the square dyadic chain, or codes of any chain in tiles."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from operator import index
+from typing import Any, NamedTuple, Protocol, cast
+
+import numpy as np
+
+from bitterfly import _core
+from bitterfly.chain import Chain
+from bitterfly.inputs import Array, Permutations, as_floating, as_size, as_uint32
+from bitterfly.stores import DyadicFloats, FloatStore, TiledFloats
+from bitterfly.tiles import LANES, Layout, Skeleton, layouts, planes_of, slices
+
+# Kinds of codes and the bits that they take: of a column (directions), or of a real number.
+MAX_BITS = {"angle": 16, "phase": 24, "sphere": 32}
+TILED_KINDS = ("lattice", "skeleton")
+TILED_BITS = (2, 16)
+
+
+class Code(NamedTuple):
+    """How one factor is coded.
+
+    Kinds "angle", "phase", "sphere": `bits` for the direction of a column; "lattice": for each real number of the
+    factor; "skeleton": for each real number of T, the rest being pivots.
+    """
+
+    kind: str
+    bits: int
+
+
+class CodeStore(Protocol):
+    """The codes of an operator, in memory that is never written again."""
+
+    @property
+    def chain(self) -> Chain:
+        """Patterns of the factors."""
+
+    @property
+    def codes(self) -> tuple[Code, ...]:
+        """Kind of code and bits of each factor."""
+
+    @property
+    def words(self) -> Array:
+        """Packed codes."""
+
+    @property
+    def scale(self) -> Array:
+        """Lengths of the columns."""
+
+    @property
+    def steps(self) -> Array | None:
+        """Value of a unit of each factor's codes, for codes in tiles."""
+
+    def kernel(self, shape: tuple[int, int], base: Permutations) -> _core.Core:
+        """Return the product that borrows the buffers."""
+
+    def unpack(self) -> tuple[Array, ...]:
+        """Return the codes of the stored factors."""
+
+    def dequantize(self) -> FloatStore:
+        """Return float factors, the last one times the scale vector."""
+
+
+@dataclass(frozen=True)
+class DirectionCodes:
+    """Unit 2-vectors in a few bits, and the lengths of the columns of their product."""
+
+    chain: Chain
+    codes: tuple[Code, ...]
+    words: Array
+    scale: Array
+    steps: Array | None = None
+
+    def kernel(self, shape: tuple[int, int], base: Permutations) -> _core.Core:
+        return _core.packed(list(self.codes), self.words, self.scale, *(as_uint32(p) for p in base))
+
+    def unpack(self) -> tuple[Array, ...]:
+        """Return arrays (2**(l-1), 2, n / 2**l): the code of column (i, k, t)."""
+        n = len(self.scale)
+        parts = slices([_core.packed_words(n, code.bits) for code in self.codes])
+        return tuple(
+            _core.unpack(self.words[part], n, pattern[3], code.bits)
+            for part, pattern, code in zip(parts, self.chain, self.codes, strict=True)
+        )
+
+    def dequantize(self) -> DyadicFloats:
+        values = _core.aligned_empty([len(self.codes), 2 * len(self.scale)], self.scale.dtype)
+        for row, code, q in zip(values, self.codes, self.unpack(), strict=True):
+            distinct, inverse = np.unique(q, return_inverse=True)
+            table = np.asarray(_core.decode(code.kind, code.bits, distinct.tolist()))
+            columns = table[inverse.reshape(q.shape)]  # (i, k, t, j)
+            columns = columns if self.scale.dtype.kind == "c" else columns.real
+            row[...] = columns.transpose(0, 3, 1, 2).reshape(-1)
+        values[-1] = (values[-1].reshape(-1, 2, 2) * self.scale.reshape(-1, 1, 2)).reshape(-1)
+        return DyadicFloats(values)
+
+
+@dataclass(frozen=True)
+class TiledCodes:
+    """Integers of a few bits in tiles; `steps` has the value of one unit, a number for each factor."""
+
+    chain: Chain
+    codes: tuple[Code, ...]
+    words: Array
+    scale: Array
+    steps: Array
+
+    @classmethod
+    def pack(
+        cls,
+        chain: Chain,
+        codes: Sequence[Code],
+        blocks: Sequence[Array],
+        pivots: Sequence[Array | None],
+        scale: Array,
+        steps: Sequence[float],
+    ) -> TiledCodes:
+        """Pack codes (lanes, weights, planes) of uint32 and the pivots of skeleton factors."""
+        parts = []
+        for layout, code, q, flags in zip(plan(chain, codes), codes, blocks, pivots, strict=True):
+            count = layout.weights * planes_of(scale.dtype)
+            full = np.zeros((layout.tiles * LANES, count), np.uint32)
+            full[: layout.lanes] = q.reshape(layout.lanes, count)
+            tiles = np.ascontiguousarray(full.reshape(layout.tiles, LANES, count).transpose(0, 2, 1))
+            parts.append(_core.pack_lanes(tiles, code.bits).reshape(-1))
+            if flags is not None:
+                parts.append(layout.masks_of(flags))
+        words = _core.aligned_empty([sum(len(p) for p in parts)], np.dtype(np.uint32))
+        np.concatenate(parts, out=words)
+        for array in (words, scale):
+            array.flags.writeable = False
+        return cls(chain, tuple(codes), words, scale, np.asarray(steps, np.float64))
+
+    def _parts(self) -> list[tuple[Layout, Code, float, Array, Array | None]]:
+        layouts_, planes = plan(self.chain, self.codes), planes_of(self.scale.dtype)
+        sizes = [[at.words(code.bits, planes), at.pivot_words] for at, code in zip(layouts_, self.codes, strict=True)]
+        cuts = list(slices([size for pair in sizes for size in pair]))
+        return [
+            (at, code, float(step), self.words[first], self.words[second] if at.rank else None)
+            for at, code, step, first, second in zip(
+                layouts_, self.codes, self.steps, cuts[::2], cuts[1::2], strict=True
+            )
+        ]
+
+    def kernel(self, shape: tuple[int, int], base: Permutations) -> _core.Core:
+        arrays = [
+            (at.pattern, at.rank, code.bits, step, words, masks) for at, code, step, words, masks in self._parts()
+        ]
+        return _core.tiled(shape, arrays, self.scale.dtype, self.scale, *(as_uint32(p) for p in base))
+
+    def is_canonical(self) -> bool:
+        """Whether all bits that no code uses are zero."""
+        planes = planes_of(self.scale.dtype)
+        for at, code, _, words, masks in self._parts():
+            q = _core.unpack_lanes(words, at.tiles, at.weights * planes, code.bits)
+            q[-1, :, at.lanes - (at.tiles - 1) * LANES :] = 0
+            if not np.array_equal(_core.pack_lanes(q, code.bits).reshape(-1), words):
+                return False
+            if masks is not None and not np.array_equal(at.masks_of(cast(Array, at.pivots_of(masks))), masks):
+                return False
+        return True
+
+    def unpack(self) -> tuple[Array, ...]:
+        """Return the codes of each factor, (lanes, weights, planes)."""
+        planes, out = planes_of(self.scale.dtype), []
+        for at, code, _, words, _ in self._parts():
+            q = _core.unpack_lanes(words, at.tiles, at.weights * planes, code.bits)
+            lanes = q.transpose(0, 2, 1).reshape(at.tiles * LANES, at.weights, planes)
+            out.append(np.ascontiguousarray(lanes[: at.lanes]))
+        return tuple(out)
+
+    def dequantize(self) -> TiledFloats:
+        factors: list[Array | Skeleton] = []
+        real = self.scale.real.dtype
+        for (at, code, step, _, masks), q in zip(self._parts(), self.unpack(), strict=True):
+            numbers = ((q.astype(np.float64) - (1 << (code.bits - 1))) * step).astype(real)
+            blocks = numbers.view(self.scale.dtype)[..., 0] if numbers.shape[2] == 2 else numbers[..., 0]
+            factors.append(at.factor_of(blocks, None if masks is None else at.pivots_of(masks)))
+        last = factors[-1]
+        assert not isinstance(last, Skeleton)
+        a, _, c, d = last.shape
+        factors[-1] = last * self.scale.reshape(a, 1, c, d)
+        return TiledFloats.of(self.chain, factors, self.scale.dtype)
+
+
+def plan(chain: Chain, codes: Sequence[Code]) -> list[Layout]:
+    """Return the layout of each factor of a coded chain."""
+    ranks = (*chain.ranks, 0)
+    return layouts(chain, [rank if code.kind == "skeleton" else 0 for rank, code in zip(ranks, codes, strict=True)])
+
+
+def word_count(chain: Chain, codes: Sequence[Code], is_complex: bool) -> int:
+    """Return the 32-bit words of all factors of a coded chain."""
+    if codes[0].kind in MAX_BITS:
+        return int(sum(_core.packed_words(chain.shape[1], code.bits) for code in codes))
+    planes = 2 if is_complex else 1
+    return sum(at.words(code.bits, planes) + at.pivot_words for at, code in zip(plan(chain, codes), codes, strict=True))
+
+
+def code_store(words: Any, codes: Any, scale: Any, chain: Chain | None, steps: Any) -> CodeStore:
+    """Check the buffers of a packed operator.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Where they do not fit each other.
+    """
+    scale = as_floating(scale, "scale")
+    if scale.ndim != 1 or not np.all(np.isfinite(scale)):
+        raise ValueError(f"scale: expected a vector of finite numbers, got shape {scale.shape} or NaN, infinity")
+    kinds = _as_codes(codes)
+    tiled = any(code.kind in TILED_KINDS for code in kinds)
+    if not tiled:
+        dyadic = Chain.square_dyadic(as_size(len(scale), "scale"))
+        if chain is not None and chain != dyadic:
+            raise ValueError(f"chain: expected {dyadic} for direction codes, got {chain}")
+        return DirectionCodes(dyadic, kinds, _frozen(_as_words(words)), _frozen(scale))
+    if chain is None or steps is None:
+        raise ValueError("chain, steps: expected both for lattice and skeleton codes")
+    if len(kinds) != len(chain) or chain.shape[1] != len(scale):
+        raise ValueError(f"codes, scale: expected {len(chain)} codes and {chain.shape[1]} lengths for {chain}")
+    least, most = TILED_BITS
+    if any(code.kind not in TILED_KINDS or not least <= code.bits <= most for code in kinds):
+        raise ValueError(f"codes: expected kinds {' or '.join(TILED_KINDS)} of {least} to {most} bits, got {kinds}")
+    if kinds[-1].kind == "skeleton":
+        raise ValueError("codes: the last factor has no junction to its right, expected 'lattice'")
+    units = np.array(steps, np.float64)
+    if units.shape != (len(kinds),) or not np.all(np.isfinite(units)):
+        raise ValueError(f"steps: expected {len(kinds)} finite numbers, got shape {units.shape} or NaN, infinity")
+    units.flags.writeable = False
+    return TiledCodes(chain, kinds, _frozen(_as_words(words)), _frozen(scale), units)
+
+
+def _frozen(a: Array) -> Array:
+    """Return a read-only aligned array; a copy, unless nobody can write to `a`."""
+    if a.flags.writeable or not a.flags.c_contiguous:
+        copy: Array = _core.aligned_empty(list(a.shape), a.dtype)
+        copy[...] = a
+        a = copy
+    view = a.view()
+    view.flags.writeable = False
+    return view
+
+
+def _as_words(words: Any) -> Array:
+    array = np.asarray(words)
+    if array.dtype != np.uint32 or array.ndim != 1:
+        raise TypeError(f"words: expected a vector of uint32, got shape {array.shape} of {array.dtype}")
+    return array.astype(np.uint32, copy=False)
+
+
+def _as_codes(codes: Any) -> tuple[Code, ...]:
+    try:
+        return tuple(Code(str(kind), index(bits)) for kind, bits in codes)
+    except (TypeError, ValueError):
+        raise TypeError(f"codes: expected pairs (kind, bits), got {codes!r}") from None
