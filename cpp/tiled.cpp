@@ -29,7 +29,7 @@ template <class Real>
 std::size_t scratch_of(const TiledProduct<Real>& product, std::size_t planes) {
     std::size_t most = 0;
     for (const TileFactor& f : product.factors) {
-        most = std::max(most, (f.weights + kTileVectors * (f.c + 2 * f.b)) * planes * kLanes);
+        most = std::max(most, (f.weights + kTileVectors * (f.c + 2 * f.b + f.rank)) * planes * kLanes);
     }
     return most;
 }

@@ -66,7 +66,7 @@ struct Rows {
 };
 
 // y += factor x, or its transpose, for all vectors of a panel. `scratch` has room for the weights
-// of a tile and for kTileVectors times c + 2 b of its rows.
+// of a tile and for kTileVectors times c + 2 b + rank of its rows.
 template <class Real>
 struct TileArgs {
     const TileFactor* factor;

@@ -148,7 +148,8 @@ void tiles_of(const TileArgs<typename V::Real>& args, std::size_t first) {
     Real* weights = args.scratch;
     const Rows<Real> x_tile = tile_rows(weights + f.weights * planes * kLanes, in_rows, planes);
     const Rows<Real> y_tile = tile_rows(x_tile.data + N * in_rows * planes * kLanes, out_rows, planes);
-    const Rows<Real> sorted = tile_rows(y_tile.data + N * out_rows * planes * kLanes, f.b, planes);
+    // Lanes beyond the last one have no pivots: their rows seem to be the rank-th, rank+1-th, ... of T.
+    const Rows<Real> sorted = tile_rows(y_tile.data + N * out_rows * planes * kLanes, f.b + f.rank, planes);
     const Rows<const Real> x{at(args.x, first, 0, 0), f.d, args.x.plane, args.x.vector};
     const Rows<Real> y{at(args.y, first, 0, 0), f.d, args.y.plane, args.y.vector};
     const bool direct = f.split == 1 && f.d % kLanes == 0;

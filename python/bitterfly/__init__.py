@@ -1,6 +1,8 @@
 """Matrices as products of sparse butterfly factors, packed to a few bits, multiplied straight from the packed bits."""
 
-from bitterfly import ordering, transforms
+from typing import TYPE_CHECKING, Any
+
+from bitterfly import algebra, ordering, transforms
 from bitterfly.chain import Chain
 from bitterfly.compress import CompressReport, compress
 from bitterfly.config import __version__, show_config
@@ -17,8 +19,11 @@ __all__ = [
     "IncompressibleError",
     "PackedButterfly",
     "__version__",
+    "algebra",
     "compress",
     "factorize",
+    "gallery",
+    "interop",
     "load",
     "ordering",
     "quantize",
@@ -26,3 +31,16 @@ __all__ = [
     "show_config",
     "transforms",
 ]
+
+if TYPE_CHECKING:
+    from bitterfly import gallery, interop
+
+_LAZY = ("gallery", "interop")  # imported on first use: they need scipy.special, or other packages
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        from importlib import import_module
+
+        return import_module(f"bitterfly.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

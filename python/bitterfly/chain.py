@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from functools import reduce
 from itertools import pairwise
+from math import prod
 from operator import index
 from typing import Any
 
-Pattern = tuple[int, int, int, int]
+import numpy as np
+import numpy.typing as npt
+
+from bitterfly import families
+from bitterfly.families import Pattern
 
 
 class Chain:
@@ -70,26 +76,77 @@ class Chain:
         return cls((1 << (level - 1), 2, 2, n >> level) for level in levels)
 
     @classmethod
-    def for_shape(cls, shape: tuple[int, int]) -> Chain:
-        """Return the rank-one chain of the prime factors of an m x n matrix.
+    def monarch(cls, shape: tuple[int, int], blocks: tuple[int, int] | None = None, rank: int = 1) -> Chain:
+        """Return two factors for an m x n matrix: ``(1, m/p, q*rank, p), (q, p*rank, n/q, 1)``.
+
+        Parameters
+        ----------
+        shape : (m, n)
+            Any sizes.
+        blocks : (p, q), optional
+            Residue classes of rows and runs of columns; default: the divisors nearest below the square roots.
+        rank : int
+            Of the p * q blocks, at most ``min(m/p, n/q)``.
+
+        Raises
+        ------
+        ValueError
+            Where `blocks` do not divide the shape, or the rank is larger than the blocks.
+
+        Notes
+        -----
+        Dao et al., *Monarch: Expressive structured matrices* (2022). With two factors, the left-to-right factorization
+        is the best approximation in the Frobenius norm: the blocks are independent.
+        """
+        return cls(families.monarch(shape, blocks, index(rank)))
+
+    @classmethod
+    def deformable(cls, shape: tuple[int, int], blocks: Sequence[tuple[int, int]]) -> Chain:
+        """Return the rank-one chain of blocks (p_l, q_l): ``(q_1..q_(l-1), p_l, q_l, p_(l+1)..p_L)``.
+
+        Raises
+        ------
+        ValueError
+            Where the products of the p and of the q are not the shape.
+        """
+        return cls(families.deformable(shape, blocks))
+
+    @classmethod
+    def butterfly(cls, shape: tuple[int, int], *, rank: int | Sequence[int], leaf: int, groups: int) -> Chain:
+        """Return the general dyadic family for an m x n matrix.
+
+        ``(1, leaf, groups*r_1, m/leaf)``, then ``(groups*2**(l-2), 2*r_(l-1), 2*r_l, m/(leaf*2**(l-1)))``, and last
+        ``(groups*2**(L-2), 2*r_(L-1), n/(groups*2**(L-2)), 1)``.
+
+        Parameters
+        ----------
+        shape : (m, n)
+            `m` is `leaf` times a power of two, ``2**(L-1)``; `n` a multiple of ``groups * 2**(L-2)``.
+        rank : int or sequence of L - 1 int
+            Ranks of the junctions.
+        leaf, groups : int
+            Rows of the smallest blocks, column groups of the first factor.
+
+        Raises
+        ------
+        ValueError
+            Where sizes do not divide, or a rank is larger than the blocks of its junction (says which).
+        """
+        return cls(families.butterfly(shape, rank, leaf, groups))
+
+    @classmethod
+    def for_shape(cls, shape: tuple[int, int], *, rank: int = 1) -> Chain:
+        """Return the chain of the prime factors of an m x n matrix.
+
+        A side with a prime factor above 7 is padded to the next size without: then ``chain.shape`` is larger than
+        `shape`, and factors hold, and count, the padding.
 
         Raises
         ------
         ValueError
             Where a size is not positive.
         """
-        m, n = (index(size) for size in shape)
-        if m < 1 or n < 1:
-            raise ValueError(f"shape: expected positive sizes, got {(m, n)}")
-        rows, columns = _primes(m), _primes(n)
-        count = max(len(rows), len(columns), 1)
-        rows, columns = rows + [1] * (count - len(rows)), columns + [1] * (count - len(columns))
-        patterns, a, d = [], 1, m
-        for p, q in zip(rows, columns, strict=True):
-            d //= p
-            patterns.append((a, p, q, d))
-            a *= q
-        return cls(patterns)
+        return cls(families.for_shape(shape, index(rank)))
 
     @property
     def patterns(self) -> tuple[Pattern, ...]:
@@ -113,9 +170,30 @@ class Chain:
         return Chain((d, c, b, a) for a, b, c, d in reversed(self._patterns))
 
     @property
+    def pattern(self) -> Pattern:
+        """Pattern of the product of all factors."""
+        return reduce(families.pair_product, self._patterns)
+
+    @property
+    def is_redundant(self) -> bool:
+        """Whether some junction constrains nothing: its rank is that of any matrix on its blocks."""
+        return any(families.is_redundant(*pair) for pair in pairwise(self._patterns))
+
+    def merged(self) -> Chain:
+        """Return the chain in which pairs with redundant junctions are replaced by their products.
+
+        It has the same products (Le, Zheng, Riccietti and Gribonval, 2024, on redundant pairs).
+        """
+        return Chain(families.merged(self._patterns))
+
+    def nbytes(self, dtype: npt.DTypeLike = float) -> int:
+        """Bytes of float factors of this dtype."""
+        return self.nnz * np.dtype(dtype).itemsize
+
+    @property
     def nnz(self) -> int:
         """Numbers in all factors."""
-        return sum(a * b * c * d for a, b, c, d in self._patterns)
+        return sum(map(prod, self._patterns))
 
     @property
     def row_digits(self) -> tuple[int, ...]:
@@ -167,6 +245,14 @@ class Chain:
     def __repr__(self) -> str:
         return f"Chain.square_dyadic({self.shape[0]})" if self.is_square_dyadic else f"Chain({list(self._patterns)})"
 
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><td>{pattern}</td><td>{rank}</td><td>{prod(pattern):,}</td></tr>"
+            for pattern, rank in zip(self._patterns, (*self.ranks, ""), strict=True)
+        )
+        head = "<tr><th>pattern (a, b, c, d)</th><th>rank</th><th>entries</th></tr>"
+        return f"<table><caption>Chain of shape {self.shape}</caption>{head}{rows}</table>"
+
     def __reduce__(self) -> tuple[Any, ...]:
         return Chain, (self._patterns,)
 
@@ -179,17 +265,6 @@ class Chain:
 
 def _without_ones(digits: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(x for x in digits if x > 1) or (1,)
-
-
-def _primes(n: int) -> list[int]:
-    """Return the prime factors of `n` in rising order."""
-    out, p = [], 2
-    while p * p <= n:
-        while n % p == 0:
-            out.append(p)
-            n //= p
-        p += 1
-    return out + [n] * (n > 1)
 
 
 def _as_pattern(pattern: Iterable[int], at: int) -> Pattern:

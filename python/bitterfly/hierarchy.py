@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from bitterfly import _core
+from bitterfly import _core, families
 from bitterfly.chain import Chain
 from bitterfly.inputs import Array, Permutations
 from bitterfly.sources import ArraySource, Source
@@ -45,13 +45,7 @@ class Radices:
 
     def chain(self, ranks: tuple[int, ...]) -> Chain:
         """Return the chain with these junction ranks."""
-        left, right, patterns = (1, *ranks), (*ranks, 1), []
-        a, d = self.a, self.d * int(np.prod(self.rows))
-        for p, q, r, s in zip(self.rows, self.columns, left, right, strict=True):
-            d //= p
-            patterns.append((a, r * p, q * s, d))
-            a *= q
-        return Chain(patterns)
+        return Chain(families.patterns(self.rows, self.columns, ranks, self.a, self.d))
 
 
 @dataclass

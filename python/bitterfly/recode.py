@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from bitterfly import _core
-from bitterfly.chain import Pattern
 from bitterfly.coded import Code, TiledCodes, plan
+from bitterfly.families import Pattern
 from bitterfly.inputs import Array
 from bitterfly.operator import ButterflyOperator, PackedButterfly
 from bitterfly.stores import TiledFloats

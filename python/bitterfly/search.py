@@ -217,7 +217,7 @@ def refusal(
     ratio = choice.entries / (m * n) if choice is not None else float("inf")
     return IncompressibleError(
         f"a: not a butterfly at rtol={rtol:.3g}: sampled {block[0]} x {block[1]} blocks have numerical rank "
-        f"{min(ranks)} of {min(*block, _MOST)} in the best ordering ({found}), and the smallest chain would take "
+        f"{min(ranks)} of {min(block)} in the best ordering ({found}), and the smallest chain would take "
         f"{ratio:.2g} times the entries of the {m} x {n} matrix; pass a chain to factorize all the same",
         min(ranks),
         block,

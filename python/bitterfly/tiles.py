@@ -9,7 +9,8 @@ from typing import Any, cast
 import numpy as np
 
 from bitterfly import _core
-from bitterfly.chain import Chain, Pattern
+from bitterfly.chain import Chain
+from bitterfly.families import Pattern
 from bitterfly.inputs import Array
 
 LANES = 16
@@ -92,8 +93,10 @@ class Layout:
         if isinstance(factor, Skeleton):
             return factor.t.reshape(self.lanes, self.weights)
         a, b, c, d = self.pattern
-        padded = np.zeros((a, self.split * self.group_rows, c, d), factor.dtype) if b % self.group_rows else factor
-        padded[:, :b] = factor
+        padded = factor
+        if self.split * self.group_rows != b:
+            padded = np.zeros((a, self.split * self.group_rows, c, d), factor.dtype)
+            padded[:, :b] = factor
         return padded.reshape(a, self.split, self.group_rows, c, d).transpose(0, 1, 4, 2, 3).reshape(self.lanes, -1)
 
     def factor_of(self, blocks: Array, pivots: Array | None) -> Array | Skeleton:

@@ -1,0 +1,270 @@
+"""What can be done with butterflies so that the result is a butterfly: inverse, real part, diagonals, blocks, sums."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from scipy.sparse.linalg import LinearOperator
+
+from bitterfly.inputs import Array, IndexArray, as_floating
+from bitterfly.operator import ButterflyOperator, PackedButterfly
+
+
+def inverse(op: ButterflyOperator | PackedButterfly) -> ButterflyOperator:
+    """Return the inverse of a butterfly whose factors have square blocks.
+
+    Parameters
+    ----------
+    op : ButterflyOperator or PackedButterfly
+        Square, without padding; packed codes are decoded first.
+
+    Returns
+    -------
+    ButterflyOperator
+        The product of the inverted factors in reverse order. Its ``relative_error`` is NaN: what an error of `op` does
+        to the inverse depends on its condition.
+
+    Raises
+    ------
+    ValueError
+        Where a factor has no square blocks, or a singular one (says which).
+
+    Examples
+    --------
+    >>> import numpy as np, bitterfly
+    >>> op = bitterfly.transforms.dft(8)
+    >>> np.allclose(bitterfly.algebra.inverse(op) @ (op @ np.arange(8.0)), np.arange(8.0))
+    True
+    """
+    op = _as_float(op)
+    inverted = [_inverted(f, at) for at, f in enumerate(_unpadded(op).store.factors())]
+    out = ButterflyOperator(inverted, permutations=op.base_permutations, relative_error=float("nan"))
+    return _viewed(out.T, op)
+
+
+def solve(op: ButterflyOperator | PackedButterfly, y: Any) -> Array:
+    """Return x with ``op @ x = y``, y of shape (n,) or (n, k); see `inverse`."""
+    return inverse(op).apply(y)
+
+
+def real(op: ButterflyOperator) -> ButterflyOperator:
+    """Return the real part of a butterfly, itself a butterfly of twice the junction ranks.
+
+    Each complex number between two factors becomes a pair of real ones.
+
+    Raises
+    ------
+    TypeError
+        Where `op` is no `ButterflyOperator`.
+    """
+    return _part(op, 1.0)
+
+
+def imag(op: ButterflyOperator) -> ButterflyOperator:
+    """Return the imaginary part of a butterfly, see `real`."""
+    return _part(op, -1j)
+
+
+def diagonal_product(op: ButterflyOperator, *, left: Any = None, right: Any = None) -> ButterflyOperator:
+    """Return ``diag(left) @ op @ diag(right)``, the diagonals taken into the first and the last factor.
+
+    Parameters
+    ----------
+    op : ButterflyOperator
+        Of shape (m, n).
+    left, right : array_like, shape (m,) and (n,), optional
+        Finite numbers.
+
+    Returns
+    -------
+    ButterflyOperator
+        Its ``relative_error`` is NaN unless the diagonals have constant modulus, which keeps it.
+
+    Raises
+    ------
+    ValueError
+        Where a diagonal has another length.
+    """
+    op = _require_float(op)
+    m, n = op.shape
+    diagonals = [_diagonal(x, size, name) for x, size, name in ((left, m, "left"), (right, n, "right"))]
+    if op.mode in ("adjoint", "conjugate"):
+        diagonals = [d.conj() for d in diagonals]
+    if op.mode in ("transpose", "adjoint"):
+        diagonals.reverse()
+    factors = [f.astype(np.result_type(f, *diagonals)) for f in op.store.factors()]
+    rows, columns = (
+        _padded(d, p, size) for d, p, size in zip(diagonals, op.base_permutations, op.stored_chain.shape, strict=True)
+    )
+    (a, b, _, d), (last_a, _, c, last_d) = factors[0].shape, factors[-1].shape
+    factors[0] = factors[0] * rows.reshape(a, b, 1, d)
+    factors[-1] = factors[-1] * columns.reshape(last_a, 1, c, last_d)
+    flat = all(np.ptp(np.abs(x)) <= 4 * np.finfo(x.dtype).eps * np.max(np.abs(x)) for x in diagonals)
+    error = op.relative_error + 4 * float(np.finfo(op.dtype).eps) if flat else float("nan")
+    return _rebuilt(op, factors, error)
+
+
+def block_diag(ops: Sequence[ButterflyOperator]) -> ButterflyOperator:
+    """Return the block-diagonal operator of butterflies with equal chains, without padding and in forward mode.
+
+    Raises
+    ------
+    ValueError
+        Where there are none, or their chains differ.
+    """
+    ops = [_unpadded(_require_float(op)) for op in ops]
+    if not ops or any(op.stored_chain != ops[0].stored_chain or op.mode != "forward" for op in ops):
+        raise ValueError("ops: expected at least one butterfly, all forward and of one chain")
+    parts = [op.store.factors() for op in ops]
+    factors = [np.concatenate(column) for column in zip(*parts, strict=True)]
+    sides = zip(*(_orders(op) for op in ops), strict=True)
+    rows, columns = (np.concatenate([at * len(o) + o for at, o in enumerate(side)]) for side in sides)
+    energies = np.array([_energy(op) for op in ops])
+    errors = np.array([op.relative_error for op in ops])
+    total = float(np.sqrt(np.sum(energies)))
+    error = float(np.sqrt(np.sum(energies * errors**2))) / total if total > 0 else float(np.max(errors))
+    return ButterflyOperator(factors, permutations=(rows, columns), relative_error=error, error_kind="estimated")
+
+
+class ButterflySum(LinearOperator):  # type: ignore[misc]
+    """The sum of operators of one shape: the forward product is ``sum A_t x``, the adjoint ``sum A_t^H y``.
+
+    Attributes
+    ----------
+    terms : tuple of operators
+    relative_error : float
+    nbytes : int
+    """
+
+    def __init__(self, terms: Sequence[Any], relative_error: float = float("nan")) -> None:
+        if not terms or any(t.shape != terms[0].shape for t in terms):
+            raise ValueError("terms: expected at least one operator, all of one shape")
+        super().__init__(np.result_type(*(t.dtype for t in terms)), terms[0].shape)
+        self.terms = tuple(terms)
+        self.relative_error = relative_error
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all terms."""
+        return sum(t.nbytes for t in self.terms)
+
+    def _matvec(self, x: Any) -> Any:
+        return sum(t.matvec(x) for t in self.terms)
+
+    def _rmatvec(self, x: Any) -> Any:
+        return sum(t.rmatvec(x) for t in self.terms)
+
+    def _matmat(self, X: Any) -> Any:
+        return sum(t.matmat(X) for t in self.terms)
+
+    def _rmatmat(self, X: Any) -> Any:
+        return sum(t.rmatmat(X) for t in self.terms)
+
+    def _adjoint(self) -> ButterflySum:
+        return ButterflySum([t.H for t in self.terms], self.relative_error)
+
+    def _transpose(self) -> ButterflySum:
+        return ButterflySum([t.T for t in self.terms], self.relative_error)
+
+    def todense(self) -> Array:
+        """Return the dense matrix."""
+        return np.asarray(sum(t.todense() for t in self.terms))
+
+
+def _require_float(op: Any) -> ButterflyOperator:
+    if not isinstance(op, ButterflyOperator):
+        raise TypeError(f"op: expected a ButterflyOperator, got {type(op).__name__}")
+    return op
+
+
+def _as_float(op: Any) -> ButterflyOperator:
+    return _require_float(op.dequantize() if isinstance(op, PackedButterfly) else op)
+
+
+def _unpadded(op: ButterflyOperator) -> ButterflyOperator:
+    if op.stored_shape != op.stored_chain.shape:
+        raise ValueError(f"op: expected no padding, got shape {op.stored_shape} in {op.stored_chain}")
+    return op
+
+
+def _inverted(factor: Array, at: int) -> Array:
+    """Return the transposed inverses of all blocks."""
+    _, b, c, _ = factor.shape
+    if b != c:
+        raise ValueError(f"op: expected square blocks, got pattern {factor.shape} of factor {at + 1}")
+    blocks = factor.transpose(0, 3, 1, 2).astype(np.result_type(factor, np.float64))
+    try:
+        inverses = np.linalg.inv(blocks)
+    except np.linalg.LinAlgError:
+        raise ValueError(f"op: factor {at + 1} has a singular block, the operator has no inverse") from None
+    return np.ascontiguousarray(inverses.transpose(0, 3, 2, 1)).astype(factor.dtype)
+
+
+def _viewed(out: ButterflyOperator, op: ButterflyOperator) -> ButterflyOperator:
+    """Return the inverse of the view that `op` is, given that of its stored operator."""
+    transposed, conjugated = op.mode in ("transpose", "adjoint"), op.mode in ("adjoint", "conjugate")
+    out = out.T if transposed else out
+    return out.conj() if conjugated else out
+
+
+def _part(op: ButterflyOperator, weight: complex) -> ButterflyOperator:
+    op = _require_float(op)
+    conjugated = op.mode in ("adjoint", "conjugate")
+    stored = [f.conj() if conjugated else f for f in op.store.factors()]
+    if np.dtype(op.dtype).kind != "c":
+        return op if weight == 1 else _rebuilt(op, [0 * f for f in stored], 0.0)
+    stored[0] = stored[0] * np.asarray(weight, stored[0].dtype)
+    if len(stored) == 1:
+        return _rebuilt(op, [stored[0].real], float("nan"))
+    ranks = op.stored_chain.ranks
+    factors = []
+    for f, left, right in zip(stored, (1, *ranks), (*ranks, 1), strict=True):
+        a, b, c, d = f.shape
+        blocks = f.reshape(a, left, b // left, c // right, right, d)
+        out = np.empty((a, 2, left, b // left, c // right, 2, right, d), f.real.dtype)
+        out[:, 0, :, :, :, 0], out[:, 0, :, :, :, 1] = blocks.real, -blocks.imag
+        out[:, 1, :, :, :, 0], out[:, 1, :, :, :, 1] = blocks.imag, blocks.real
+        factors.append(out)
+    shapes = [f.shape for f in stored]
+    factors[0], factors[-1] = factors[0][:, :1], factors[-1][:, :, :, :, :, :1]
+    sides = [(1 if at == 0 else 2, 1 if at == len(stored) - 1 else 2) for at in range(len(stored))]
+    real_factors = [
+        np.ascontiguousarray(f).reshape(a, p * b, q * c, d)
+        for f, (a, b, c, d), (p, q) in zip(factors, shapes, sides, strict=True)
+    ]
+    return _rebuilt(op, real_factors, float("nan"))
+
+
+def _rebuilt(op: ButterflyOperator, factors: list[Array], error: float) -> ButterflyOperator:
+    mode = {"adjoint": "transpose", "conjugate": "forward"}.get(op.mode, op.mode)
+    mode = op.mode if factors[0].dtype.kind == "c" else mode
+    known: dict[str, Any] = {"shape": op.stored_shape, "permutations": op.base_permutations}
+    return ButterflyOperator(factors, relative_error=error, error_kind=op.error_kind, mode=mode, **known)
+
+
+def _diagonal(x: Any, size: int, name: str) -> Array:
+    if x is None:
+        return np.ones(size)
+    vector = as_floating(x, name)
+    if vector.shape != (size,) or not np.all(np.isfinite(vector)):
+        raise ValueError(f"{name}: expected {size} finite numbers, got shape {vector.shape} or NaN, infinity")
+    return vector
+
+
+def _padded(diagonal: Array, order: IndexArray | None, size: int) -> Array:
+    full = np.concatenate([diagonal, np.ones(size - len(diagonal), diagonal.dtype)])
+    return full if order is None else full[order]
+
+
+def _orders(op: ButterflyOperator) -> list[IndexArray]:
+    return [
+        np.arange(size) if p is None else p for p, size in zip(op.base_permutations, op.stored_chain.shape, strict=True)
+    ]
+
+
+def _energy(op: ButterflyOperator) -> float:
+    """Estimate the squared Frobenius norm on 32 fixed Gaussian vectors."""
+    x = np.random.default_rng(0).standard_normal((op.shape[1], 32))
+    return float(np.mean(np.sum(np.abs(op @ x) ** 2, axis=0)))
