@@ -29,7 +29,7 @@ Eigenpairs<Scalar> eigenpairs(const Matrix<Scalar>& g) {
 }
 
 // The leading eigenpair of a full Hermitian matrix by Lanczos with full reorthogonalization, which ends after n steps
-// with the exact Krylov space; it stops once the residual costs less than 1e-4 of the energy that rank one discards.
+// with the exact Krylov space; it stops once the residual costs less than 1e-6 of the energy that rank one discards.
 // Only one vector is sought, so a repeated eigenvalue does no harm. Golub and Van Loan, Matrix Computations, 10.3.
 template <class Scalar>
 class LeadingVector {
@@ -46,7 +46,7 @@ public:
             solve(steps);
             const double discarded = std::max(trace - theta_, 0.0);
             const double missed = residual * std::fabs(ritz_(steps - 1));
-            const double allowed = discarded > 1e-9 * trace ? 1e-4 * discarded * theta_ : 0;
+            const double allowed = discarded > 1e-9 * trace ? 1e-6 * discarded * theta_ : 0;
             if (missed * missed <= std::max(allowed, 1e-30 * theta_ * theta_)) break;
         }
         Eigenpairs<Scalar> out{Eigen::VectorXd::Constant(1, std::max(theta_, 0.0)), Matrix<Scalar>(n, 1)};

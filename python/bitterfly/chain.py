@@ -19,9 +19,8 @@ from bitterfly.families import Pattern
 class Chain:
     """The sparsity patterns of a product of Kronecker-sparse factors.
 
-    A pattern ``(a, b, c, d)`` is the support ``I_a (x) 1_{b x c} (x) I_d`` of a factor of shape
-    ``(a*b*d, a*c*d)``. The factor's values are a 4-D array ``v[i, j, k, t]``, at row ``i*b*d + j*d
-    + t`` and column ``i*c*d + k*d + t``.
+    A pattern ``(a, b, c, d)`` is the support ``I_a (x) 1_{b x c} (x) I_d`` of a factor of shape ``(a*b*d, a*c*d)``. The
+    factor's values are a 4-D array ``v[i, j, k, t]``, at row ``i*b*d + j*d + t`` and column ``i*c*d + k*d + t``.
 
     Parameters
     ----------
@@ -32,13 +31,15 @@ class Chain:
     ------
     ValueError
         Where two neighbours are not chainable; the message says which, and why.
+    TypeError
+        Where a pattern is not of integers.
 
     Notes
     -----
-    Neighbours ``(a1, b1, c1, d1)`` and ``(a2, b2, c2, d2)`` are chainable when ``a1`` divides
-    ``a2``, ``d2`` divides ``d1``, and ``r = a1*c1 / a2 = b2*d2 / d1`` is an integer, the rank of
-    their junction (Zheng, Riccietti and Gribonval, *Butterfly factorization with error guarantees*,
-    2024). Chains are immutable, compare by their patterns and can be keys of a dict.
+    Neighbours ``(a1, b1, c1, d1)`` and ``(a2, b2, c2, d2)`` are chainable when ``a1`` divides ``a2``, ``d2`` divides
+    ``d1``, and ``r = a1*c1 / a2 = b2*d2 / d1`` is an integer, the rank of their junction (Le, Zheng, Riccietti and
+    Gribonval, *Butterfly factorization with error guarantees*, 2024). Chains are immutable, compare by their patterns
+    and can be keys of a dict.
 
     Examples
     --------
@@ -53,27 +54,28 @@ class Chain:
     _patterns: tuple[Pattern, ...]
 
     def __init__(self, patterns: Iterable[Iterable[int]]) -> None:
-        checked = tuple(_as_pattern(p, at) for at, p in enumerate(patterns))
+        checked = tuple(families.as_pattern(p, at) for at, p in enumerate(patterns))
         if not checked:
             raise ValueError("patterns: expected at least one")
         for at, (left, right) in enumerate(pairwise(checked)):
-            _require_chainable(left, right, at)
+            families.require_chainable(left, right, at)
         object.__setattr__(self, "_patterns", checked)
 
     @classmethod
     def square_dyadic(cls, n: int) -> Chain:
-        """Return the chain ``(2**(l-1), 2, 2, n / 2**l)``, ``l = 1 .. log2(n)``, of size `n`.
+        """Return the chain ``(2**(l-1), 2, 2, n / 2**l)``, ``l = 1 .. log2(n)``.
+
+        Parameters
+        ----------
+        n : int
+            Size of both sides, a power of two.
 
         Raises
         ------
         ValueError
             Where `n` is not a power of two, at least 2.
         """
-        n = index(n)
-        if n < 2 or n & (n - 1):
-            raise ValueError(f"n: expected a power of two, at least 2, got {n}")
-        levels = range(1, n.bit_length())
-        return cls((1 << (level - 1), 2, 2, n >> level) for level in levels)
+        return cls(families.square_dyadic(index(n)))
 
     @classmethod
     def monarch(cls, shape: tuple[int, int], blocks: tuple[int, int] | None = None, rank: int = 1) -> Chain:
@@ -97,17 +99,38 @@ class Chain:
         -----
         Dao et al., *Monarch: Expressive structured matrices* (2022). With two factors, the left-to-right factorization
         is the best approximation in the Frobenius norm: the blocks are independent.
+
+        Examples
+        --------
+        >>> Chain.monarch((12, 20), rank=2)
+        Chain([(1, 4, 8, 3), (4, 6, 5, 1)])
         """
         return cls(families.monarch(shape, blocks, index(rank)))
 
     @classmethod
     def deformable(cls, shape: tuple[int, int], blocks: Sequence[tuple[int, int]]) -> Chain:
-        """Return the rank-one chain of blocks (p_l, q_l): ``(q_1..q_(l-1), p_l, q_l, p_(l+1)..p_L)``.
+        """Return the rank-one chain ``(q_1 * .. * q_(l-1), p_l, q_l, p_(l+1) * .. * p_L)``, ``l = 1 .. L``.
+
+        Parameters
+        ----------
+        shape : (m, n)
+            The products of all p and of all q.
+        blocks : sequence of (p_l, q_l)
+            Digits of rows and columns.
 
         Raises
         ------
         ValueError
             Where the products of the p and of the q are not the shape.
+
+        Notes
+        -----
+        Lin et al., *Deformable butterfly: A highly structured and sparse linear transform* (2021).
+
+        Examples
+        --------
+        >>> Chain.deformable((6, 20), [(2, 4), (3, 5)])
+        Chain([(1, 2, 4, 3), (4, 3, 5, 1)])
         """
         return cls(families.deformable(shape, blocks))
 
@@ -123,14 +146,20 @@ class Chain:
         shape : (m, n)
             `m` is `leaf` times a power of two, ``2**(L-1)``; `n` a multiple of ``groups * 2**(L-2)``.
         rank : int or sequence of L - 1 int
-            Ranks of the junctions.
+            Ranks of the junctions, whose blocks have ``leaf * 2**(l-1)`` rows and ``n / (groups * 2**(l-1))`` columns;
+            a single one is lowered at junctions whose blocks are smaller, if it fits the largest.
         leaf, groups : int
-            Rows of the smallest blocks, column groups of the first factor.
+            Rows of the smallest blocks, column groups of the first factor. A leaf of `m` gives one dense pattern.
 
         Raises
         ------
         ValueError
             Where sizes do not divide, or a rank is larger than the blocks of its junction (says which).
+
+        Examples
+        --------
+        >>> Chain.butterfly((16, 16), rank=2, leaf=4, groups=4)
+        Chain([(1, 4, 8, 4), (4, 4, 4, 2), (8, 4, 2, 1)])
         """
         return cls(families.butterfly(shape, rank, leaf, groups))
 
@@ -139,12 +168,24 @@ class Chain:
         """Return the chain of the prime factors of an m x n matrix.
 
         A side with a prime factor above 7 is padded to the next size without: then ``chain.shape`` is larger than
-        `shape`, and factors hold, and count, the padding.
+        `shape`. `factorize` pads with zeros; factors hold, and count, the padding.
+
+        Parameters
+        ----------
+        shape : (m, n)
+            Any sizes.
+        rank : int
+            Of all junctions whose blocks are large enough, and of which the factor to the left can have as many.
 
         Raises
         ------
         ValueError
-            Where a size is not positive.
+            Where a size or the rank is not positive.
+
+        Examples
+        --------
+        >>> Chain.for_shape((6, 4)), Chain.for_shape((11, 1)).shape
+        (Chain([(1, 2, 2, 3), (2, 3, 2, 1)]), (12, 1))
         """
         return cls(families.for_shape(shape, index(rank)))
 
@@ -182,12 +223,17 @@ class Chain:
     def merged(self) -> Chain:
         """Return the chain in which pairs with redundant junctions are replaced by their products.
 
-        It has the same products (Le, Zheng, Riccietti and Gribonval, 2024, on redundant pairs).
+        It has the same products, and no more entries (see "redundant" in Le, Zheng, Riccietti and Gribonval, 2024).
+
+        Examples
+        --------
+        >>> Chain([(1, 2, 4, 2), (2, 4, 2, 1)]).merged()
+        Chain([(1, 4, 4, 1)])
         """
         return Chain(families.merged(self._patterns))
 
     def nbytes(self, dtype: npt.DTypeLike = float) -> int:
-        """Bytes of float factors of this dtype."""
+        """Bytes of all factors with numbers of this dtype."""
         return self.nnz * np.dtype(dtype).itemsize
 
     @property
@@ -199,27 +245,20 @@ class Chain:
     def row_digits(self) -> tuple[int, ...]:
         """Radices of the row index of the product, most significant first; ones are left out."""
         i, j, _, t = self.factor_digits(0)
-        return _without_ones(i + j + t)
+        return families.without_ones(i + j + t)
 
     @property
     def column_digits(self) -> tuple[int, ...]:
         """Radices of the column index of the product, most significant first; ones are left out."""
         i, _, k, t = self.factor_digits(len(self) - 1)
-        return _without_ones(i + k + t)
+        return families.without_ones(i + k + t)
 
     def factor_digits(self, at: int) -> tuple[tuple[int, ...], ...]:
-        """Radices of the indices (i, j, k, t) of factor `at`, most significant first.
+        """Radices of the indices (i, j, k, t) of factor `at`, most significant first, ones included.
 
-        Reading all of them backwards turns the transposed factors, in reversed order, into a chain.
+        Reading all of them backwards turns the transposed factors, in reversed order, into the chain `T`.
         """
-        patterns, ranks = self._patterns, self.ranks
-        at = range(len(patterns))[at]
-        a, b, c, d = zip(*patterns, strict=True)
-        i = (a[0], *(c[k] // ranks[k] for k in range(at)))
-        t = (*(d[k] // d[k + 1] for k in range(at, len(patterns) - 1)), d[-1])
-        rows = (b[0],) if at == 0 else (ranks[at - 1], d[at - 1] // d[at])
-        columns = (c[-1],) if at == len(patterns) - 1 else (c[at] // ranks[at], ranks[at])
-        return i, rows, columns, t
+        return families.factor_digits(self._patterns, range(len(self))[at])
 
     @property
     def is_square_dyadic(self) -> bool:
@@ -246,10 +285,8 @@ class Chain:
         return f"Chain.square_dyadic({self.shape[0]})" if self.is_square_dyadic else f"Chain({list(self._patterns)})"
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><td>{pattern}</td><td>{rank}</td><td>{prod(pattern):,}</td></tr>"
-            for pattern, rank in zip(self._patterns, (*self.ranks, ""), strict=True)
-        )
+        lines = zip(self._patterns, (*self.ranks, ""), strict=True)
+        rows = "".join(f"<tr><td>{p}</td><td>{rank}</td><td>{prod(p):,}</td></tr>" for p, rank in lines)
         head = "<tr><th>pattern (a, b, c, d)</th><th>rank</th><th>entries</th></tr>"
         return f"<table><caption>Chain of shape {self.shape}</caption>{head}{rows}</table>"
 
@@ -261,38 +298,3 @@ class Chain:
 
     def __delattr__(self, name: str) -> None:
         raise AttributeError(f"a Chain is immutable, cannot delete {name}")
-
-
-def _without_ones(digits: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(x for x in digits if x > 1) or (1,)
-
-
-def _as_pattern(pattern: Iterable[int], at: int) -> Pattern:
-    try:
-        numbers = tuple(index(x) for x in pattern)
-    except TypeError:
-        raise TypeError(f"patterns[{at}]: expected four integers (a, b, c, d), got {pattern!r}") from None
-    if len(numbers) != 4 or min(numbers) < 1:
-        raise ValueError(f"patterns[{at}]: expected four positive integers (a, b, c, d), got {numbers}")
-    return numbers
-
-
-def _require_chainable(left: Pattern, right: Pattern, at: int) -> None:
-    reason = _obstacle(left, right)
-    if reason is not None:
-        raise ValueError(f"patterns[{at}] = {left} and patterns[{at + 1}] = {right} are not chainable: {reason}")
-
-
-def _obstacle(left: Pattern, right: Pattern) -> str | None:
-    """Say why two patterns are not chainable; None where they are."""
-    (a1, _, c1, d1), (a2, b2, _, d2) = left, right
-    columns, rows = a1 * c1 * d1, a2 * b2 * d2
-    if columns != rows:
-        return f"the left factor has {columns} columns, the right one {rows} rows"
-    if a2 % a1:
-        return f"a = {a1} does not divide a = {a2}"
-    if d1 % d2:
-        return f"d = {d2} on the right does not divide d = {d1} on the left"
-    if a1 * c1 % a2:
-        return f"the junction rank {a1} * {c1} / {a2} is not an integer"
-    return None

@@ -14,7 +14,7 @@ from bitterfly.inputs import Array, IndexArray, Permutations, Side, as_number, a
 from bitterfly.operator import ButterflyOperator
 from bitterfly.precision import rounding_term, split_rounding
 from bitterfly.scaling import rescaled
-from bitterfly.search import Choice, IncompressibleError, Ordering, best_ordering, choose, orderings
+from bitterfly.search import WORTHWHILE, Choice, IncompressibleError, Ordering, best_ordering, choose, orderings
 from bitterfly.skeletons import factorize_entries, sampled_error
 from bitterfly.sources import ArraySource, EntrySource, Source, as_source
 
@@ -193,7 +193,7 @@ def _searched(source: Source, rtol: float, permute: Permute, seed: int) -> Butte
         return op
     op = _adaptive(source, permutations, choice.radices, rtol, choice.ranks, None)
     m, n = source.shape
-    if op.chain.nnz >= m * n:
+    if op.chain.nnz > WORTHWHILE * m * n:
         raise IncompressibleError(
             f"a: not a butterfly at rtol={rtol:.3g}: the chain chosen from sampled blocks needs the ranks "
             f"{op.chain.ranks}, {op.chain.nnz / (m * n):.2g} times the entries of the {m} x {n} matrix; pass a chain "

@@ -19,6 +19,8 @@ from bitterfly.sources import Source
 
 _log = logging.getLogger("bitterfly")
 
+# Chains that keep more than this share of the entries are no compression: kernels on them are slower than dense ones.
+WORTHWHILE = 0.8
 _SAMPLES = 12
 _MOST = 112  # rows and columns of a sampled block that are looked at
 _LEAVES = tuple(1 << k for k in range(1, 8))
@@ -185,7 +187,7 @@ def choose(source: Source, orderings: list[Ordering], rtol: float, seed: int) ->
     Raises
     ------
     IncompressibleError
-        Where that is no less than the matrix itself.
+        Where that is not clearly less than the matrix itself.
     """
     m, n = source.shape
     middle = (max(2, 1 << round(log2(4 * m) / 2)), max(2, 1 << round(log2(4 * n) / 2)))
@@ -197,7 +199,7 @@ def choose(source: Source, orderings: list[Ordering], rtol: float, seed: int) ->
     # A first split that keeps nearly all directions of a leaf finds no structure, it only moves entries.
     choices = [c for c in choices if 4 * c.ranks[0] <= 3 * c.radices.rows[0]] or choices
     choice = min(choices, key=lambda c: c.entries, default=None)
-    if choice is None or choice.entries >= m * n:
+    if choice is None or choice.entries > WORTHWHILE * m * n:
         raise refusal(source, rtol, probes, ranks, middle, choice)
     _log.info("chose %s: predicted ranks %s, %.3g of the entries", choice.radices, choice.ranks, choice.entries / m / n)
     return choice

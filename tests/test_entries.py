@@ -1,0 +1,155 @@
+"""Butterflies from entry functions: the error asked for, few entries, reproducible, and what users get wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+import bitterfly
+from bitterfly import gallery
+from bitterfly.skeletons import sampled_error
+from bitterfly.sources import EntrySource
+from bitterfly.stores import TiledFloats
+
+
+class Counted:
+    """An entry function that counts what is asked of it."""
+
+    def __init__(self, kernel: Callable) -> None:
+        self.kernel, self.entries, self.largest = kernel, 0, 0
+
+    def __call__(self, rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
+        self.entries += len(rows) * len(cols)
+        self.largest = max(self.largest, len(rows) * len(cols))
+        return self.kernel(rows, cols)
+
+
+@pytest.mark.parametrize("name", ["fourier_integral", "nonuniform_dft", "hankel", "bessel_j0"])
+@pytest.mark.parametrize("rtol", [1e-2, 1e-5])
+def test_tolerance(name: str, rtol: float) -> None:
+    kernel = gallery.KERNELS[name](1024)
+    op = bitterfly.factorize(kernel, rtol=rtol)  # a kernel knows its shape
+    dense = kernel.todense()
+    assert np.linalg.norm(op.todense() - dense) / np.linalg.norm(dense) <= op.relative_error <= rtol
+    assert op.error_kind == "estimated" and op.dtype == dense.dtype
+    store = op.store
+    assert isinstance(store, TiledFloats) and all(store.ranks[:-1])  # skeletons: identity rows are not stored
+    assert sum(b.nbytes for b in store.buffers.values()) < 0.75 * op.chain.nbytes(op.dtype)
+
+
+def test_few_entries() -> None:
+    """Entries per n log n stay the same from n = 1024 to 4096, and no block is the matrix."""
+    counts = []
+    for n in (1024, 4096):
+        entry = Counted(gallery.fourier_integral(n))
+        bitterfly.factorize(entry, shape=(n, n), rtol=1e-3)
+        counts.append(entry.entries / (n * np.log2(n)))
+        assert entry.largest < n * n / 3
+    assert counts[1] < 1.6 * counts[0]
+
+
+def test_reproducible_by_seed() -> None:
+    kernel = gallery.fourier_integral(512)
+    a, b, c = (bitterfly.factorize(kernel, rtol=1e-3, rng=seed).values for seed in (1, 1, 2))
+    assert np.array_equal(a, b) and not (a.shape == c.shape and np.array_equal(a, c))
+
+
+@pytest.mark.parametrize("shape", [(700, 512), (512, 1500), (3000, 300)])
+def test_rectangular_and_padded(shape: tuple[int, int]) -> None:
+    m, n = shape
+
+    def entry(rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
+        return np.exp(-2j * np.pi * np.outer(rows / m, cols - n // 2) * min(1.0, m / n))
+
+    op = bitterfly.factorize(entry, shape=shape, rtol=1e-3)
+    dense = entry(np.arange(m), np.arange(n))
+    assert op.shape == shape
+    assert np.linalg.norm(op.todense() - dense) / np.linalg.norm(dense) <= 1e-3
+
+
+def test_small_matrices_are_read_whole() -> None:
+    op = bitterfly.factorize(gallery.hankel(128), rtol=1e-2)
+    assert op.error_kind == "ledger" and op.relative_error <= 1e-2
+
+
+def test_estimate_covers_the_truth() -> None:
+    """The upper bound of sampled rows holds in nearly all draws: 97.7 % each."""
+    kernel = gallery.nonuniform_dft(512)
+    op = bitterfly.factorize(kernel.todense(), rtol=3e-2)
+    true = np.linalg.norm(op.todense() - kernel.todense()) / np.linalg.norm(kernel.todense())
+    source = EntrySource(kernel, (512, 512))
+    bounds = [sampled_error(source, op, 64, np.random.default_rng(seed)) for seed in range(100)]
+    assert np.mean([upper >= true for _, upper in bounds]) >= 0.9
+    assert np.median([estimate for estimate, _ in bounds]) == pytest.approx(true, rel=0.05)
+    assert sampled_error(source, op, 512, np.random.default_rng(0)) == (pytest.approx(true), pytest.approx(true))
+
+
+def test_full_rank_is_refused_early() -> None:
+    entry = Counted(gallery.gaussian(1024))
+    with pytest.raises(bitterfly.IncompressibleError, match="not a butterfly"):
+        bitterfly.factorize(entry, shape=(1024, 1024), rtol=1e-3)
+
+
+def _wrong_shape(rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
+    return np.zeros((len(cols), len(rows) + 1))
+
+
+def _random(rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
+    return np.random.default_rng().standard_normal((len(rows), len(cols)))
+
+
+def _nan(rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
+    out = np.ones((len(rows), len(cols)))
+    out[0, 0] = np.nan
+    return out
+
+
+def _text(rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
+    return np.full((len(rows), len(cols)), "x")
+
+
+def _paired(rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
+    return np.add.outer(rows[:: -1 if len(rows) > 1 else 1], 1000.0 * cols)
+
+
+@pytest.mark.parametrize(
+    ("entry", "error", "message"),
+    [
+        (_wrong_shape, ValueError, "entry: expected a block of shape"),
+        (_random, ValueError, "the same block for the same rows"),
+        (_nan, ValueError, r"entry: expected finite entries, got nan at \(0, 0\)"),
+        (_text, TypeError, "entry: expected real or complex numbers"),
+        (_paired, ValueError, "as for single indices"),
+    ],
+)
+def test_bad_entry_functions(entry: Callable, error: type, message: str) -> None:
+    with pytest.raises(error, match=message):
+        bitterfly.factorize(entry, shape=(512, 512), rtol=1e-3)
+
+
+def test_exceptions_reach_the_user() -> None:
+    calls = 0
+
+    def entry(rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
+        nonlocal calls
+        calls += 1
+        if calls > 150:
+            raise RuntimeError("the disk is gone")
+        return gallery.fourier_integral(512)(rows, cols)
+
+    with pytest.raises(RuntimeError, match="the disk is gone"):
+        bitterfly.factorize(entry, shape=(512, 512), rtol=1e-4)
+
+
+def test_missing_arguments() -> None:
+    entry = gallery.dft(64).__call__
+    with pytest.raises(ValueError, match=r"shape: expected \(m, n\)"):
+        bitterfly.factorize(entry, rtol=1e-2)
+    with pytest.raises(ValueError, match="rtol: expected a tolerance, or a chain"):
+        bitterfly.factorize(entry, shape=(64, 64))
+    with pytest.raises(ValueError, match="shape: expected"):
+        bitterfly.factorize(np.eye(4), shape=(3, 3))
+    with pytest.raises(ValueError, match="at least one row"):
+        bitterfly.factorize(entry, shape=(0, 4), rtol=1e-2)
