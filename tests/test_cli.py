@@ -85,7 +85,7 @@ def test_compress_names_its_output(folder: Path) -> None:
 def test_compress_that_misses_rtol_writes_nothing(folder: Path) -> None:
     np.save("noise.npy", np.random.default_rng(0).standard_normal((32, 32)))
     message = fails("compress", "noise.npy", "--rtol", "1e-3")
-    assert "not a rank-one butterfly" in message
+    assert "not a butterfly at rtol" in message
     assert not os.path.exists("noise.bfly.safetensors")
 
 
@@ -135,10 +135,8 @@ BAD_MATRICES: list[tuple[Callable[[str], Any], str]] = [
     (lambda name: write(name, Path("A.npy").read_bytes()[:-1]), "bad.npy: "),
     (lambda name: np.save(name, np.array([[None]]), allow_pickle=True), "bad.npy: "),
     (lambda name: np.save(name, np.array([["a"]])), "bad.npy: expected real or complex numbers"),
-    (lambda name: np.save(name, np.zeros((0, 0))), "power of two"),
+    (lambda name: np.save(name, np.zeros((0, 0))), "at least one row"),
     (lambda name: np.save(name, np.ones(8)), "bad.npy: expected a matrix"),
-    (lambda name: np.save(name, np.ones((8, 4))), "bad.npy: expected a square matrix"),
-    (lambda name: np.save(name, np.eye(12)), "power of two"),
     (lambda name: write_array(name, _1=np.nan), "finite"),
     (lambda name: write_array(name, _2=np.inf), "finite"),
 ]

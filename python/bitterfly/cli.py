@@ -57,9 +57,9 @@ _input_path = click.Path()
 def main(context: click.Context) -> None:
     """Matrices as products of butterfly factors, in a few bits per entry.
 
-    A square matrix whose size n is a power of two and that is (close to) a fast transform becomes
-    log2(n) sparse factors; their columns are stored as directions of a few bits, and products are
-    computed straight from the bits.
+    A matrix whose blocks have low rank in the right order (a fast transform, a Fourier integral
+    operator, a Green's function between two sets, ...) becomes about log2(n) sparse factors; these
+    are stored in a few bits, and products are computed straight from the bits.
 
     \b
     Start here:
@@ -101,8 +101,7 @@ def compress(
     """Compress the matrix in A.npy and report the error, measured on all of its entries.
 
     Give --rtol to get the fewest bits that meet it, --bits to choose the bits, or both to have the
-    error at these bits checked. The matrix is read by memory map: it is n x n, n a power of two,
-    of float32, float64, complex64 or complex128.
+    error at these bits checked. The matrix is read by memory map: m x n, of float32, float64, complex64 or complex128.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""A dense matrix to a packed butterfly: the fewest bits that meet an error, measured."""
+"""A matrix to a packed butterfly: the fewest bits that meet an error, measured."""
 
 from __future__ import annotations
 
@@ -10,15 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bitterfly.coded import TILED_BITS
 from bitterfly.factorize import factorize
-from bitterfly.inputs import Array, as_matrix
 from bitterfly.measure import measure
 from bitterfly.operator import ButterflyOperator, PackedButterfly
 from bitterfly.quantize import entries_per_column, quantize
 from bitterfly.report import CompressReport
+from bitterfly.skeletons import sampled_error
+from bitterfly.sources import ArraySource, Source, as_source
 
 if TYPE_CHECKING:
-    from bitterfly.factorize import Permute
+    from bitterfly.chain import Chain
+    from bitterfly.search import Permute
 
 __all__ = ["CompressReport", "compress"]
 
@@ -26,53 +29,63 @@ Progress = Callable[[str, float], None]
 
 _log = logging.getLogger("bitterfly")
 _MOST_BITS = 8
+_FLOAT_SHARE = 0.5  # of rtol: half of it to the factors leaves 0.87 of it to the codes
+_SAMPLED_ROWS = 256
 
 
 def compress(
     a: Any,
+    chain: Chain | None = None,
     *,
+    shape: tuple[int, int] | None = None,
     rtol: float | None = None,
     bits: float | None = None,
     permute: Permute = "auto",
     rng: np.random.Generator | int | None = None,
     progress: Progress | None = None,
 ) -> PackedButterfly:
-    """Compress a dense matrix to a packed butterfly operator.
+    """Compress a matrix to a packed butterfly operator.
 
     Parameters
     ----------
-    a : array_like, shape (n, n)
-        Real or complex matrix, `n` a power of two.
+    a : array_like, shape (m, n), or what else `factorize` takes
+        Real or complex matrix.
+    chain : Chain, optional
+        As for `factorize`. Default: the square dyadic chain where that meets `rtol`, else a search.
+    shape : (m, n), optional
+        Shape of the matrix that an entry function stands for.
     rtol : float, optional
-        Largest relative error in the Frobenius norm. Without `bits`, the fewest bits whose
-        measured error meets it are taken.
+        Largest relative error in the Frobenius norm. Without `bits`, the fewest bits whose measured error meets it are
+        taken. In a search, the float factors are allowed half of it.
     bits : float, optional
-        Stored bits per real number in the factors, see `quantize`. With `rtol` as well, the error
-        at that width is checked. At least one of the two is needed.
+        Stored bits per real number in the factors, see `quantize`. With `rtol` as well, the error at that width is
+        checked. At least one of the two is needed.
     permute, rng
         Order of rows and columns, and the source of the probe's choices, see `factorize`.
     progress : callable, optional
-        Called as ``progress(stage, fraction)`` with the stage "factorize", "quantize" or "measure"
-        and the share of it that is done.
+        Called as ``progress(stage, fraction)`` with the stage "factorize", "quantize" or "measure" and the share of it
+        that is done.
 
     Returns
     -------
     PackedButterfly
-        Its ``relative_error`` is measured against all of `a`, and ``op.report`` is a
-        `CompressReport`.
+        Its ``relative_error`` is measured against all of `a` (of arrays; else on random rows, an upper bound with a
+        confidence of 97.7 %), and ``op.report`` is a `CompressReport`.
 
     Raises
     ------
     ValueError
-        Where neither or a bad value of `rtol`, `bits` is given, and where `rtol` cannot be met: the
-        message says what was reached, and whether `a` is a rank-one butterfly at all.
+        Where neither or a bad value of `rtol`, `bits` is given, and where `rtol` cannot be met: the message says what
+        was reached.
+    IncompressibleError
+        Where `a` is no butterfly to that accuracy.
     TypeError
-        Where `a` is no dense array of numbers.
+        Where `a` is no matrix of numbers.
 
     Notes
     -----
-    Measuring takes ``n**2 log2(n)`` operations, by the products with panels of the identity; no
-    second dense matrix is formed.
+    Measuring takes ``m n log n`` operations, by the products with panels of the identity; no second dense matrix is
+    formed.
 
     Examples
     --------
@@ -82,14 +95,12 @@ def compress(
     (1.5, True)
     """
     _check_request(rtol, bits)
-    work = _Work(as_matrix(a), progress)
-    op = work.factorize(permute, rng)
-    if rtol is not None and not op.relative_error <= rtol:
-        _require_butterfly(work, op, rtol)
+    work = _Work(as_source(a, shape), progress)
+    op = _factors(work, chain, rtol, permute, rng)
     if bits is None:
         assert rtol is not None
         packed, error = _fewest_bits(work, op, rtol)
-        bits = _widest(packed) / entries_per_column(packed)
+        bits = _widest(packed) * _widths(packed)[0]
     else:
         packed, error = work.trial(op, bits)
         if rtol is not None and not error <= rtol:
@@ -97,30 +108,60 @@ def compress(
     return _finish(work, packed, error, rtol, bits)
 
 
+def _factors(
+    work: _Work, chain: Chain | None, rtol: float | None, permute: Permute, rng: np.random.Generator | int | None
+) -> ButterflyOperator:
+    """Return float factors: on the chain given, the square dyadic one if that meets `rtol`, else from a search."""
+    m, n = work.source.shape
+    is_array = isinstance(work.source, ArraySource)
+    if chain is None and is_array and (rtol is None or (m == n >= 2 and n & (n - 1) == 0)):
+        op = work.factorize(permute=permute, rng=rng)
+        if rtol is None or op.relative_error <= rtol:
+            return op
+        near = max(2 * rtol, 1e3 * float(np.finfo(op.dtype).eps))
+        if op.chain.is_square_dyadic and op.relative_error < near and work.measure(op)[0] <= rtol:
+            return op  # the ledger is an upper bound
+    if chain is not None:
+        op = work.factorize(chain=chain, permute=permute, rng=rng)
+        if rtol is not None and not op.relative_error <= rtol and not work.measure(op)[0] <= rtol:
+            raise ValueError(
+                f"rtol: {rtol:.3g} cannot be met at any number of bits, the float factors on this chain reach "
+                f"{op.relative_error:.3g}"
+            )
+        return op
+    if rtol is None:
+        raise ValueError("rtol: expected a tolerance, or a chain, beside what is no array")
+    return work.factorize(rtol=_FLOAT_SHARE * rtol, permute=permute, rng=rng)
+
+
 class _Work:
     """The matrix, and the stages that are run on it, timed and reported."""
 
-    def __init__(self, a: Array, progress: Progress | None) -> None:
-        self.a = a
+    def __init__(self, source: Source, progress: Progress | None) -> None:
+        self.source = source
+        self.kind = ""
         self.seconds: dict[str, float] = {}
         self._progress = progress
 
-    def factorize(self, permute: Permute, rng: np.random.Generator | int | None) -> ButterflyOperator:
+    def factorize(self, **asked: Any) -> ButterflyOperator:
         with self._stage("factorize"):
-            return factorize(self.a, permute=permute, rng=rng)
+            found: ButterflyOperator = factorize(self.source, **asked)
+            return found
 
     def quantize(self, op: ButterflyOperator, bits: float) -> PackedButterfly:
         with self._stage("quantize"):
             return quantize(op, bits=bits)
 
-    def measure(self, op: ButterflyOperator | PackedButterfly) -> float:
+    def measure(self, op: ButterflyOperator | PackedButterfly) -> tuple[float, str]:
         with self._stage("measure"):
-            return measure(self.a, op, lambda fraction: self._report("measure", fraction))
+            if isinstance(self.source, ArraySource):
+                return measure(self.source.array, op, lambda fraction: self._report("measure", fraction)), "measured"
+            return sampled_error(self.source, op, _SAMPLED_ROWS, np.random.default_rng(0))[1], "estimated"
 
     def trial(self, op: ButterflyOperator, bits: float) -> tuple[PackedButterfly, float]:
         packed = self.quantize(op, bits)
-        error = self.measure(packed)
-        _log.info("%g bits per factor entry: measured relative error %.3e", bits, error)
+        error, self.kind = self.measure(packed)
+        _log.info("%g bits per factor entry: %s relative error %.3e", bits, self.kind, error)
         return packed, error
 
     @contextmanager
@@ -143,17 +184,6 @@ def _check_request(rtol: float | None, bits: float | None) -> None:
         raise ValueError(f"rtol: expected a number that is not negative, got {rtol}")
 
 
-def _require_butterfly(work: _Work, op: ButterflyOperator, rtol: float) -> None:
-    """Raise unless the float factors meet `rtol` by measurement: the ledger is an upper bound."""
-    error = work.measure(op)
-    if not error <= rtol:
-        raise ValueError(
-            f"rtol: {rtol:.3g} cannot be met at any number of bits, the float factors reach "
-            f"{error:.3g}: to that accuracy the matrix is not a rank-one butterfly in the "
-            "orderings tried"
-        )
-
-
 def _unmet(rtol: float, bits: float, error: float, op: ButterflyOperator) -> str:
     return (
         f"rtol: {rtol:.3g} is not met: {bits:g} bits per factor entry reach {error:.3g}, "
@@ -161,31 +191,37 @@ def _unmet(rtol: float, bits: float, error: float, op: ButterflyOperator) -> str
     )
 
 
+def _widths(op: ButterflyOperator | PackedButterfly) -> tuple[float, int, int]:
+    """Return the step between the bits of codes, and their least and largest number in such steps."""
+    if op.store.chain.is_square_dyadic and "lattice" not in {code[0] for code in getattr(op, "codes", ())}:
+        return 1 / entries_per_column(op), 1, _MOST_BITS * entries_per_column(op)
+    return 1.0, *TILED_BITS
+
+
 def _fewest_bits(work: _Work, op: ButterflyOperator, rtol: float) -> tuple[PackedButterfly, float]:
     """Start at the width that the ledger predicts; measure there, and then its neighbours."""
-    reals = entries_per_column(op)
-    most = _MOST_BITS * reals
-    width = _predicted_width(work, op, rtol, most)
-    packed, error = work.trial(op, width / reals)
+    unit, least, most = _widths(op)
+    width = _predicted_width(work, op, rtol)
+    packed, error = work.trial(op, width * unit)
     while not error <= rtol:
         if width == most:
-            raise ValueError(_unmet(rtol, width / reals, error, op))
+            raise ValueError(_unmet(rtol, width * unit, error, op))
         width += 1
-        packed, error = work.trial(op, width / reals)
-    while (width := _widest(packed) - 1) >= 1:
-        smaller, smaller_error = work.trial(op, width / reals)
+        packed, error = work.trial(op, width * unit)
+    while (width := _widest(packed) - 1) >= least:
+        smaller, smaller_error = work.trial(op, width * unit)
         if not smaller_error <= rtol:
             break
         packed, error = smaller, smaller_error
     return packed, error
 
 
-def _predicted_width(work: _Work, op: ButterflyOperator, rtol: float, most: int) -> int:
-    """Bisect for the fewest bits per column whose predicted error is at most `rtol`, else all."""
-    low, high = 1, most
+def _predicted_width(work: _Work, op: ButterflyOperator, rtol: float) -> int:
+    """Bisect for the fewest bits whose predicted error is at most `rtol`, else all."""
+    unit, low, high = _widths(op)
     while low < high:
         middle = (low + high) // 2
-        packed = work.quantize(op, middle / entries_per_column(op))
+        packed = work.quantize(op, middle * unit)
         if _predicted_error(op, packed) <= rtol:
             high = middle
         else:
@@ -205,26 +241,18 @@ def _widest(packed: PackedButterfly) -> int:
 
 
 def _finish(work: _Work, packed: PackedButterfly, error: float, rtol: float | None, bits: float) -> PackedButterfly:
+    (m, n), dtype = work.source.shape, work.source.dtype
     report = CompressReport(
-        shape=(packed.shape[0], packed.shape[1]),
+        shape=(m, n),
         dtype=np.dtype(packed.dtype).name,
         rtol=rtol,
         bits=bits,
         relative_error=error,
-        error_kind="measured",
+        error_kind=work.kind,
         nbytes=packed.nbytes,
-        dense_nbytes=work.a.nbytes,
+        dense_nbytes=m * n * dtype.itemsize,
         bits_per_entry=packed.bits_per_entry,
         bits_per_factor_entry=packed.bits_per_factor_entry,
         seconds=work.seconds,
     )
-    return PackedButterfly(
-        packed.words,
-        packed.codes,
-        packed.scale,
-        permutations=packed.base_permutations,
-        relative_error=error,
-        error_kind="measured",
-        mode=packed.mode,
-        report=report,
-    )
+    return packed.replaced(relative_error=error, error_kind=work.kind, report=report)

@@ -3,29 +3,48 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
+from operator import index
 from typing import Any, Literal
 
 import numpy as np
 
 from bitterfly import _core
+from bitterfly.balanced import balanced
 from bitterfly.chain import Chain
+from bitterfly.greedy import greedy
 from bitterfly.hierarchy import Ledger, Radices
-from bitterfly.inputs import Array, IndexArray, Permutations, Side, as_number, as_permutation, as_uint32
+from bitterfly.inputs import Array, Permutations, as_number, as_permutation, as_uint32
 from bitterfly.operator import ButterflyOperator
 from bitterfly.precision import rounding_term, split_rounding
 from bitterfly.scaling import rescaled
-from bitterfly.search import WORTHWHILE, Choice, IncompressibleError, Ordering, best_ordering, choose, orderings
-from bitterfly.skeletons import factorize_entries, sampled_error
-from bitterfly.sources import ArraySource, EntrySource, Source, as_source
+from bitterfly.search import (
+    WORTHWHILE,
+    Choice,
+    IncompressibleError,
+    Permute,
+    best_ordering,
+    candidate_orderings,
+    choose,
+    orderings,
+    sides_of,
+)
+from bitterfly.skeletons import from_skeletons
+from bitterfly.sources import (
+    ArraySource,
+    EntrySource,
+    OperatorSource,
+    SliceableSource,
+    Source,
+    as_source,
+    whole_if_small,
+)
 
 _log = logging.getLogger("bitterfly")
 
 _DEFAULT_SEED = 0
-_SMALL_ENTRIES = 1 << 16
-_ENTRY_TRIALS = 5
-_SAMPLED_ROWS = 256
 
-Permute = Literal["auto"] | tuple[Side, Side] | None
+Order = Literal["left_to_right", "balanced"]
 
 
 def factorize(
@@ -35,8 +54,10 @@ def factorize(
     shape: tuple[int, int] | None = None,
     rtol: float | None = None,
     permute: Permute = "auto",
+    order: Order = "left_to_right",
+    terms: int = 1,
     rng: np.random.Generator | int | None = None,
-) -> ButterflyOperator:
+) -> Any:
     """Approximate a matrix by a product of butterfly factors.
 
     Parameters
@@ -46,7 +67,8 @@ def factorize(
         read-only or memory-mapped; other types are converted (float16 to float32, integers to float64). Or anything
         with a shape, a dtype and slices of rows, of which row panels are read. Or an entry function
         ``entry(rows, cols)`` that returns the block of entries at ``rows x cols``, two vectors of indices: then no
-        dense matrix is formed, and `rtol` is needed.
+        dense matrix is formed, and `rtol` is needed. Or a LinearOperator with an adjoint: products with blocks of
+        vectors are all that is asked of it, see Notes.
     chain : Chain, optional
         The sparsity patterns of the factors. If it is larger than the matrix, that is padded with zeros. Default: with
         `rtol`, a search; else ``Chain.square_dyadic(n)``, or ``Chain.for_shape((m, n))`` where `a` is not a square of a
@@ -62,12 +84,17 @@ def factorize(
         "bit_reversal" (the digits of the chain are reversed) or an index array: ``a[rows][:, columns]`` is factorized.
         In a search, an index array (of points along a curve, say) is an order in which neighbours belong together, and
         its digits may be reversed on top.
+    order : "left_to_right" or "balanced"
+        Of the splits on a given chain. "balanced" splits in the middle first, holds the whole matrix in memory and
+        mostly errs less where the error is large; it does not lower ranks.
+    terms : int
+        Number of butterflies on `chain` that are summed, each of what those before leave (greedily).
     rng : numpy.random.Generator or int, optional
         Chooses the blocks that are looked at. Default: a fixed seed, so that results are reproducible.
 
     Returns
     -------
-    ButterflyOperator
+    ButterflyOperator, or ButterflySum with several terms
         Its ``relative_error`` is ``||a - op||_F / ||a||_F``: the energy discarded by all splits plus a bound on the
         rounding errors; it never lies below the true error. From an entry function it is an estimate.
 
@@ -87,6 +114,10 @@ def factorize(
     least possible. Blocks are divided by their Gram matrices; singular values below the square root of the precision
     are taken again from the rotated rows.
 
+    A LinearOperator is multiplied with blocks of unit vectors, ``min(m, n)`` of them in all without a chain and ``m``
+    with one. Without a chain, for larger sizes, the blocks in the middle of the chain, of rank `r`, are recovered from
+    about ``5 r sqrt(n)`` random vectors (generalized Nystrom), and skeletons are chosen from these.
+
     Examples
     --------
     >>> import numpy as np, bitterfly
@@ -102,15 +133,20 @@ def factorize(
     rtol = None if rtol is None else as_number(rtol, "rtol")
     if rtol is not None and not rtol >= 0:
         raise ValueError(f"rtol: expected a number that is not negative, got {rtol}")
-    source = as_source(a, shape)
-    seed = _seed(rng)
+    if order not in ("left_to_right", "balanced"):
+        raise ValueError(f"order: expected 'left_to_right' or 'balanced', got {order!r}")
+    if index(terms) < 1:
+        raise ValueError(f"terms: expected a positive integer, got {terms}")
+    source, seed = as_source(a, shape), _seed(rng)
     if chain is None and rtol is None:
         chain = _default_chain(source)
     if chain is None:
         assert rtol is not None
-        search = _from_entries if isinstance(source, EntrySource) else _searched
-        return search(source, rtol, permute, seed)
-    op = _on_chain(source, chain, rtol, permute, seed)
+        if terms > 1 or order != "left_to_right":
+            raise ValueError("chain: expected a Chain beside terms and order, which a search does not use")
+        return _searched(source, rtol, permute, seed)
+    one = partial(_on_chain, chain=chain, permute=permute, order=order, seed=seed)
+    op = greedy(source, terms, rtol, one) if terms > 1 else one(source, rtol=rtol)
     if rtol is not None and not op.relative_error <= rtol:
         raise ValueError(
             f"rtol: the relative error reached is {op.relative_error:.3g}, more than the {rtol:.3g} asked for: "
@@ -133,7 +169,9 @@ def _default_chain(source: Source) -> Chain:
     return Chain.square_dyadic(n) if m == n and n >= 2 and n & (n - 1) == 0 else Chain.for_shape(source.shape)
 
 
-def _on_chain(source: Source, chain: Chain, rtol: float | None, permute: Permute, seed: int) -> ButterflyOperator:
+def _on_chain(
+    source: Source, *, chain: Chain, rtol: float | None, permute: Permute, order: Order, seed: int
+) -> ButterflyOperator:
     _check_fit(source, chain)
     radices, ranks = Radices.of(chain), chain.ranks
     if permute == "auto":
@@ -141,12 +179,13 @@ def _on_chain(source: Source, chain: Chain, rtol: float | None, permute: Permute
         permutations = ordering.permutations(radices)
     else:
         permutations = _fixed(permute, chain)
+    if order == "balanced":
+        return _operator(source, permutations, *balanced(source, permutations, radices, ranks))
     if chain.is_square_dyadic and isinstance(source, ArraySource):
         return _dyadic(source.array, permutations)
     if rtol is not None and max(ranks, default=1) > 1:
         return _adaptive(source, permutations, radices, rtol, ranks, ranks)
-    factors, ranks, ledger = rescaled(source, permutations, radices, ranks)
-    return _operator(source, factors, permutations, ledger, ranks)
+    return _operator(source, permutations, *rescaled(source, permutations, radices, ranks))
 
 
 def _check_fit(source: Source, chain: Chain) -> None:
@@ -165,17 +204,11 @@ def _check_fit(source: Source, chain: Chain) -> None:
 def _fixed(permute: Permute, chain: Chain) -> Permutations:
     if permute is None:
         return None, None
-    rows, columns = _pair(permute)
+    rows, columns = sides_of(permute)
     return (
         as_permutation(rows, chain.row_digits, "permute[0]"),
         as_permutation(columns, chain.column_digits, "permute[1]"),
     )
-
-
-def _pair(permute: Permute) -> tuple[Side, Side]:
-    if isinstance(permute, str) or not isinstance(permute, (tuple, list)) or len(permute) != 2:
-        raise ValueError(f"permute: expected 'auto', None or a pair (rows, columns), got {permute!r}")
-    return permute[0], permute[1]
 
 
 def _dyadic(matrix: Array, permutations: Permutations) -> ButterflyOperator:
@@ -186,7 +219,13 @@ def _dyadic(matrix: Array, permutations: Permutations) -> ButterflyOperator:
 
 
 def _searched(source: Source, rtol: float, permute: Permute, seed: int) -> ButterflyOperator:
-    choice = choose(source, _candidates(source, permute), rtol, seed)
+    whole = whole_if_small(source)
+    source = source if whole is None else whole
+    choice = choose(source, candidate_orderings(source, permute), rtol, seed)
+    if isinstance(source, OperatorSource):
+        source.forget()
+    if not isinstance(source, (ArraySource, SliceableSource)):
+        return from_skeletons(source, choice, rtol, seed)
     permutations = choice.ordering.permutations(choice.radices)
     op = _as_dyadic(source, choice, permutations)
     if op is not None and op.relative_error <= rtol:
@@ -221,49 +260,7 @@ def _adaptive(
     def rule(at: int, total: float, discarded: float) -> float:
         return ((rtol - 2 * rounding) ** 2 * total - discarded) / (splits - at)
 
-    factors, ranks, ledger = rescaled(source, permutations, radices, most, rule, 1e-3 * rtol**2)
-    return _operator(source, factors, permutations, ledger, ranks)
-
-
-def _from_entries(source: Source, rtol: float, permute: Permute, seed: int) -> ButterflyOperator:
-    """Factorize from skeletons, stricter until random rows meet `rtol`; small matrices are read whole."""
-    m, n = source.shape
-    if m * n <= _SMALL_ENTRIES:
-        return _searched(ArraySource(source.block(np.arange(m), np.arange(n))), rtol, permute, seed)
-    choice = choose(source, _candidates(source, permute), rtol, seed)
-    permutations = choice.ordering.permutations(choice.radices)
-    rng, inner, reached = np.random.default_rng(seed), rtol, np.inf
-    for _ in range(_ENTRY_TRIALS):
-        factors = factorize_entries(source, permutations, choice.radices, inner, rng)
-        op = ButterflyOperator(factors, shape=source.shape, permutations=permutations)
-        del factors
-        estimate, upper = sampled_error(source, op, _SAMPLED_ROWS, rng)
-        _log.info("from entries: ranks %s, relative error %.2e, at most %.2e", op.chain.ranks, estimate, upper)
-        if upper <= rtol:
-            return ButterflyOperator.from_store(
-                op.store, shape=op.shape, permutations=permutations, relative_error=upper, error_kind="estimated"
-            )
-        if not upper < reached / 2:
-            break
-        reached, inner = upper, inner * min(0.5, 0.5 * rtol / upper)
-    raise ValueError(
-        f"rtol: {rtol:.3g} is not met, skeletons reach {min(upper, reached):.3g} (estimated on random rows) in "
-        f"{source.dtype}"
-    )
-
-
-def _candidates(source: Source, permute: Permute) -> list[Ordering]:
-    if permute is None or permute == "auto":
-        fixed = None if permute == "auto" else False
-        return orderings((None, None), fixed, fixed)
-    sides: list[tuple[IndexArray | None, bool | None]] = []
-    for at, (side, size) in enumerate(zip(_pair(permute), source.shape, strict=True)):
-        if side is None or isinstance(side, str):
-            as_permutation(side, (1,), f"permute[{at}]")
-            sides.append((None, side is not None))
-        else:
-            sides.append((as_permutation(side, (size,), f"permute[{at}]"), None))
-    return orderings((sides[0][0], sides[1][0]), sides[0][1], sides[1][1])
+    return _operator(source, permutations, *rescaled(source, permutations, radices, most, rule, 1e-3 * rtol**2))
 
 
 def _as_dyadic(source: Source, choice: Choice, permutations: Permutations) -> ButterflyOperator | None:
@@ -274,7 +271,7 @@ def _as_dyadic(source: Source, choice: Choice, permutations: Permutations) -> Bu
 
 
 def _operator(
-    source: Source, factors: list[Array], permutations: Permutations, ledger: Ledger, ranks: tuple[int, ...]
+    source: Source, permutations: Permutations, factors: list[Array], ranks: tuple[int, ...], ledger: Ledger
 ) -> ButterflyOperator:
     rows = [f.shape[1] for f in factors]
     error = ledger.relative + split_rounding(rows, ranks, source.dtype, full_rows=True)

@@ -61,7 +61,7 @@ def to_faust(op: ButterflyOperator) -> Any:
     """
     import pyfaust
 
-    return pyfaust.Faust(to_sparse(op))
+    return pyfaust.Faust([sparse.csr_matrix(factor) for factor in to_sparse(op)])
 
 
 def from_faust(faust: Any, chain: Any, *, permutations: Any = (None, None)) -> ButterflyOperator:

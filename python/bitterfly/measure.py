@@ -22,7 +22,7 @@ def measure(
 
     Parameters
     ----------
-    a : ndarray, shape (n, n)
+    a : ndarray, shape (m, n)
         Memory maps are read once, along their rows or columns as they lie in memory.
     op : ButterflyOperator or PackedButterfly
         Applied in its own precision; differences and sums are in double precision.
@@ -32,7 +32,7 @@ def measure(
     if not a.flags.f_contiguous:
         a, op = a.T, op.T
     n = a.shape[1]
-    width = max(_PANEL_ENTRIES // n, 1)
+    width = max(_PANEL_ENTRIES // max(a.shape), 1)
     missed, total = _Energy(), _Energy()
     for start in range(0, n, width):
         columns = np.asarray(a[:, start : start + width])

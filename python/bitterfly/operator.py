@@ -247,6 +247,10 @@ class PackedButterfly(Butterfly):
         known |= {"shape": self._stored_shape, "permutations": self._base, "mode": self.mode}
         return ButterflyOperator.from_store(self._store.dequantize(), **known)
 
+    def replaced(self, **known: Any) -> PackedButterfly:
+        """Return the same operator with another ``relative_error``, ``error_kind`` or ``report``."""
+        return PackedButterfly(self.words, self.codes, self.scale, **(self._known() | known))
+
     def astype(self, dtype: Any) -> PackedButterfly:
         """Return the operator with a scale vector and products in another precision; the codes are shared."""
         target = cast_dtype(dtype, self.dtype)

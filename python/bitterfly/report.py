@@ -20,7 +20,7 @@ class CompressReport:
     relative_error : float
         ``||a - op||_F / ||a||_F``.
     error_kind : str
-        How the error is known: "measured", on all entries of the matrix.
+        How the error is known: "measured", on all entries of the matrix, or "estimated", from random rows.
     nbytes, dense_nbytes : int
         Bytes of all buffers of the operator, and of the matrix.
     bits_per_entry, bits_per_factor_entry : float

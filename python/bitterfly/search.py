@@ -8,19 +8,21 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import product
 from math import ceil, log2
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from bitterfly.hierarchy import Radices
-from bitterfly.inputs import Array, IndexArray, Permutations
+from bitterfly.inputs import Array, IndexArray, Permutations, Side, as_permutation
 from bitterfly.ordering import digit_reversal
-from bitterfly.sources import Source
+from bitterfly.sources import OperatorSource, Source
 
 _log = logging.getLogger("bitterfly")
 
+Permute = Literal["auto"] | tuple[Side, Side] | None
+
 # Chains that keep more than this share of the entries are no compression: kernels on them are slower than dense ones.
-WORTHWHILE = 0.8
+WORTHWHILE = 0.9
 _SAMPLES = 12
 _MOST = 112  # rows and columns of a sampled block that are looked at
 _LEAVES = tuple(1 << k for k in range(1, 8))
@@ -65,13 +67,20 @@ class Ordering:
         return rows, columns
 
     def sample(
-        self, shape: tuple[int, int], block: tuple[int, int], rng: np.random.Generator, diagonal: bool = False
+        self,
+        shape: tuple[int, int],
+        block: tuple[int, int],
+        rng: np.random.Generator,
+        diagonal: bool = False,
+        columns_rng: np.random.Generator | None = None,
     ) -> tuple[IndexArray, IndexArray]:
         """Return rows and columns, at most _MOST of each, of a random block of a chain, or of one on the diagonal."""
-        places = np.repeat(rng.random(), 2) if diagonal else rng.random(2)
+        rngs = rng, rng if columns_rng is None else columns_rng
+        places = [0.0, float(rngs[1].random())]
+        places[0] = places[1] if diagonal else float(rng.random())
         strided = not self.reversed_rows, self.reversed_columns
         rows, columns = (
-            _some(rng, self.bases[side], shape[side], block[side], float(places[side]), strided[side])
+            _some(rngs[side], self.bases[side], shape[side], block[side], places[side], strided[side])
             for side in (0, 1)
         )
         return rows, columns
@@ -110,6 +119,7 @@ class RankProbe:
         self._source, self.ordering, self._seed = source, ordering, seed
         # Every split may discard this share of the energy; there are about log2 n of them.
         self._share = rtol**2 / max(1.0, log2(max(source.shape)) - 3)
+        self._shared = isinstance(source, OperatorSource)
         self.rank = cache(self._rank)
 
     def _rank(self, height: int, width: int) -> int:
@@ -120,7 +130,11 @@ class RankProbe:
         for at in range(_SAMPLES):
             # A quarter of the samples lies on the diagonal, where Green's functions are; they stand for fewer blocks.
             diagonal = at % 4 == 0
-            block = self._source.block(*self.ordering.sample(self._source.shape, (height, width), rng, diagonal))
+            # Columns of an operator are products: all blocks of a width share them.
+            shared = np.random.default_rng([self._seed, width, at % 2]) if self._shared else None
+            block = self._source.block(
+                *self.ordering.sample(self._source.shape, (height, width), rng, diagonal, shared)
+            )
             tails = _tails(block)
             lost[: len(tails)] += tails * (max(down, across) if diagonal else down * across / 3)
         rank = max(1, int(np.argmax(lost <= self._share * lost[0])))
@@ -255,3 +269,25 @@ def best_ordering(
         scores.append(round(float(lost / total), 9) if total > 0 else 0.0)
     _log.debug("energy fraction discarded on sampled blocks: %s", scores)
     return candidates[int(np.argmin(scores))]
+
+
+def candidate_orderings(source: Source, permute: Permute) -> list[Ordering]:
+    """Return the orderings that `permute` leaves open."""
+    if permute is None or permute == "auto":
+        fixed = None if permute == "auto" else False
+        return orderings((None, None), fixed, fixed)
+    sides: list[tuple[IndexArray | None, bool | None]] = []
+    for at, (side, size) in enumerate(zip(sides_of(permute), source.shape, strict=True)):
+        if side is None or isinstance(side, str):
+            as_permutation(side, (1,), f"permute[{at}]")
+            sides.append((None, side is not None))
+        else:
+            sides.append((as_permutation(side, (size,), f"permute[{at}]"), None))
+    return orderings((sides[0][0], sides[1][0]), sides[0][1], sides[1][1])
+
+
+def sides_of(permute: Permute) -> tuple[Side, Side]:
+    """Return the pair (rows, columns), checked."""
+    if isinstance(permute, str) or not isinstance(permute, (tuple, list)) or len(permute) != 2:
+        raise ValueError(f"permute: expected 'auto', None or a pair (rows, columns), got {permute!r}")
+    return permute[0], permute[1]

@@ -12,7 +12,10 @@ import numpy as np
 from bitterfly import _core
 from bitterfly.hierarchy import Radices
 from bitterfly.inputs import Array, IndexArray, Permutations
-from bitterfly.sources import Source
+from bitterfly.operator import ButterflyOperator
+from bitterfly.randomized import recovered
+from bitterfly.search import Choice
+from bitterfly.sources import OperatorSource, Source
 from bitterfly.tiles import Skeleton
 
 _log = logging.getLogger("bitterfly")
@@ -20,6 +23,8 @@ _log = logging.getLogger("bitterfly")
 _BLOCK_ENTRIES = 1 << 22  # of one call of the entry function
 _RANK_GROUPS = 12  # column groups of a level that decide its rank
 _OVERSAMPLED = 10
+_TRIALS = 6
+_SAMPLED_ROWS = 256
 
 
 class PermutedEntries:
@@ -90,6 +95,38 @@ class Level:
         rows = self.candidates[group // self.groups]
         block = entries.block(rows.reshape(-1), columns)
         return np.ascontiguousarray(block.reshape(b, d, size).transpose(1, 0, 2)), self.width / size
+
+
+def from_skeletons(source: Source, choice: Choice, rtol: float, seed: int) -> ButterflyOperator:
+    """Factorize from skeletons, stricter until random rows meet `rtol`.
+
+    Raises
+    ------
+    ValueError
+        Where they do not.
+    """
+    permutations = choice.ordering.permutations(choice.radices)
+    rng, inner, reached = np.random.default_rng(seed), rtol, np.inf
+    for trial in range(_TRIALS):
+        if isinstance(source, OperatorSource):
+            blocks = recovered(source, permutations, choice.radices, (max(choice.ranks) + 4) << trial, rng)
+            factors = factorize_entries(blocks, (None, None), choice.radices, inner, rng)
+        else:
+            factors = factorize_entries(source, permutations, choice.radices, inner, rng)
+        op = ButterflyOperator(factors, shape=source.shape, permutations=permutations)
+        del factors
+        estimate, upper = sampled_error(source, op, _SAMPLED_ROWS, rng)
+        _log.info("from entries: ranks %s, relative error %.2e, at most %.2e", op.chain.ranks, estimate, upper)
+        if upper <= rtol:
+            return ButterflyOperator.from_store(
+                op.store, shape=op.shape, permutations=permutations, relative_error=upper, error_kind="estimated"
+            )
+        reached, inner = min(reached, upper), inner * min(0.5, 0.5 * rtol / upper)
+        if inner < np.finfo(source.dtype).eps:
+            break
+    raise ValueError(
+        f"rtol: {rtol:.3g} is not met, skeletons reach {reached:.3g} (estimated on random rows) in {source.dtype}"
+    )
 
 
 def factorize_entries(

@@ -8,8 +8,13 @@ from typing import Any, Protocol, cast
 
 import numpy as np
 from scipy import sparse
+from scipy.sparse.linalg import aslinearoperator
 
 from bitterfly.inputs import Array, IndexArray, as_floating, working_dtype
+
+_SMALL_ENTRIES = 1 << 16
+_KEPT_BYTES = 1 << 29
+_SMALL_SIDE = 4096  # of an operator: columns one by one are fewer products than what recovers its blocks
 
 Entry = Callable[[IndexArray, IndexArray], Any]
 
@@ -112,19 +117,84 @@ class EntrySource:
         return working_dtype(first.dtype)
 
 
+class OperatorSource:
+    """A LinearOperator with an adjoint: rows and columns are products with unit vectors."""
+
+    def __init__(self, a: Any) -> None:
+        self.operator = aslinearoperator(a)
+        self.shape = _checked_shape(tuple(self.operator.shape))
+        self.dtype = working_dtype(np.dtype(self.operator.dtype))
+        self._seen: dict[bytes, Array] = {}
+
+    def rows(self, index: IndexArray) -> Array:
+        return self.times(_units(self.shape[0], index, self.dtype), adjoint=True).conj().T
+
+    def columns(self, index: IndexArray) -> Array:
+        """Return whole columns."""
+        return self.times(_units(self.shape[1], index, self.dtype))
+
+    def block(self, rows: IndexArray, columns: IndexArray) -> Array:
+        """Return the entries at ``rows x columns``, of columns that are kept for the next call."""
+        key = columns.tobytes()
+        if key not in self._seen:
+            columns_bytes = self.shape[0] * len(columns) * self.dtype.itemsize
+            while self._seen and (len(self._seen) + 1) * columns_bytes > _KEPT_BYTES:
+                del self._seen[next(iter(self._seen))]
+            self._seen[key] = self.columns(columns)
+        return self._seen[key][rows]
+
+    def forget(self) -> None:
+        """Free the columns that were kept."""
+        self._seen.clear()
+
+    def times(self, x: Array, *, adjoint: bool = False) -> Array:
+        """Return the product, or that of the adjoint, with a block of vectors."""
+        out = np.asarray(self.operator.rmatmat(x) if adjoint else self.operator.matmat(x))
+        if not np.all(np.isfinite(out)):
+            raise ValueError("a: expected finite products, the operator returned NaN or infinity")
+        return out.astype(self.dtype, copy=False)
+
+
+def _units(size: int, index: IndexArray, dtype: np.dtype[Any]) -> Array:
+    out = np.zeros((size, len(index)), dtype)
+    out[index, np.arange(len(index))] = 1
+    return out
+
+
+def whole_if_small(source: Source) -> ArraySource | None:
+    """Return what an entry function or an operator stands for as an array, where that is little or the least work."""
+    m, n = source.shape
+    if isinstance(source, EntrySource) and m * n <= _SMALL_ENTRIES:
+        return ArraySource(source.block(np.arange(m), np.arange(n)))
+    if isinstance(source, OperatorSource) and min(m, n) <= _SMALL_SIDE:
+        width = max(1, _SMALL_ENTRIES // max(m, n))
+        parts = [np.arange(i, min(i + width, min(m, n))) for i in range(0, min(m, n), width)]
+        if n <= m:
+            return ArraySource(np.concatenate([source.columns(part) for part in parts], axis=1))
+        return ArraySource(np.concatenate([source.rows(part) for part in parts]))
+    return None
+
+
 def as_source(a: Any, shape: tuple[int, int] | None) -> Source:
-    """Return a source for an array, something sliceable, or an entry function.
+    """Return a source for an array, something sliceable, an operator, or an entry function.
 
     Raises
     ------
     TypeError, ValueError
         Where `a` is none of these, and for shapes that do not fit.
     """
+    if isinstance(a, (ArraySource, SliceableSource, EntrySource, OperatorSource)):
+        return a
     if callable(a) and not hasattr(a, "__array__") and not hasattr(a, "matvec"):
         shape = getattr(a, "shape", None) if shape is None else shape
         if shape is None:
             raise ValueError("shape: expected (m, n) beside an entry function")
         return EntrySource(a, cast("tuple[int, int]", tuple(index(size) for size in shape)))
+    if hasattr(a, "matvec"):
+        operator = OperatorSource(a)
+        if shape is not None and tuple(shape) != operator.shape:
+            raise ValueError(f"shape: expected {operator.shape}, that of a, got {tuple(shape)}")
+        return operator
     lazy = not isinstance(a, np.ndarray) and not sparse.issparse(a) and _is_sliceable(a)
     source: Source = SliceableSource(a) if lazy else ArraySource(a)
     if shape is not None and tuple(shape) != source.shape:
