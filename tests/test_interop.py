@@ -26,7 +26,9 @@ OPERATORS = {
     "rectangular": general,
     "real": lambda: general("float32"),
     "fitted": fitted,
-    "padded": lambda: bitterfly.factorize(RNG.standard_normal((13, 11)), Chain.butterfly((16, 16), rank=2, leaf=4, groups=4)),
+    "padded": lambda: bitterfly.factorize(
+        RNG.standard_normal((13, 11)), Chain.butterfly((16, 16), rank=2, leaf=4, groups=4)
+    ),
 }
 
 
@@ -86,7 +88,7 @@ def test_faust(name: str) -> None:
 
 
 def test_from_faust() -> None:
-    pyfaust = pytest.importorskip("pyfaust")
+    pytest.importorskip("pyfaust")
     op = general()
     plain = bitterfly.ButterflyOperator(list(op.factors))
     theirs = interop.to_faust(plain)

@@ -26,6 +26,7 @@ __all__ = [
     "interop",
     "load",
     "ordering",
+    "plots",
     "quantize",
     "save",
     "show_config",
@@ -33,9 +34,9 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from bitterfly import gallery, interop
+    from bitterfly import gallery, interop, plots
 
-_LAZY = ("gallery", "interop")  # imported on first use: they need scipy.special, or other packages
+_LAZY = ("gallery", "interop", "plots")  # imported on first use: they need scipy.special, or are seldom needed
 
 
 def __getattr__(name: str) -> Any:

@@ -262,6 +262,12 @@ class Butterfly(LinearOperator):  # type: ignore[misc]
             width = columns.stop - first
             yield columns, self.apply(identity_panel(n, first, width, self.dtype))
 
+    def plot(self, ax: Any = None) -> Any:
+        """Draw the ranks of all levels on matplotlib axes and return these, see `bitterfly.plots.plot_ranks`."""
+        from bitterfly import plots
+
+        return plots.plot_ranks(self, ax)
+
     def todense(self) -> Array:
         """Return the dense matrix, an ndarray of shape (m, n)."""
         out = np.empty(self.shape, self.dtype)
@@ -284,12 +290,10 @@ class Butterfly(LinearOperator):  # type: ignore[misc]
     def __copy__(self) -> Self:
         return self
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+    def __deepcopy__(self, _: Any) -> Self:
         return self
 
 
 def identity_panel(n: int, first: int, width: int, dtype: np.dtype[Any]) -> Array:
     """Return the columns ``first : first + width`` of the identity matrix."""
-    panel = np.zeros((n, width), dtype)
-    panel[first + np.arange(width), np.arange(width)] = 1
-    return panel
+    return np.eye(n, width, -first, dtype)
