@@ -119,3 +119,53 @@ def test_terms() -> None:
     assert errors[2] < errors[1] < errors[0]
     with pytest.raises(ValueError, match="terms"):
         bitterfly.factorize(a, chain, terms=0)
+
+
+def test_stacks() -> None:
+    rng = np.random.default_rng(6)
+    ops = [transforms.dft(16), transforms.random(16, rng=rng), transforms.idft(16)]
+    rows, columns = algebra.vstack(ops), algebra.hstack(ops)
+    tall = np.concatenate([op.todense() for op in ops])
+    wide = np.concatenate([op.todense() for op in ops], axis=1)
+    np.testing.assert_array_equal(rows.todense(), tall)
+    assert rows.shape == (48, 16) and columns.shape == (16, 48) and rows.nbytes == sum(op.nbytes for op in ops)
+    for many in ((), (3,)):
+        x, y = rng.standard_normal((16, *many)), rng.standard_normal((48, *many)) + 1j
+        np.testing.assert_allclose(rows @ x, tall @ x, atol=1e-12)
+        np.testing.assert_allclose(rows.H @ y, tall.conj().T @ y, atol=1e-12)
+        np.testing.assert_allclose(columns @ y, wide @ y, atol=1e-12)
+        np.testing.assert_allclose(columns.H @ x, wide.conj().T @ x, atol=1e-12)
+        np.testing.assert_allclose(rows.T @ y, tall.T @ y, atol=1e-12)
+    for make in (algebra.vstack, algebra.hstack):
+        with pytest.raises(ValueError, match="ops: expected"):
+            make([])
+        with pytest.raises(ValueError, match="ops: expected"):
+            make([transforms.dft(16), transforms.dft(8)])
+
+
+def test_balanced_order() -> None:
+    """Its ledger is the true error, and it finds exact products; on two factors both orders are the same."""
+    rng = np.random.default_rng(7)
+    for chain in (
+        Chain([(1, 4, 6, 6), (2, 9, 6, 2), (4, 6, 5, 1)]),
+        Chain.butterfly((128, 128), rank=3, leaf=8, groups=4),
+        Chain.monarch((48, 20)),
+    ):
+        a = rng.standard_normal(chain.shape) + 1j * rng.standard_normal(chain.shape)
+        left, middle = (
+            bitterfly.factorize(a, chain, order=order, permute=None) for order in ("left_to_right", "balanced")
+        )
+        true = np.linalg.norm(middle.todense() - a) / np.linalg.norm(a)
+        assert middle.chain == chain and middle.relative_error == pytest.approx(true, rel=1e-10)
+        assert middle.relative_error < 1.1 * left.relative_error
+        exact = bitterfly.ButterflyOperator([rng.standard_normal(p) for p in chain]).todense()
+        for scale in (1.0, 1e-150, 1e150):
+            found = bitterfly.factorize(scale * exact, chain, order="balanced", permute=None)
+            assert np.linalg.norm(found.todense() / scale - exact) <= 1e-12 * np.linalg.norm(exact)
+            assert found.relative_error < 1e-12
+    zero = bitterfly.factorize(np.zeros((48, 20)), Chain.monarch((48, 20)), order="balanced")
+    assert not zero.todense().any() and zero.relative_error < 1e-12
+    with pytest.raises(ValueError, match="order: expected"):
+        bitterfly.factorize(np.eye(4), order="middle")
+    with pytest.raises(ValueError, match="chain: expected a Chain beside terms"):
+        bitterfly.factorize(np.eye(4), rtol=1e-3, order="balanced")

@@ -6,8 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy.sparse.linalg import LinearOperator
 
+from bitterfly.composite import ButterflyStack as ButterflyStack
+from bitterfly.composite import ButterflySum as ButterflySum
+from bitterfly.composite import hstack as hstack
+from bitterfly.composite import vstack as vstack
 from bitterfly.inputs import Array, IndexArray, as_floating
 from bitterfly.operator import ButterflyOperator, PackedButterfly
 
@@ -126,51 +129,6 @@ def block_diag(ops: Sequence[ButterflyOperator]) -> ButterflyOperator:
     total = float(np.sqrt(np.sum(energies)))
     error = float(np.sqrt(np.sum(energies * errors**2))) / total if total > 0 else float(np.max(errors))
     return ButterflyOperator(factors, permutations=(rows, columns), relative_error=error, error_kind="estimated")
-
-
-class ButterflySum(LinearOperator):  # type: ignore[misc]
-    """The sum of operators of one shape: the forward product is ``sum A_t x``, the adjoint ``sum A_t^H y``.
-
-    Attributes
-    ----------
-    terms : tuple of operators
-    relative_error : float
-    nbytes : int
-    """
-
-    def __init__(self, terms: Sequence[Any], relative_error: float = float("nan")) -> None:
-        if not terms or any(t.shape != terms[0].shape for t in terms):
-            raise ValueError("terms: expected at least one operator, all of one shape")
-        super().__init__(np.result_type(*(t.dtype for t in terms)), terms[0].shape)
-        self.terms = tuple(terms)
-        self.relative_error = relative_error
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all terms."""
-        return sum(t.nbytes for t in self.terms)
-
-    def _matvec(self, x: Any) -> Any:
-        return sum(t.matvec(x) for t in self.terms)
-
-    def _rmatvec(self, x: Any) -> Any:
-        return sum(t.rmatvec(x) for t in self.terms)
-
-    def _matmat(self, X: Any) -> Any:
-        return sum(t.matmat(X) for t in self.terms)
-
-    def _rmatmat(self, X: Any) -> Any:
-        return sum(t.rmatmat(X) for t in self.terms)
-
-    def _adjoint(self) -> ButterflySum:
-        return ButterflySum([t.H for t in self.terms], self.relative_error)
-
-    def _transpose(self) -> ButterflySum:
-        return ButterflySum([t.T for t in self.terms], self.relative_error)
-
-    def todense(self) -> Array:
-        """Return the dense matrix."""
-        return np.asarray(sum(t.todense() for t in self.terms))
 
 
 def _require_float(op: Any) -> ButterflyOperator:

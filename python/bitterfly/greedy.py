@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bitterfly.algebra import ButterflySum
+from bitterfly.composite import ButterflySum
 from bitterfly.inputs import Array, IndexArray
 from bitterfly.operator import ButterflyOperator
 from bitterfly.sources import Source
