@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -18,6 +20,7 @@ from bitterfly.sources import ArraySource, Source
 _log = logging.getLogger("bitterfly")
 
 _CHUNK_BYTES = 1 << 25
+_PARALLEL = 1 << 18  # numbers, from which on threads pay
 # Chooses the rank of a split from the squared singular values of all blocks, (blocks, b) in falling order.
 RankRule = Callable[[Array], int]
 
@@ -189,6 +192,11 @@ def left_to_right(
     return factors, tuple(used), ledger
 
 
+def cores() -> int:
+    """Return the number of cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def smallest_rank(values: Array, budget: float, most: int) -> tuple[int, float]:
     """Return the smallest rank (at most `most`) whose discarded energy is within the budget, and that energy."""
     flat = values.reshape(-1, values.shape[-1])
@@ -229,23 +237,48 @@ class _Split:
 
     def fixed(self, rank: int) -> tuple[Array, Array, float, float]:
         factor, right = self._results(rank)
-        total = lost = 0.0
-        for first, block in self._chunks():
-            sums = _core.split(block, self._groups, rank, first, factor, right, self._scale)
-            total, lost = total + sums[0], lost + sums[1]
-        return factor, right, total, lost
+
+        def work(block: Array, rows: slice, first: int) -> tuple[float, float]:
+            return _core.split(block, self._groups, rank, first, factor[rows], right[rows], self._scale)
+
+        sums = self._all(work)
+        return factor, right, sum(s[0] for s in sums), sum(s[1] for s in sums)
 
     def spectra(self, floor: float) -> tuple[Array, Array, float]:
         blocks = (self._a, self._groups, self._d, self._b)
         values = np.empty(blocks)
         vectors = np.empty((*blocks, self._b), np.complex128 if self._dtype.kind == "c" else np.float64)
-        total = 0.0
-        for first, block in self._chunks():
-            total += _core.spectra(block, self._groups, floor, first, values, vectors, self._scale)
-        return values, vectors, total
+
+        def work(block: Array, rows: slice, first: int) -> float:
+            return _core.spectra(block, self._groups, floor, first, values[rows], vectors[rows], self._scale)
+
+        return values, vectors, sum(self._all(work))
 
     def project(self, vectors: Array, rank: int) -> tuple[Array, Array]:
         factor, right = self._results(rank)
-        for first, block in self._chunks():
-            _core.project(block, self._groups, vectors, rank, first, factor, right, self._scale)
+
+        def work(block: Array, rows: slice, first: int) -> None:
+            _core.project(block, self._groups, vectors[rows], rank, first, factor[rows], right[rows], self._scale)
+
+        self._all(work)
         return factor, right
+
+    def _all(self, work: Callable[[Array, slice, int], Any]) -> list[Any]:
+        """Call ``work(block, rows of the results, first t)`` for parts of all chunks, large ones on all cores."""
+        results: list[Any] = []
+        for first, block in self._chunks():
+            workers = cores() if block.size >= _PARALLEL else 1
+            axis = 0 if block.shape[0] >= block.shape[2] else 2
+            cuts = np.linspace(0, block.shape[axis], min(4 * workers, block.shape[axis]) + 1).astype(int)
+            if workers == 1 or len(cuts) < 3:
+                results.append(work(block, slice(None), first))
+                continue
+            with ThreadPoolExecutor(workers) as pool:
+                running = []
+                for start, stop in pairwise(cuts.tolist()):
+                    if axis == 0:
+                        running.append(pool.submit(work, block[start:stop], slice(start, stop), first))
+                    else:
+                        running.append(pool.submit(work, block[:, :, start:stop], slice(None), first + start))
+                results += [part.result() for part in running]
+        return results
