@@ -1,6 +1,8 @@
 // The rows of one tile: where they lie in the vectors, where the pivots are, and the copies in and out.
 #pragma once
 
+#include <cstring>
+
 #include "kernels.hpp"
 
 namespace {
@@ -26,13 +28,15 @@ struct TilePlaces {
 
 TilePlaces places_of(const TileFactor& f, std::size_t tile, bool columns) {
     TilePlaces out;
-    for (std::size_t q = 0; q < kLanes; ++q) {
-        const std::size_t lane = tile * kLanes + q, t = lane % f.d, ig = lane / f.d;
-        const std::size_t i = ig / f.split, first = ig % f.split * f.group_rows;
+    std::size_t lane = tile * kLanes, t = lane % f.d, i = lane / f.d / f.split, part = lane / f.d % f.split;
+    for (std::size_t q = 0; q < kLanes; ++q, ++lane) {
+        const std::size_t first = part * f.group_rows;
         const bool outside = lane >= f.lanes || (!columns && first >= f.b);
         const std::size_t left = columns ? f.c : f.b - (outside ? 0 : first);
         out.start[q] = i * (columns ? f.c : f.b) * f.d + (columns ? 0 : first * f.d) + t;
         out.rows[q] = outside ? 0 : columns ? f.c : left < f.group_rows ? left : f.group_rows;
+        if (++t == f.d) t = 0, ++part;
+        if (part == f.split) part = 0, ++i;
     }
     return out;
 }
@@ -76,22 +80,25 @@ Rows<Real> tile_rows(Real* data, std::size_t rows, std::size_t planes) {
 // Where row j of a group lies among [rows of I; rows of T], lane by lane.
 class PivotScan {
 public:
-    PivotScan(const std::uint32_t* masks, std::size_t rank) : masks_(masks) {
-        for (std::size_t q = 0; q < kLanes; ++q) next_[0][q] = static_cast<std::uint32_t>(rank), next_[1][q] = 0;
+    PivotScan(const std::uint32_t* masks, std::size_t rank) : masks_(masks), of_i_{}, of_t_{} {
+        for (std::size_t q = 0; q < kLanes; ++q) of_i_[q] = static_cast<std::int32_t>(q);
+        of_t_ = of_i_ + static_cast<std::int32_t>(rank * kLanes);
     }
     // Writes kLanes places; call for j = 0, 1, ...
-    void advance(std::size_t j, std::uint32_t* place) {
-        const std::uint32_t* words = masks_ + j / 32 * kLanes;
-        for (std::size_t q = 0; q < kLanes; ++q) {
-            const std::uint32_t pivot = words[q] >> (j % 32) & 1;
-            place[q] = next_[pivot][q] * static_cast<std::uint32_t>(kLanes) + static_cast<std::uint32_t>(q);
-            next_[0][q] += 1 - pivot, next_[1][q] += pivot;
-        }
+    void advance(std::size_t j, std::int32_t* place) {
+        Lanes words;
+        std::memcpy(&words, masks_ + j / 32 * kLanes, sizeof words);
+        const Lanes pivot = -(words >> static_cast<int>(j % 32) & 1);  // all bits, or none
+        const Lanes chosen = of_t_ ^ ((of_t_ ^ of_i_) & pivot);
+        std::memcpy(place, &chosen, sizeof chosen);
+        of_i_ += pivot & kStep, of_t_ += ~pivot & kStep;
     }
 
 private:
+    using Lanes [[gnu::vector_size(4 * kLanes)]] = std::int32_t;
+    static constexpr std::int32_t kStep = kLanes;
     const std::uint32_t* masks_;
-    std::uint32_t next_[2][kLanes];
+    Lanes of_i_, of_t_;
 };
 
 template <class Action>
@@ -99,7 +106,7 @@ void for_rows_in_place(const TileFactor& f, const std::uint32_t* masks, std::siz
                        Action action) {
     PivotScan scan(masks, f.rank);
     for (std::size_t j = 0; j < f.b; ++j) {
-        std::uint32_t place[kLanes];
+        alignas(64) std::int32_t place[kLanes];
         scan.advance(j, place);
         for (std::size_t v = 0; v < vectors; ++v) {
             for (std::size_t p = 0; p < planes; ++p) action(v, p, j, place);

@@ -112,9 +112,11 @@ void multiply_skeleton(const TileFactor& f, const std::uint32_t* masks, const ty
         const Real* t = w + group * others * f.rank * planes * kLanes;
         const std::uint32_t* mask = masks + group * f.mask_words * kLanes;
         if (transposed) {
-            for_rows_in_place(f, mask, planes, N, [&](auto v, auto p, auto j, const std::uint32_t* place) {
+            for_rows_in_place(f, mask, planes, N, [&](auto v, auto p, auto j, const std::int32_t* place) {
                 const Real* from = at(x, v, p, j);
-                for (std::size_t q = 0; q < kLanes; ++q) at(sorted, v, p, 0)[place[q]] = from[q];
+                for (std::size_t h = 0; h < kLanes; h += V::width) {
+                    V::store_at(at(sorted, v, p, 0), place + h, V::load(from + h));
+                }
             });
             const Rows<Real> out = from_row(y, group * f.rank);
             multiply_tile_transposed<V, IsComplex, N>(t, others, f.rank, reading(from_row(sorted, f.rank)), out);
@@ -130,9 +132,11 @@ void multiply_skeleton(const TileFactor& f, const std::uint32_t* masks, const ty
             copy_rows(in, sorted, f.rank, planes, N);
             clear_rows(sorted, f.rank, f.b, planes, N);
             multiply_tile<V, IsComplex, N>(t, others, f.rank, in, from_row(sorted, f.rank));
-            for_rows_in_place(f, mask, planes, N, [&](auto v, auto p, auto j, const std::uint32_t* place) {
+            for_rows_in_place(f, mask, planes, N, [&](auto v, auto p, auto j, const std::int32_t* place) {
                 Real* to = at(y, v, p, j);
-                for (std::size_t q = 0; q < kLanes; ++q) to[q] += at(sorted, v, p, 0)[place[q]];
+                for (std::size_t h = 0; h < kLanes; h += V::width) {
+                    V::store(to + h, V::add(V::load(to + h), V::load_at(at(sorted, v, p, 0), place + h)));
+                }
             });
         }
     }

@@ -31,6 +31,15 @@ struct Simd<float> {
     static Vec multiply_subtract_from(Vec a, Vec b, Vec c) { return _mm256_fnmadd_ps(a, b, c); }
     static Vec with_sign(Vec magnitude, Vec sign) { return _mm256_or_ps(magnitude, _mm256_and_ps(sign_bit(), sign)); }
     static Vec select_negative(Vec s, Vec a, Vec b) { return _mm256_blendv_ps(b, a, s); }
+    // The numbers p[at[i]], and back there.
+    static Vec load_at(const Real* p, const std::int32_t* at) {
+        return _mm256_i32gather_ps(p, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(at)), 4);
+    }
+    static void store_at(Real* p, const std::int32_t* at, Vec v) {
+        alignas(32) Real lanes[width];
+        store(lanes, v);
+        for (std::size_t i = 0; i < width; ++i) p[at[i]] = lanes[i];
+    }
     static Real sum(Vec v) {
         __m128 h = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
         h = _mm_add_ps(h, _mm_movehl_ps(h, h));
@@ -122,6 +131,15 @@ struct Simd<double> {
     static Vec multiply_subtract_from(Vec a, Vec b, Vec c) { return _mm256_fnmadd_pd(a, b, c); }
     static Vec with_sign(Vec magnitude, Vec sign) { return _mm256_or_pd(magnitude, _mm256_and_pd(sign_bit(), sign)); }
     static Vec select_negative(Vec s, Vec a, Vec b) { return _mm256_blendv_pd(b, a, s); }
+    // The numbers p[at[i]], and back there.
+    static Vec load_at(const Real* p, const std::int32_t* at) {
+        return _mm256_i32gather_pd(p, _mm_loadu_si128(reinterpret_cast<const __m128i*>(at)), 8);
+    }
+    static void store_at(Real* p, const std::int32_t* at, Vec v) {
+        alignas(32) Real lanes[width];
+        store(lanes, v);
+        for (std::size_t i = 0; i < width; ++i) p[at[i]] = lanes[i];
+    }
     static Real sum(Vec v) {
         const __m128d h = _mm_add_pd(_mm256_castpd256_pd128(v), _mm256_extractf128_pd(v, 1));
         return _mm_cvtsd_f64(_mm_add_sd(h, _mm_unpackhi_pd(h, h)));

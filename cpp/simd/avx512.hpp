@@ -62,6 +62,13 @@ struct Simd<float> {
     static Vec select_negative(Vec s, Vec a, Vec b) {
         return _mm512_mask_blend_ps(_mm512_movepi32_mask(_mm512_castps_si512(s)), b, a);
     }
+    // The numbers p[at[i]], and back there.
+    static Vec load_at(const Real* p, const std::int32_t* at) {
+        return _mm512_i32gather_ps(_mm512_loadu_si512(at), p, 4);
+    }
+    static void store_at(Real* p, const std::int32_t* at, Vec v) {
+        _mm512_i32scatter_ps(p, _mm512_loadu_si512(at), v, 4);
+    }
     static Real sum(Vec v) { return _mm512_reduce_add_ps(v); }
 
     static Word load_words(const std::uint32_t* p) { return _mm512_loadu_si512(p); }
@@ -131,6 +138,13 @@ struct Simd<double> {
     }
     static Vec select_negative(Vec s, Vec a, Vec b) {
         return _mm512_mask_blend_pd(_mm512_movepi64_mask(_mm512_castpd_si512(s)), b, a);
+    }
+    // The numbers p[at[i]], and back there.
+    static Vec load_at(const Real* p, const std::int32_t* at) {
+        return _mm512_i32gather_pd(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(at)), p, 8);
+    }
+    static void store_at(Real* p, const std::int32_t* at, Vec v) {
+        _mm512_i32scatter_pd(p, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(at)), v, 8);
     }
     static Real sum(Vec v) { return _mm512_reduce_add_pd(v); }
 

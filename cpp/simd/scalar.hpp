@@ -27,6 +27,8 @@ struct Simd {
     static Vec multiply_subtract_from(Vec a, Vec b, Vec c) { return c - a * b; }
     static Vec with_sign(Vec magnitude, Vec sign) { return std::copysign(magnitude, sign); }
     static Vec select_negative(Vec s, Vec a, Vec b) { return std::signbit(s) ? a : b; }
+    static Vec load_at(const Real* p, const std::int32_t* at) { return p[*at]; }
+    static void store_at(Real* p, const std::int32_t* at, Vec v) { p[*at] = v; }
     static Real sum(Vec v) { return v; }
 
     static Word load_words(const std::uint32_t* p) { return *p; }
