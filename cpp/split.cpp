@@ -72,6 +72,7 @@ public:
 
     // The best rank-r directions.
     Eigenpairs<Scalar> leading(const BlockRows<Real>& x, std::size_t rank) {
+        if (rank == 1 && x.count >= 2 * kPlanes * x.length && x.length > 4) return leading_of_tall(x);
         const Matrix<Scalar> g = gram(x);
         trace_ = std::real(g.trace());
         if (rank == 1 && x.count > 4 * kPlanes) return lanczos_(g);
@@ -107,6 +108,46 @@ private:
     static constexpr double kEps = std::numeric_limits<Real>::epsilon();
     static constexpr double kGap = sizeof(Real) == sizeof(float) ? 1e-3 : 1e-8;
 
+    // With fewer columns than rows: w leads x^T conj(x), u = x conj(w).
+    Eigenpairs<Scalar> leading_of_tall(const BlockRows<Real>& x) {
+        const std::size_t b = x.count / kPlanes;
+        rotated_.resize(x.length * kPlanes * b);
+        for (std::size_t p = 0; p < kPlanes; ++p) {
+            for (std::size_t c = 0; c < x.length; ++c) {
+                Real* to = rotated_.data() + (p * x.length + c) * b;
+                for (std::size_t j = 0; j < b; ++j) to[j] = x.rows[(p * b + j) * x.stride + c];
+            }
+        }
+        const Matrix<Scalar> g = gram({rotated_.data(), b, x.length * kPlanes, b});
+        trace_ = std::real(g.trace());
+        const Eigenpairs<Scalar> columns = lanczos_(g);
+        Eigenpairs<Scalar> out{columns.values, Matrix<Scalar>::Zero(static_cast<Eigen::Index>(b), 1)};
+        for (std::size_t c = 0; c < x.length; ++c) {
+            const Scalar w = conjugate(columns.vectors(static_cast<Eigen::Index>(c), 0));
+            for (std::size_t j = 0; j < b; ++j) {
+                const Real* at = rotated_.data() + c * b + j;
+                if constexpr (kComplex) {
+                    out.vectors(j, 0) += w * Scalar(at[0], at[x.length * b]);
+                } else {
+                    out.vectors(j, 0) += w * at[0];
+                }
+            }
+        }
+        const double length = out.vectors.norm();
+        if (length > 0) {
+            out.vectors /= length;
+        } else {
+            out.vectors(0, 0) = 1;
+        }
+        return out;
+    }
+    static Scalar conjugate(const Scalar& z) {
+        if constexpr (kComplex) {
+            return std::conj(z);
+        } else {
+            return z;
+        }
+    }
     double sum(const BlockRows<Real>& x, std::size_t i, std::size_t j) const {
         return i >= j ? sums_[i * x.count + j] : sums_[j * x.count + i];
     }

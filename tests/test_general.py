@@ -284,3 +284,19 @@ def test_not_finite(bad: float) -> None:
     for request in ({"chain": Chain.butterfly((256, 256), rank=4, leaf=8, groups=4), "permute": None}, {"rtol": 1e-2}):
         with pytest.raises(ValueError, match="expected finite entries"):
             bitterfly.factorize(a, **request)
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8", "c8", "c16"])
+@pytest.mark.parametrize(("b", "width"), [(13, 5), (33, 6), (64, 9), (8, 20)])
+def test_two_factors_are_the_best_ones(b: int, width: int, dtype: str) -> None:
+    """Against the SVD of every block, tall and wide ones."""
+    rng, d, groups = np.random.default_rng(b), 3, 2
+    chain = Chain([(1, b, groups, d), (groups, d, width, 1)])
+    a = rng.standard_normal(chain.shape) + (1j * rng.standard_normal(chain.shape) if dtype[0] == "c" else 0)
+    a = a.astype(dtype)
+    op = bitterfly.factorize(a, chain, permute=None)
+    blocks = a.reshape(b, d, groups, width).transpose(1, 2, 0, 3).astype("c16")
+    values = np.linalg.svd(blocks, compute_uv=False)
+    best = np.sqrt(np.sum(values[..., 1:] ** 2) / np.sum(values**2))
+    assert true_error(a, op) == pytest.approx(best, rel=1e-5)
+    assert op.relative_error == pytest.approx(best, rel=1e-4)
