@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 import bitterfly
+import bitterfly.composite
+from bitterfly import algebra, gallery, interop, ordering, plots
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = [
@@ -64,7 +66,17 @@ def test_each_tier_exports_one_symbol(tier: str, tmp_path: Path) -> None:
 
 PUBLIC = {name: getattr(bitterfly, name) for name in bitterfly.__all__ if callable(getattr(bitterfly, name))}
 PUBLIC |= {f"transforms.{name}": getattr(bitterfly.transforms, name) for name in ("hadamard", "dft", "idft", "random")}
-PUBLIC |= {"ordering.bit_reversal": bitterfly.ordering.bit_reversal}
+PUBLIC |= {f"transforms.{name}": getattr(bitterfly.transforms, name) for name in ("dct", "dst", "idct", "hartley")}
+PUBLIC |= {
+    f"{module.__name__.removeprefix('bitterfly.')}.{name}": function
+    for module in (algebra, bitterfly.composite, gallery, interop, ordering, plots)
+    for name, function in inspect.getmembers(module, inspect.isfunction)
+    if not name.startswith("_") and function.__module__ == module.__name__
+}
+PUBLIC |= {
+    f"Chain.{name}": getattr(bitterfly.Chain, name)
+    for name in ("square_dyadic", "monarch", "deformable", "butterfly", "for_shape")
+}
 
 
 @pytest.mark.parametrize("name", PUBLIC)

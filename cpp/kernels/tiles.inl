@@ -62,22 +62,44 @@ struct Accumulator {
     }
 };
 
-// y[j] += sum_k w[j, k] x[k], j < rows, k < columns; one tile, N vectors.
-template <class V, bool IsComplex, int N>
-void multiply_tile(const typename V::Real* w, std::size_t rows, std::size_t columns,
-                   const Rows<const typename V::Real>& x, const Rows<typename V::Real>& y) {
+// y[j .. j + J) = sum_k w[j, k] x[k], added to y unless it is `Fresh`; one tile, N vectors.
+template <class V, bool IsComplex, int N, int J, bool Fresh>
+void multiply_rows(const typename V::Real* w, std::size_t j, std::size_t columns, const Rows<const typename V::Real>& x,
+                   const Rows<typename V::Real>& y) {
     constexpr std::size_t step = kLanes * (IsComplex ? 2 : 1);
-    for (std::size_t j = 0; j < rows; ++j) {
-        for (std::size_t h = 0; h < kLanes; h += V::width) {
-            Accumulator<V, IsComplex> sum[N];
-            for (int v = 0; v < N; ++v) sum[v].load(reading(y), static_cast<std::size_t>(v), j, h);
-            const typename V::Real* p = w + j * columns * step + h;
-            for (std::size_t k = 0; k < columns; ++k, p += step) {
-                for (int v = 0; v < N; ++v) sum[v].add(p, x, static_cast<std::size_t>(v), k, h);
+    for (std::size_t h = 0; h < kLanes; h += V::width) {
+        Accumulator<V, IsComplex> sum[J][N];
+        if constexpr (!Fresh) {
+            for (int i = 0; i < J; ++i) {
+                for (int v = 0; v < N; ++v) {
+                    sum[i][v].load(reading(y), static_cast<std::size_t>(v), j + static_cast<std::size_t>(i), h);
+                }
             }
-            for (int v = 0; v < N; ++v) sum[v].store(y, static_cast<std::size_t>(v), j, h);
+        }
+        const typename V::Real* p = w + j * columns * step + h;
+        for (std::size_t k = 0; k < columns; ++k, p += step) {
+            for (int i = 0; i < J; ++i) {
+                const typename V::Real* weight = p + static_cast<std::size_t>(i) * columns * step;
+                for (int v = 0; v < N; ++v) sum[i][v].add(weight, x, static_cast<std::size_t>(v), k, h);
+            }
+        }
+        for (int i = 0; i < J; ++i) {
+            for (int v = 0; v < N; ++v) {
+                sum[i][v].store(y, static_cast<std::size_t>(v), j + static_cast<std::size_t>(i), h);
+            }
         }
     }
+}
+
+// The same for j < rows; a single vector takes several rows at once, so that products do not wait for each other.
+template <class V, bool IsComplex, int N, bool Fresh = false>
+void multiply_tile(const typename V::Real* w, std::size_t rows, std::size_t columns,
+                   const Rows<const typename V::Real>& x, const Rows<typename V::Real>& y) {
+    std::size_t j = 0;
+    if constexpr (N == 1) {
+        for (; j + 4 <= rows; j += 4) multiply_rows<V, IsComplex, N, 4, Fresh>(w, j, columns, x, y);
+    }
+    for (; j < rows; ++j) multiply_rows<V, IsComplex, N, 1, Fresh>(w, j, columns, x, y);
 }
 
 // y[k] += sum_j w[j, k] x[j].
@@ -130,8 +152,7 @@ void multiply_skeleton(const TileFactor& f, const std::uint32_t* masks, const ty
         } else {
             const Rows<const Real> in = from_row(x, group * f.rank);
             copy_rows(in, sorted, f.rank, planes, N);
-            clear_rows(sorted, f.rank, f.b, planes, N);
-            multiply_tile<V, IsComplex, N>(t, others, f.rank, in, from_row(sorted, f.rank));
+            multiply_tile<V, IsComplex, N, true>(t, others, f.rank, in, from_row(sorted, f.rank));
             for_rows_in_place(f, mask, planes, N, [&](auto v, auto p, auto j, const std::int32_t* place) {
                 Real* to = at(y, v, p, j);
                 for (std::size_t h = 0; h < kLanes; h += V::width) {
