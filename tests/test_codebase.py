@@ -13,7 +13,8 @@ import pytest
 
 import bitterfly
 import bitterfly.composite
-from bitterfly import algebra, gallery, interop, ordering, plots
+from bitterfly import Chain, algebra, gallery, interop, ordering, plots
+from bitterfly.transforms import trigonometric
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = [
@@ -66,17 +67,13 @@ def test_each_tier_exports_one_symbol(tier: str, tmp_path: Path) -> None:
 
 PUBLIC = {name: getattr(bitterfly, name) for name in bitterfly.__all__ if callable(getattr(bitterfly, name))}
 PUBLIC |= {f"transforms.{name}": getattr(bitterfly.transforms, name) for name in ("hadamard", "dft", "idft", "random")}
-PUBLIC |= {f"transforms.{name}": getattr(bitterfly.transforms, name) for name in ("dct", "dst", "idct", "hartley")}
-PUBLIC |= {
+OTHERS = {
     f"{module.__name__.removeprefix('bitterfly.')}.{name}": function
-    for module in (algebra, bitterfly.composite, gallery, interop, ordering, plots)
+    for module in (algebra, bitterfly.composite, gallery, interop, ordering, plots, trigonometric)
     for name, function in inspect.getmembers(module, inspect.isfunction)
     if not name.startswith("_") and function.__module__ == module.__name__
 }
-PUBLIC |= {
-    f"Chain.{name}": getattr(bitterfly.Chain, name)
-    for name in ("square_dyadic", "monarch", "deformable", "butterfly", "for_shape")
-}
+OTHERS |= {name: function for name, function in inspect.getmembers(Chain, inspect.ismethod) if name[0] != "_"}
 
 
 @pytest.mark.parametrize("name", PUBLIC)
@@ -87,6 +84,17 @@ def test_public_names_are_documented(name: str) -> None:
         assert "Raises\n" in doc or name.startswith(("transforms.", "ordering."))
         assert "Returns\n" in doc or PUBLIC[name].__annotations__["return"] == "None"
         assert "Parameters\n" in doc or not inspect.signature(PUBLIC[name]).parameters
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_names_of_modules_are_documented(name: str) -> None:
+    """A sentence that says what comes back, and sections or where they are, or what the parameters are."""
+    doc = inspect.getdoc(OTHERS[name])
+    assert doc and doc.split()[0] in ("Return", "Draw")
+    known = "Parameters\n" in doc or "Raises\n" in doc or "see `" in doc
+    assert known or all(
+        parameter in ("n", "rng", "return") or parameter in doc for parameter in OTHERS[name].__annotations__
+    )
 
 
 def test_import_is_quiet_and_light() -> None:
