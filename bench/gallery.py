@@ -112,7 +112,7 @@ def main() -> None:
         "1024": lambda: table(1024),
         "ranks": middle_ranks,
         "4096": lambda: table(4096),
-        "packed": lambda: packed(4096),
+        "packed": lambda: packed(2048),
     }
     chosen = [name for name in parts if name in sys.argv] or list(parts)
     for name in chosen:
