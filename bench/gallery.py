@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterator
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ import numpy as np
 import bitterfly
 from bench import timing
 from bitterfly import Chain, gallery, plots
+from bitterfly.inputs import Permutations
+from bitterfly.search import families, orderings
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
@@ -38,13 +41,14 @@ def table(n: int) -> list[dict[str, Any]]:
         a = make(n).todense()
         norm = np.linalg.norm(a)
         for rtol in TOLERANCES:
-            row: dict[str, Any] = {"kernel": name, "n": n, "rtol": rtol}
+            row: dict[str, Any] = {"kernel": name, "n": n, "rtol": rtol, "chain": "chosen"}
             start = time.perf_counter()
             try:
                 op = bitterfly.factorize(a, rtol=rtol)
-            except ValueError as error:
-                rows.append(row | {"refused": str(error)[:70]})
-                continue
+            except bitterfly.IncompressibleError as error:
+                row["chain"] = f"refused ({error.storage:.2f}), given"
+                start = time.perf_counter()
+                op = bitterfly.factorize(a, _full(n)[0], rtol=rtol, permute=("bit_reversal", None))
             row["seconds"] = time.perf_counter() - start
             true = float(np.linalg.norm(op.todense() - a) / norm)
             row |= {"true error": true, "ledger / true": op.relative_error / true if true > 1e-12 else "rounding"}
@@ -54,10 +58,15 @@ def table(n: int) -> list[dict[str, Any]]:
     return rows
 
 
+def _full(n: int) -> tuple[Chain, list[int]]:
+    """A chain whose ranks are all that its blocks allow, and the heights of the blocks at its junctions."""
+    sizes = [16 << at for at in range((n // 16).bit_length() - 1)]
+    return Chain.butterfly((n, n), rank=[min(b, n // b) for b in sizes], leaf=16, groups=16), sizes
+
+
 def middle_ranks(n: int = 1024) -> list[dict[str, Any]]:
     """The rank at 32 x 32 blocks, of chains that split there, at most what blocks allow, in the bit-reversed order."""
-    sizes = [16 << at for at in range((n // 16).bit_length() - 1)]
-    chain = Chain.butterfly((n, n), rank=[min(b, n // b) for b in sizes], leaf=16, groups=16)
+    chain, sizes = _full(n)
     rows = []
     for name, reference in REFERENCE_RANKS.items():
         kernel = gallery.helmholtz_plates(n, wavelengths=16) if name == "helmholtz_plates" else gallery.KERNELS[name](n)
@@ -70,6 +79,38 @@ def middle_ranks(n: int = 1024) -> list[dict[str, Any]]:
             rows[-1]["within"] = found <= limit
             print(rows[-1], flush=True)
     return rows
+
+
+def search(n: int) -> list[dict[str, Any]]:
+    """Entries of the chain that `rtol` chooses, over the fewest of all orderings and chains of the family."""
+    rows = []
+    for name, make in gallery.KERNELS.items():
+        a = make(n).todense()
+        for rtol in TOLERANCES:
+            fewest = min(
+                bitterfly.factorize(a, chain, rtol=rtol, permute=permute).chain.nnz
+                for chain, permute in _all_chains(n)
+            )
+            row: dict[str, Any] = {"kernel": name, "n": n, "rtol": rtol, "fewest, share of entries": fewest / n**2}
+            try:
+                row["chosen / fewest"] = bitterfly.factorize(a, rtol=rtol).chain.nnz / fewest
+            except bitterfly.IncompressibleError as error:
+                row["chosen / fewest"] = f"refused, predicted {error.storage:.2f}"
+            rows.append(row)
+            print(row, flush=True)
+    return rows
+
+
+def _all_chains(n: int) -> Iterator[tuple[Chain, Permutations]]:
+    """Every ordering of every chain that the search knows, at the ranks that its blocks allow."""
+    for radices in families((n, n)):
+        height, width = 1, radices.shape[1]
+        ranks: list[int] = []
+        for p, q in zip(radices.rows[:-1], radices.columns[:-1], strict=True):
+            height, width = height * p, width // q
+            ranks.append(min(height, width))
+        for ordering in orderings((None, None), None, None):
+            yield radices.chain(tuple(ranks)), ordering.permutations(radices)
 
 
 def packed(n: int) -> list[dict[str, Any]]:
@@ -112,7 +153,8 @@ def main() -> None:
         "1024": lambda: table(1024),
         "ranks": middle_ranks,
         "4096": lambda: table(4096),
-        "packed": lambda: packed(2048),
+        "search": lambda: search(256),
+        "packed": lambda: packed(1024),
     }
     chosen = [name for name in parts if name in sys.argv] or list(parts)
     for name in chosen:
