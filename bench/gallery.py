@@ -88,8 +88,7 @@ def search(n: int) -> list[dict[str, Any]]:
         a = make(n).todense()
         for rtol in TOLERANCES:
             fewest = min(
-                bitterfly.factorize(a, chain, rtol=rtol, permute=permute).chain.nnz
-                for chain, permute in _all_chains(n)
+                bitterfly.factorize(a, chain, rtol=rtol, permute=permute).chain.nnz for chain, permute in _all_chains(n)
             )
             row: dict[str, Any] = {"kernel": name, "n": n, "rtol": rtol, "fewest, share of entries": fewest / n**2}
             try:
