@@ -2,6 +2,7 @@
 #pragma once
 
 #include <Eigen/Eigenvalues>
+#include <Eigen/SVD>
 #include <algorithm>
 #include <cmath>
 #include <complex>
@@ -21,12 +22,25 @@ struct Eigenpairs {
     Matrix<Scalar> vectors;
 };
 
-// Only the lower triangle of `g` is read.
+// Only the lower triangle of `g` is read. The QR iteration of Eigen may not converge where much of the spectrum is zero
+// (its test for small off-diagonal entries is not relative): a shift by the mean eigenvalue cures that, and moves small
+// eigenvalues by no more than the rounding errors of the largest. Jacobi rotations converge always.
 template <class Scalar>
 Eigenpairs<Scalar> eigenpairs(const Matrix<Scalar>& g) {
-    if (g.rows() == 1) return {g.real().diagonal().cwiseMax(0.0), Matrix<Scalar>::Identity(1, 1)};
-    const Eigen::SelfAdjointEigenSolver<Matrix<Scalar>> solver(g);
-    return {solver.eigenvalues().reverse().cwiseMax(0.0), solver.eigenvectors().rowwise().reverse()};
+    const Eigen::Index n = g.rows();
+    if (n == 1) return {g.real().diagonal().cwiseMax(0.0), Matrix<Scalar>::Identity(1, 1)};
+    Eigen::SelfAdjointEigenSolver<Matrix<Scalar>> solver(g);
+    double shift = 0;
+    if (solver.info() != Eigen::Success) {
+        shift = g.diagonal().real().mean();
+        solver.compute(g + Matrix<Scalar>::Identity(n, n) * shift);
+    }
+    if (solver.info() != Eigen::Success) {
+        const Matrix<Scalar> whole = g.template selfadjointView<Eigen::Lower>();
+        const Eigen::JacobiSVD<Matrix<Scalar>> svd(whole, Eigen::ComputeFullU);
+        return {svd.singularValues(), svd.matrixU()};
+    }
+    return {(solver.eigenvalues().array() - shift).reverse().cwiseMax(0.0), solver.eigenvectors().rowwise().reverse()};
 }
 
 // The largest eigenpair of a symmetric tridiagonal matrix with positive off-diagonal entries `beta` and entries of

@@ -43,6 +43,7 @@ from bitterfly.sources import (
 _log = logging.getLogger("bitterfly")
 
 _DEFAULT_SEED = 0
+_SURPRISE = 1.25  # times the entries predicted, from which on other chains are tried
 
 Order = Literal["left_to_right", "balanced"]
 
@@ -221,26 +222,40 @@ def _dyadic(matrix: Array, permutations: Permutations) -> ButterflyOperator:
 def _searched(source: Source, rtol: float, permute: Permute, seed: int) -> ButterflyOperator:
     whole = whole_if_small(source)
     source = source if whole is None else whole
-    choice = choose(source, candidate_orderings(source, permute), rtol, seed)
+    choices = choose(source, candidate_orderings(source, permute), rtol, seed)
     if isinstance(source, OperatorSource):
         source.forget()
     if not isinstance(source, (ArraySource, SliceableSource)):
-        return from_skeletons(source, choice, rtol, seed)
-    permutations = choice.ordering.permutations(choice.radices)
-    op = _as_dyadic(source, choice, permutations)
-    if op is not None and op.relative_error <= rtol:
-        return op
-    op = _adaptive(source, permutations, choice.radices, rtol, choice.ranks, None)
+        return from_skeletons(source, choices[0], rtol, seed)
+    op = _smallest(source, choices, rtol)
     m, n = source.shape
     if op.chain.nnz > WORTHWHILE * m * n:
         raise IncompressibleError(
             f"a: not a butterfly at rtol={rtol:.3g}: the chain chosen from sampled blocks needs the ranks "
             f"{op.chain.ranks}, {op.chain.nnz / (m * n):.2g} times the entries of the {m} x {n} matrix; pass a chain "
-            "to factorize all the same"
+            "to factorize all the same",
+            max(op.chain.ranks, default=0),
+            storage=op.chain.nnz / (m * n),
         )
     if not op.relative_error <= rtol:
         raise ValueError(f"rtol: {rtol:.3g} is not met, full ranks reach {op.relative_error:.3g} in {source.dtype}")
     return op
+
+
+def _smallest(source: ArraySource | SliceableSource, choices: list[Choice], rtol: float) -> ButterflyOperator:
+    """Factorize with the first choice; with the others too where that takes much more than predicted."""
+    best: ButterflyOperator | None = None
+    for choice in choices:
+        if best is not None and best.chain.nnz <= _SURPRISE * choice.entries:
+            break
+        permutations = choice.ordering.permutations(choice.radices)
+        op = _as_dyadic(source, choice, permutations)
+        if op is None or not op.relative_error <= rtol:
+            op = _adaptive(source, permutations, choice.radices, rtol, choice.ranks, None)
+        if best is None or op.chain.nnz < best.chain.nnz:
+            best = op
+    assert best is not None
+    return best
 
 
 def _adaptive(

@@ -24,7 +24,9 @@ Permute = Literal["auto"] | tuple[Side, Side] | None
 # Chains that keep more than this share of the entries are no compression: kernels on them are slower than dense ones.
 WORTHWHILE = 0.9
 _SAMPLES = 12
-_MOST = 112  # rows and columns of a sampled block that are looked at
+_SIDES = (40, 112)  # rows and columns of a sampled block that are looked at: more where the rank needs them
+_FINALISTS = 12  # chains predicted to be small that are looked at with more rows and columns
+_TRIED = 3
 _LEAVES = tuple(1 << k for k in range(1, 8))
 _GROUPS = tuple(1 << k for k in range(8))
 
@@ -71,16 +73,17 @@ class Ordering:
         shape: tuple[int, int],
         block: tuple[int, int],
         rng: np.random.Generator,
+        most: int = _SIDES[-1],
         diagonal: bool = False,
         columns_rng: np.random.Generator | None = None,
     ) -> tuple[IndexArray, IndexArray]:
-        """Return rows and columns, at most _MOST of each, of a random block of a chain, or of one on the diagonal."""
+        """Return rows and columns, `most` of each, of a random block of a chain, or of one on the diagonal."""
         rngs = rng, rng if columns_rng is None else columns_rng
         places = [0.0, float(rngs[1].random())]
         places[0] = places[1] if diagonal else float(rng.random())
         strided = not self.reversed_rows, self.reversed_columns
         rows, columns = (
-            _some(rngs[side], self.bases[side], shape[side], block[side], places[side], strided[side])
+            _some(rngs[side], self.bases[side], shape[side], block[side], places[side], strided[side], most)
             for side in (0, 1)
         )
         return rows, columns
@@ -100,15 +103,15 @@ def _side(base: IndexArray | None, size: int, reversal: IndexArray | None) -> In
 
 
 def _some(
-    rng: np.random.Generator, base: IndexArray | None, total: int, size: int, place: float, strided: bool
+    rng: np.random.Generator, base: IndexArray | None, total: int, size: int, place: float, strided: bool, most: int
 ) -> IndexArray:
-    """Return at most _MOST indices of a residue class, or of an aligned run, of `size` indices; 0 <= place < 1."""
+    """Return at most `most` indices of a residue class, or of an aligned run, of `size` indices; 0 <= place < 1."""
     size = min(size, total)
     count = total // size
     first = int(place * count)
     index = first + count * np.arange(size) if strided else first * size + np.arange(size)
-    if size > _MOST:
-        index = np.sort(rng.choice(index, _MOST, replace=False))
+    if size > most:
+        index = np.sort(rng.choice(index, most, replace=False))
     return index if base is None else base[index]
 
 
@@ -122,30 +125,37 @@ class RankProbe:
         self._shared = isinstance(source, OperatorSource)
         self.rank = cache(self._rank)
 
-    def _rank(self, height: int, width: int) -> int:
+    def _rank(self, height: int, width: int, sides: tuple[int, ...] = _SIDES) -> int:
         """Return the rank that most blocks of this size need; at least 1."""
+        for most in sides:
+            rank, seen = self._sampled(height, width, most)
+            if seen == min(height, width) or 2 * rank <= seen:
+                return rank
+        # A sample with a rank near its size says nothing of the block beyond it.
+        return min(height, width)
+
+    def _sampled(self, height: int, width: int, most: int) -> tuple[int, int]:
+        """Return the rank that `most` rows and columns of blocks of this size need, and what it can be at most."""
         rng = np.random.default_rng([self._seed, height, width])
-        lost = np.zeros(_MOST + 1, np.longdouble)
         down, across = (max(1, size // side) for size, side in zip(self._source.shape, (height, width), strict=True))
+        blocks, weights = [], []
         for at in range(_SAMPLES):
             # A quarter of the samples lies on the diagonal, where Green's functions are; they stand for fewer blocks.
             diagonal = at % 4 == 0
             # Columns of an operator are products: all blocks of a width share them.
             shared = np.random.default_rng([self._seed, width, at % 2]) if self._shared else None
-            block = self._source.block(
-                *self.ordering.sample(self._source.shape, (height, width), rng, diagonal, shared)
+            rows, columns = self.ordering.sample(
+                self._source.shape, (height, width), rng, most, diagonal, columns_rng=shared
             )
-            tails = _tails(block)
-            lost[: len(tails)] += tails * (max(down, across) if diagonal else down * across / 3)
-        rank = max(1, int(np.argmax(lost <= self._share * lost[0])))
-        seen = min(block.shape)
-        # A sample with a rank near its size says nothing of the block beyond it.
-        return min(height, width) if seen < min(height, width) and 2 * rank > seen else rank
+            blocks.append(self._source.block(rows, columns))
+            weights.append(max(down, across) if diagonal else down * across / 3)
+        lost = np.asarray(weights, np.longdouble) @ _tails(np.stack(blocks))
+        return max(1, int(np.argmax(lost <= self._share * lost[0]))), min(blocks[0].shape)
 
 
-def _tails(block: Array) -> Array:
-    """Return the energies that the ranks 0, 1, ... discard from a block, in extended range."""
-    wide = np.ascontiguousarray(block, np.result_type(block.dtype, np.float64))
+def _tails(blocks: Array) -> Array:
+    """Return the energies that the ranks 0, 1, ... discard from blocks (..., rows, columns), in extended range."""
+    wide = np.ascontiguousarray(blocks, np.result_type(blocks.dtype, np.float64))
     parts = wide.view(np.float64)
     largest = np.max(np.abs(parts), initial=0.0)
     if not np.isfinite(largest):
@@ -153,7 +163,8 @@ def _tails(block: Array) -> Array:
     exponent = int(np.frexp(largest)[1])
     values = np.linalg.svd(np.ldexp(parts, -exponent).view(wide.dtype), compute_uv=False)
     energies = np.ldexp(values.astype(np.longdouble) ** 2, 2 * exponent)
-    return np.append(np.cumsum(energies[::-1])[::-1], 0.0)
+    tails = np.cumsum(energies[..., ::-1], axis=-1)[..., ::-1]
+    return np.append(tails, np.zeros_like(tails[..., :1]), axis=-1)
 
 
 @dataclass(frozen=True)
@@ -184,24 +195,24 @@ def families(shape: tuple[int, int]) -> Iterator[Radices]:
             yield radices
 
 
-def predicted(probe: RankProbe, radices: Radices) -> Choice:
+def predicted(probe: RankProbe, radices: Radices, sides: tuple[int, ...] = _SIDES) -> Choice:
     """Predict the ranks of all junctions of a chain, and its entries."""
     height, width = 1, radices.shape[1]
     ranks: list[int] = []
     for p, q in zip(radices.rows[:-1], radices.columns[:-1], strict=True):
         height, width = height * p, width // q
-        ranks.append(min(probe.rank(height, width), p * (ranks[-1] if ranks else 1), width))
+        ranks.append(min(probe.rank(height, width, sides), p * (ranks[-1] if ranks else 1), width))
     chain = radices.chain(tuple(ranks))
     return Choice(probe.ordering, radices, tuple(ranks), chain.nnz)
 
 
-def choose(source: Source, orderings: list[Ordering], rtol: float, seed: int) -> Choice:
-    """Return the chain with the least predicted storage.
+def choose(source: Source, orderings: list[Ordering], rtol: float, seed: int) -> list[Choice]:
+    """Return the chains with the least predicted storage, best first, all less than the matrix itself.
 
     Raises
     ------
     IncompressibleError
-        Where that is not clearly less than the matrix itself.
+        Where there are none.
     """
     m, n = source.shape
     middle = (max(2, 1 << round(log2(4 * m) / 2)), max(2, 1 << round(log2(4 * n) / 2)))
@@ -209,14 +220,19 @@ def choose(source: Source, orderings: list[Ordering], rtol: float, seed: int) ->
     ranks = [probe.rank(*middle) for probe in probes]
     _log.debug("ranks of %d x %d blocks: %s", *middle, {p.ordering.name: r for p, r in zip(probes, ranks, strict=True)})
     hopeful = [probe for probe, rank in zip(probes, ranks, strict=True) if rank <= 2 * min(ranks)]
-    choices = [predicted(probe, radices) for probe in hopeful for radices in families(source.shape)]
+    drafts = sorted(
+        ((predicted(probe, radices), probe) for probe in hopeful for radices in families(source.shape)),
+        key=lambda draft: draft[0].entries,
+    )
     # A first split that keeps nearly all directions of a leaf finds no structure, it only moves entries.
-    choices = [c for c in choices if 4 * c.ranks[0] <= 3 * c.radices.rows[0]] or choices
-    choice = min(choices, key=lambda c: c.entries, default=None)
-    if choice is None or choice.entries > WORTHWHILE * m * n:
-        raise refusal(source, rtol, probes, ranks, middle, choice)
+    drafts = [d for d in drafts if 4 * d[0].ranks[0] <= 3 * d[0].radices.rows[0]] or drafts
+    choices = [predicted(probe, draft.radices, _SIDES[-1:]) for draft, probe in drafts[:_FINALISTS]]
+    choices.sort(key=lambda c: c.entries)
+    if not choices or choices[0].entries > WORTHWHILE * m * n:
+        raise refusal(source, rtol, probes, ranks, middle, choices[0] if choices else None)
+    choice = choices[0]
     _log.info("chose %s: predicted ranks %s, %.3g of the entries", choice.radices, choice.ranks, choice.entries / m / n)
-    return choice
+    return [c for c in choices[:_TRIED] if c.entries <= min(WORTHWHILE * m * n, 1.3 * choice.entries)]
 
 
 def refusal(
