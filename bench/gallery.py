@@ -16,7 +16,8 @@ import bitterfly
 from bench import timing
 from bitterfly import Chain, gallery, plots
 from bitterfly.inputs import Permutations
-from bitterfly.search import families, orderings
+from bitterfly.permute import orderings
+from bitterfly.search import families
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt

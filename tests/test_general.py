@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import bitterfly
 from bitterfly import Chain, IncompressibleError, families, gallery, reference
 from bitterfly.hierarchy import Radices
-from bitterfly.search import Ordering, orderings
+from bitterfly.permute import Ordering, orderings
 
 GENERAL = {
     "monarch": Chain.monarch((24, 40), rank=2),
@@ -211,6 +211,16 @@ def test_diagonals_cost_ranks(name: str) -> None:
     op = bitterfly.factorize(a, rtol=1e-4)
     assert true_error(a, op) <= op.relative_error <= 1e-4
     assert 0.2 < op.chain.nnz / a.size < 0.5
+
+
+@pytest.mark.parametrize("kind", [3, 4])
+def test_recursive_orders_halve_the_rank_of_cosine_transforms(kind: int) -> None:
+    a = gallery.dct(128, kind=kind).todense()
+    plain, best = (bitterfly.factorize(a, rtol=1e-10, permute=p) for p in ("auto", "recursive"))
+    assert true_error(a, best) <= best.relative_error <= 1e-10
+    assert max(best.chain.ranks) == 2 and best.chain.nnz < plain.chain.nnz
+    with pytest.raises(ValueError, match="powers of two, the matrix is 96 x 128"):
+        bitterfly.factorize(a[:96], rtol=1e-3, permute="recursive")
 
 
 def test_rtol_with_a_chain_lowers_its_ranks() -> None:

@@ -21,7 +21,7 @@ from bitterfly.sources import ArraySource, Source, as_source
 
 if TYPE_CHECKING:
     from bitterfly.chain import Chain
-    from bitterfly.search import Permute
+    from bitterfly.permute import Permute
 
 __all__ = ["CompressReport", "compress"]
 

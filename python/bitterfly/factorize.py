@@ -16,19 +16,10 @@ from bitterfly.greedy import greedy
 from bitterfly.hierarchy import Ledger, Radices
 from bitterfly.inputs import Array, Permutations, as_number, as_permutation, as_uint32
 from bitterfly.operator import ButterflyOperator
+from bitterfly.permute import Permute, candidate_orderings, sides_of
 from bitterfly.precision import rounding_term, split_rounding
 from bitterfly.scaling import rescaled
-from bitterfly.search import (
-    WORTHWHILE,
-    Choice,
-    IncompressibleError,
-    Permute,
-    best_ordering,
-    candidate_orderings,
-    choose,
-    orderings,
-    sides_of,
-)
+from bitterfly.search import WORTHWHILE, Choice, IncompressibleError, best_ordering, choose
 from bitterfly.skeletons import from_skeletons
 from bitterfly.sources import (
     ArraySource,
@@ -79,10 +70,12 @@ def factorize(
     rtol : float, optional
         Largest relative error, in the Frobenius norm. Without a chain, orderings, chain and ranks are chosen for the
         least storage that meets it; with one, ranks are made as small as it allows.
-    permute : "auto", None or (rows, columns)
+    permute : "auto", "recursive", None or (rows, columns)
         Permutation of the matrix before it is factorized. "auto" compares the natural order and the reversed digits of
         rows and of columns on a few blocks of the matrix and keeps the best. A pair gives each side as None (natural),
         "bit_reversal" (the digits of the chain are reversed) or an index array: ``a[rows][:, columns]`` is factorized.
+        "recursive" compares all pairs of the eight classical permutations of `ordering.recursive` (transforms of sizes
+        2^p may have a lower rank in one of them: the DCT-IV has rank 2 instead of 4).
         In a search, an index array (of points along a curve, say) is an order in which neighbours belong together, and
         its digits may be reversed on top.
     order : "left_to_right" or "balanced"
@@ -175,8 +168,8 @@ def _on_chain(
 ) -> ButterflyOperator:
     _check_fit(source, chain)
     radices, ranks = Radices.of(chain), chain.ranks
-    if permute == "auto":
-        ordering = best_ordering(source, orderings((None, None), None, None), radices, ranks, seed)
+    if isinstance(permute, str):
+        ordering = best_ordering(source, candidate_orderings(source, permute), radices, ranks, seed)
         permutations = ordering.permutations(radices)
     else:
         permutations = _fixed(permute, chain)

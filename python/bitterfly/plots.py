@@ -12,7 +12,7 @@ from bitterfly.compress import compress
 from bitterfly.factorize import factorize
 from bitterfly.inputs import Array, as_floating
 from bitterfly.linear import Butterfly
-from bitterfly.search import Permute
+from bitterfly.permute import Permute
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

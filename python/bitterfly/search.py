@@ -8,25 +8,23 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import product
 from math import ceil, log2
-from typing import Any, Literal
 
 import numpy as np
 
 from bitterfly.hierarchy import Radices
-from bitterfly.inputs import Array, IndexArray, Permutations, Side, as_permutation
-from bitterfly.ordering import digit_reversal
+from bitterfly.inputs import Array
+from bitterfly.permute import MOST, Ordering
 from bitterfly.sources import OperatorSource, Source
 
 _log = logging.getLogger("bitterfly")
 
-Permute = Literal["auto"] | tuple[Side, Side] | None
-
 # Chains that keep more than this share of the entries are no compression: kernels on them are slower than dense ones.
 WORTHWHILE = 0.9
 _SAMPLES = 12
-_SIDES = (40, 112)  # rows and columns of a sampled block that are looked at: more where the rank needs them
+_SIDES = (40, MOST)  # rows and columns of a sampled block that are looked at: more where the rank needs them
 _FINALISTS = 12  # chains predicted to be small that are looked at with more rows and columns
 _TRIED = 3
+_NAMED = 4
 _LEAVES = tuple(1 << k for k in range(1, 8))
 _GROUPS = tuple(1 << k for k in range(8))
 
@@ -45,74 +43,6 @@ class IncompressibleError(ValueError):
     def __init__(self, message: str, rank: int = 0, block: tuple[int, int] = (0, 0), storage: float = 0.0) -> None:
         super().__init__(message)
         self.rank, self.block, self.storage = rank, block, storage
-
-
-@dataclass(frozen=True)
-class Ordering:
-    """Order of both sides: a base order each (None: as given), and whether its digits are reversed.
-
-    In a chain, blocks are residue classes of rows and runs of columns; reversing the digits of a side swaps classes
-    and runs.
-    """
-
-    bases: Permutations
-    reversed_rows: bool
-    reversed_columns: bool
-
-    def permutations(self, radices: Radices) -> Permutations:
-        """Return the index arrays for a chain of these radices, as long as its padded sides."""
-        m, n = radices.shape
-        row_digits = (radices.a, *radices.rows, radices.d)
-        column_digits = (radices.a, *radices.columns, radices.d)
-        rows = _side(self.bases[0], m, digit_reversal(row_digits) if self.reversed_rows else None)
-        columns = _side(self.bases[1], n, digit_reversal(column_digits) if self.reversed_columns else None)
-        return rows, columns
-
-    def sample(
-        self,
-        shape: tuple[int, int],
-        block: tuple[int, int],
-        rng: np.random.Generator,
-        most: int = _SIDES[-1],
-        diagonal: bool = False,
-        columns_rng: np.random.Generator | None = None,
-    ) -> tuple[IndexArray, IndexArray]:
-        """Return rows and columns, `most` of each, of a random block of a chain, or of one on the diagonal."""
-        rngs = rng, rng if columns_rng is None else columns_rng
-        places = [0.0, float(rngs[1].random())]
-        places[0] = places[1] if diagonal else float(rng.random())
-        strided = not self.reversed_rows, self.reversed_columns
-        rows, columns = (
-            _some(rngs[side], self.bases[side], shape[side], block[side], places[side], strided[side], most)
-            for side in (0, 1)
-        )
-        return rows, columns
-
-    @property
-    def name(self) -> str:
-        """Which sides are reversed."""
-        sides = [side for side, on in (("rows", self.reversed_rows), ("columns", self.reversed_columns)) if on]
-        return f"{' and '.join(sides)} reversed" if sides else "natural"
-
-
-def _side(base: IndexArray | None, size: int, reversal: IndexArray | None) -> IndexArray | None:
-    if base is None:
-        return reversal
-    padded = np.concatenate([base, np.arange(len(base), size)])
-    return padded if reversal is None else padded[reversal]
-
-
-def _some(
-    rng: np.random.Generator, base: IndexArray | None, total: int, size: int, place: float, strided: bool, most: int
-) -> IndexArray:
-    """Return at most `most` indices of a residue class, or of an aligned run, of `size` indices; 0 <= place < 1."""
-    size = min(size, total)
-    count = total // size
-    first = int(place * count)
-    index = first + count * np.arange(size) if strided else first * size + np.arange(size)
-    if size > most:
-        index = np.sort(rng.choice(index, most, replace=False))
-    return index if base is None else base[index]
 
 
 class RankProbe:
@@ -245,7 +175,8 @@ def refusal(
 ) -> IncompressibleError:
     """Say what was measured."""
     m, n = source.shape
-    found = ", ".join(f"{p.ordering.name}: {r}" for p, r in zip(probes, ranks, strict=True))
+    best = sorted(zip(ranks, (p.ordering.name for p in probes), strict=True), key=lambda pair: pair[0])[:_NAMED]
+    found = ", ".join(f"{name}: {rank}" for rank, name in best)
     ratio = choice.entries / (m * n) if choice is not None else float("inf")
     return IncompressibleError(
         f"a: not a butterfly at rtol={rtol:.3g}: sampled {block[0]} x {block[1]} blocks have numerical rank "
@@ -255,13 +186,6 @@ def refusal(
         block,
         ratio,
     )
-
-
-def orderings(bases: Permutations, rows: Any, columns: Any) -> list[Ordering]:
-    """Return the candidates: both choices for a side that is not fixed (True or False)."""
-    row_choices = (False, True) if rows is None else (rows,)
-    column_choices = (False, True) if columns is None else (columns,)
-    return [Ordering(bases, r, c) for r, c in product(row_choices, column_choices)]
 
 
 def best_ordering(
@@ -285,25 +209,3 @@ def best_ordering(
         scores.append(round(float(lost / total), 9) if total > 0 else 0.0)
     _log.debug("energy fraction discarded on sampled blocks: %s", scores)
     return candidates[int(np.argmin(scores))]
-
-
-def candidate_orderings(source: Source, permute: Permute) -> list[Ordering]:
-    """Return the orderings that `permute` leaves open."""
-    if permute is None or permute == "auto":
-        fixed = None if permute == "auto" else False
-        return orderings((None, None), fixed, fixed)
-    sides: list[tuple[IndexArray | None, bool | None]] = []
-    for at, (side, size) in enumerate(zip(sides_of(permute), source.shape, strict=True)):
-        if side is None or isinstance(side, str):
-            as_permutation(side, (1,), f"permute[{at}]")
-            sides.append((None, side is not None))
-        else:
-            sides.append((as_permutation(side, (size,), f"permute[{at}]"), None))
-    return orderings((sides[0][0], sides[1][0]), sides[0][1], sides[1][1])
-
-
-def sides_of(permute: Permute) -> tuple[Side, Side]:
-    """Return the pair (rows, columns), checked."""
-    if isinstance(permute, str) or not isinstance(permute, (tuple, list)) or len(permute) != 2:
-        raise ValueError(f"permute: expected 'auto', None or a pair (rows, columns), got {permute!r}")
-    return permute[0], permute[1]
