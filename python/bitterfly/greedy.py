@@ -11,6 +11,7 @@ import numpy as np
 from bitterfly.composite import ButterflySum
 from bitterfly.inputs import Array, IndexArray
 from bitterfly.operator import ButterflyOperator
+from bitterfly.rows import rows_of
 from bitterfly.sources import Source
 
 _log = logging.getLogger("bitterfly")
@@ -25,11 +26,9 @@ class Residual:
 
     def rows(self, index: IndexArray) -> Array:
         """Return whole rows."""
-        unit = np.zeros((self.shape[0], len(index)), self.dtype)
-        unit[index, np.arange(len(index))] = 1
         out = np.array(self._source.rows(index), self.dtype)
         for op in self._ops:
-            out -= (op.T @ unit).T
+            out -= rows_of(op, index)
         return out
 
     def block(self, rows: IndexArray, columns: IndexArray) -> Array:

@@ -14,6 +14,7 @@ from bitterfly.hierarchy import Radices
 from bitterfly.inputs import Array, IndexArray, Permutations
 from bitterfly.operator import ButterflyOperator
 from bitterfly.randomized import recovered
+from bitterfly.rows import rows_of
 from bitterfly.search import Choice
 from bitterfly.sources import OperatorSource, Source
 from bitterfly.tiles import Skeleton
@@ -57,18 +58,20 @@ class PermutedEntries:
 
 
 def _spread(width: int, count: int, rng: np.random.Generator) -> IndexArray:
-    """Return `count` of ``range(width)``: half of them denser towards the ends, as Chebyshev nodes, the rest random.
+    """Return about `count` of ``range(width)``: half denser towards the ends, as Chebyshev nodes, half random.
 
     Columns of smooth kernels are nearly polynomials, which samples without the ends do not determine.
     """
-    nodes = np.round((1 - np.cos(np.pi * np.linspace(0, 1, (count + 1) // 2))) / 2 * (width - 1)).astype(np.intp)
-    chosen = np.unique(nodes)
-    rest = np.setdiff1d(np.arange(width), chosen) if width < 8 * count else None
-    while len(chosen) < count:
-        missing = count - len(chosen)
-        more = rng.choice(rest, missing, replace=False) if rest is not None else rng.integers(width, size=missing)
-        chosen = np.union1d(chosen, more)
-    return chosen
+    if count >= width:
+        return np.arange(width)
+    half = (count + 1) // 2
+    nodes = np.round((1 - np.cos(np.pi * np.linspace(0, 1, half))) / 2 * (width - 1))
+    return np.unique(np.concatenate([nodes.astype(np.intp), _one_in_each_stratum(width, count - half, rng)]))
+
+
+def _one_in_each_stratum(size: int, count: int, rng: np.random.Generator) -> IndexArray:
+    """Return `count` of ``range(size)``, at random, one in each of as many equal parts."""
+    return np.floor((np.arange(count) + rng.random(count)) * (size / max(1, count))).astype(np.intp)
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,7 @@ class Level:
         columns = group * self.width + _spread(self.width, size, rng)
         rows = self.candidates[group // self.groups]
         block = entries.block(rows.reshape(-1), columns)
-        return np.ascontiguousarray(block.reshape(b, d, size).transpose(1, 0, 2)), self.width / size
+        return np.ascontiguousarray(block.reshape(b, d, len(columns)).transpose(1, 0, 2)), self.width / len(columns)
 
 
 def from_skeletons(source: Source, choice: Choice, rtol: float, seed: int) -> ButterflyOperator:
@@ -201,23 +204,22 @@ def _last(entries: PermutedEntries, rows: IndexArray, width: int) -> Array:
 
 
 def sampled_error(source: Source, op: Any, count: int, rng: np.random.Generator) -> tuple[float, float]:
-    """Estimate the relative error from random rows.
+    """Estimate the relative error from random rows, one in each of `count` equal parts.
 
     Returns
     -------
     estimate, upper : float
         The square root of the ratio of sampled energies, and that of the ratio plus two standard errors (a one-sided
-        confidence of 97.7 % where the mean over the rows is normally distributed).
+        confidence of 97.7 % where the mean over the rows is normally distributed; more where errors change slowly from
+        row to row).
     """
     m, n = source.shape
-    picked = np.sort(rng.choice(m, min(m, count), replace=False))
+    picked = np.arange(m) if count >= m else _one_in_each_stratum(m, count, rng)
     missed, total = np.empty(len(picked)), np.empty(len(picked))
     for part in _parts(len(picked), max(1, _BLOCK_ENTRIES // n)):
         rows = picked[part]
         exact = np.asarray(source.block(rows, np.arange(n)))
-        unit = np.zeros((m, len(rows)), op.dtype)
-        unit[rows, np.arange(len(rows))] = 1
-        missed[part] = np.sum(np.abs(exact - (op.T @ unit).T) ** 2, axis=1)
+        missed[part] = np.sum(np.abs(exact - rows_of(op, rows)) ** 2, axis=1)
         total[part] = np.sum(np.abs(exact) ** 2, axis=1)
     if not np.sum(total) > 0:
         return (0.0, 0.0) if not np.any(missed) else (float("inf"), float("inf"))

@@ -125,6 +125,11 @@ class TiledFloats:
     def factors(self) -> list[Array]:
         return [f.dense() if isinstance(f, Skeleton) else f for f in self.stored()]
 
+    def blocks(self, at: int, t: int) -> Array:
+        """Return the blocks (i, t), i = 0 .. a - 1, of factor `at`, shape (a, b, c)."""
+        layout, values, masks = self._parts()[at]
+        return layout.blocks_at(values, masks, planes_of(self.dtype), t)
+
     def astype(self, target: np.dtype[Any]) -> TiledFloats:
         with np.errstate(over="ignore"):
             values = self.values.astype(target.type(0).real.dtype)

@@ -131,6 +131,23 @@ class Layout:
         out.real, out.imag = parts
         return out
 
+    def blocks_at(self, flat: Array, masks: Array | None, planes: int, t: int) -> Array:
+        """Return the dense blocks (i, t) of a flat array and flat masks in the order of tiles, shape (a, b, c)."""
+        a, b, c, d = self.pattern
+        lanes = np.arange(a * self.split) * d + t
+        parts = flat.reshape(self.tiles, self.weights, planes, LANES)[lanes // LANES, :, :, lanes % LANES]
+        numbers = np.ascontiguousarray(parts).view(
+            np.result_type(flat.dtype, np.complex64) if planes == 2 else flat.dtype
+        )
+        if masks is None:
+            return cast(Array, numbers.reshape(a, -1, c)[:, :b])
+        shape = (self.tiles, c // self.rank, self.mask_words, LANES)
+        words = np.ascontiguousarray(masks.reshape(shape)[lanes // LANES, :, :, lanes % LANES], "<u4")
+        octets = words.view(np.uint8).reshape(a, c // self.rank, -1)
+        pivots = np.unpackbits(octets, axis=2, count=b, bitorder="little").astype(bool)
+        skeleton = Skeleton((a, b, c, 1), pivots, numbers.reshape(a, c // self.rank, b - self.rank, self.rank))
+        return skeleton.dense()[..., 0]
+
     def masks_of(self, pivots: Array) -> Array:
         """Return the pivot masks, flat in the order of tiles."""
         groups, b = pivots.shape[1:]
