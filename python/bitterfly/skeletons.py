@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +26,7 @@ _log = logging.getLogger("bitterfly")
 _BLOCK_ENTRIES = 1 << 22  # of one call of the entry function
 _RANK_GROUPS = 12  # column groups of a level that decide its rank
 _OVERSAMPLED = 10
+_AHEAD = 4
 _TRIALS = 6
 _SAMPLED_ROWS = 256
 
@@ -183,12 +186,22 @@ def _skeletons(
     pivots = np.empty((a, d, level.groups, b), bool)
     t = np.empty((a, d, level.groups, b - rank, rank), entries.dtype)
     chosen = np.empty((level.count, rank, d), np.intp)
-    for group in range(level.count):
+
+    def divide(group: int, blocks: Array) -> None:
         i, g = divmod(group, level.groups)
-        blocks, _ = level.samples(entries, group, rng)
         flags, combinations, _ = _core.skeletonize(blocks, rank)
         pivots[i, :, g], t[i, :, g] = flags, combinations
         chosen[group] = level.candidates[i].T[flags.astype(bool)].reshape(d, rank).T
+
+    running: deque[Future[None]] = deque()
+    with ThreadPoolExecutor(1) as pool:  # blocks are divided while this thread evaluates entries
+        for group in range(level.count):
+            blocks, _ = level.samples(entries, group, rng)
+            running.append(pool.submit(divide, group, blocks))
+            if len(running) > _AHEAD:
+                running.popleft().result()
+        for last in running:
+            last.result()
     pattern = (a, b, level.groups * rank, d)
     shape = (a * d, level.groups)
     return Skeleton(pattern, pivots.reshape(*shape, b), t.reshape(*shape, b - rank, rank)), chosen
