@@ -211,5 +211,7 @@ PYBIND11_MODULE(_core, m) {
           py::arg("scale") = 1.0);
     m.def("pivot_tails", &py_pivot_tails, py::arg("x").noconvert());
     m.def("skeletonize", &py_skeletonize, py::arg("x").noconvert(), py::arg("rank"));
+    m.def("closest_codes", &py_closest_codes, py::arg("t").noconvert(), py::arg("metric").noconvert(), py::arg("step"),
+          py::arg("most"), py::arg("floor"));
     m.def("tile_layout", &tile_layout, py::arg("pattern"), py::arg("rank"));
 }

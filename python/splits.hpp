@@ -2,6 +2,7 @@
 #pragma once
 
 #include "arrays.hpp"
+#include "closest.hpp"
 #include "skeletonize.hpp"
 #include "split.hpp"
 
@@ -136,6 +137,28 @@ inline py::tuple py_skeletonize(const py::array& x, std::size_t rank) {
         }
         return py::make_tuple(pivots, t, left);
     });
+}
+
+// Returns integers (count, m, r) of the dtype of t, and the largest before the cut.
+inline py::tuple py_closest_codes(const py::array& t, const py::array& metric, double step, double most, double floor) {
+    require_matrices(t), require_matrices(metric);
+    require(metric.shape(0) == t.shape(0) && metric.shape(1) == t.shape(2) && metric.shape(2) == t.shape(2),
+            "metric: expected an r x r matrix for each matrix of t");
+    const bool cplx = is_complex(t);
+    require(is_double(t) && is_double(metric) && is_complex(metric) == cplx, "t, metric: expected double precision");
+    const auto shape = [&](int axis) { return static_cast<std::size_t>(t.shape(axis)); };
+    const std::size_t count = shape(0), m = shape(1), r = shape(2);
+    py::array codes = cplx ? py::array(aligned_array<std::complex<double>>({t.shape(0), t.shape(1), t.shape(2)}))
+                           : py::array(aligned_array<double>({t.shape(0), t.shape(1), t.shape(2)}));
+    const auto* from = static_cast<const double*>(t.data());
+    const auto* weights = static_cast<const double*>(metric.data());
+    auto* to = static_cast<double*>(codes.mutable_data());
+    double largest = 0;
+    {
+        py::gil_scoped_release release;
+        largest = closest_codes(from, weights, count, m, r, cplx, {step, most, floor}, to);
+    }
+    return py::make_tuple(codes, largest);
 }
 
 }  // namespace bitterfly

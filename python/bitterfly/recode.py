@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,17 +17,19 @@ from bitterfly.tiles import Layout, Skeleton, planes_of
 
 _EXACT = 1 << 21  # entries up to which the error is measured in full
 _PROBES = 64
+_STEPS = 4
+_GROWTH = 1.25
 
 
-def recode(op: ButterflyOperator, kind: str, bits: int) -> TiledCodes:
+def recode(op: ButterflyOperator, kind: str, bits: int | Sequence[int]) -> TiledCodes:
     """Return the codes of an operator's stored factors.
 
     Parameters
     ----------
     kind : {"lattice", "skeleton"}
         "skeleton": all factors but the last as pivots and T, where a junction has fewer ranks than rows.
-    bits : int
-        2 to 16, for each real number that is stored.
+    bits : int or sequence of int
+        2 to 16, for each real number that is stored; one for all factors, or one a factor.
 
     Notes
     -----
@@ -36,8 +39,10 @@ def recode(op: ButterflyOperator, kind: str, bits: int) -> TiledCodes:
     chain = op.store.chain
     wide = np.result_type(op.dtype, np.float64)
     stored = op.store.stored() if isinstance(op.store, TiledFloats) else op.store.factors()
-    codes = [Code(_kind_of(kind, pattern, rank), bits) for pattern, rank in zip(chain, chain.ranks, strict=False)]
-    codes.append(Code("lattice", bits))
+    widths = [bits] * len(chain) if isinstance(bits, int) else list(bits)
+    kinds = [_kind_of(kind, pattern, rank) for pattern, rank in zip(chain, chain.ranks, strict=False)]
+    codes = [Code(name, width) for name, width in zip([*kinds, "lattice"], widths, strict=True)]
+    metrics = _right_grams([_as_dense(f) for f in stored], chain.ranks) if kind == "skeleton" else []
     blocks, pivots, steps = [], [], []
     carried = None
     for at, (layout, code) in enumerate(zip(plan(chain, codes), codes, strict=True)):
@@ -49,10 +54,10 @@ def recode(op: ButterflyOperator, kind: str, bits: int) -> TiledCodes:
             factor = _receive(factor, carried)
         rank = (*chain.ranks, 1)[at]
         if code.kind == "skeleton":
-            q, flags, step, carried = _skeleton(factor, rank, bits)
+            q, flags, step, carried = _skeleton(factor, rank, code.bits, metrics[at])
         else:
-            q, carried = _lattice(factor, layout, bits, rank)
-            flags, step = None, 2.0 ** (1 - bits)
+            q, carried = _lattice(factor, layout, code.bits, rank)
+            flags, step = None, 2.0 ** (1 - code.bits)
         blocks.append(q)
         pivots.append(flags)
         steps.append(step)
@@ -85,7 +90,21 @@ def _receive(factor: Array, carried: Array) -> Array:
     return received.reshape(a, b, c, d)
 
 
-def _skeleton(factor: Array, rank: int, bits: int) -> tuple[Array, Array, float, Array]:
+def _right_grams(factors: list[Array], ranks: Sequence[int]) -> list[Array]:
+    """Return, for each junction, the r x r Gram matrices of the rows to its right, (a*groups, d, r, r) of its blocks."""
+    wide = np.result_type(factors[0].dtype, np.float64)
+    a, b, c, d = factors[-1].shape
+    grams = [np.broadcast_to(np.eye(1, dtype=wide), (a * c, d, 1, 1))]
+    for factor, left, right in zip(factors[:0:-1], ranks[::-1], (*ranks, 1)[:0:-1], strict=True):
+        a, b, c, d = factor.shape
+        rows = factor.reshape(a, left, b // left, c // right, right, d).transpose(0, 2, 5, 3, 1, 4).astype(wide)
+        inner = grams[0].reshape(a, c // right, d, right, right).transpose(0, 2, 1, 3, 4)[:, None]
+        gram = np.sum(rows @ inner @ rows.conj().swapaxes(-1, -2), axis=3)  # (a, p, d, left, left)
+        grams.insert(0, gram.reshape(a, -1, left, left))
+    return grams[:-1]
+
+
+def _skeleton(factor: Array, rank: int, bits: int, gram: Array) -> tuple[Array, Array, float, Array]:
     """Return the codes of T, the pivots, the value of a unit, and the matrices left over."""
     a, b, c, d = factor.shape
     groups = c // rank
@@ -93,11 +112,18 @@ def _skeleton(factor: Array, rank: int, bits: int) -> tuple[Array, Array, float,
     blocks = np.ascontiguousarray(blocks)
     flags, t, _ = _core.skeletonize(blocks, rank)
     pivots = flags.astype(bool)
-    parts = np.ascontiguousarray(t).view(np.float64)
     most = (1 << (bits - 1)) - 1
-    step = float(np.max(np.abs(parts), initial=0.0)) / most or 1.0
-    q = np.clip(np.rint(parts / step), -most, most)
-    rounded = (q * step).view(t.dtype).reshape(t.shape)
+    right = gram.reshape(a, groups, d, rank, rank).transpose(0, 2, 1, 3, 4).reshape(-1, rank, rank)
+    m = blocks[pivots].reshape(-1, rank, rank)
+    metric = np.ascontiguousarray(m @ right @ m.conj().swapaxes(1, 2))
+    step = float(np.max(np.abs(np.ascontiguousarray(t).view(np.float64)), initial=0.0)) / most or 1.0
+    for _ in range(_STEPS):
+        codes_, largest = _core.closest_codes(t, metric, step, float(most), 1.0 / most**2)
+        if largest <= most:
+            break
+        step *= min(largest / most, _GROWTH)
+    q = codes_.view(np.float64).reshape(*t.shape[:1], -1)
+    rounded = codes_ * step
     sides = np.zeros((len(blocks), b, rank), t.dtype)
     sides[pivots] = np.broadcast_to(np.eye(rank, dtype=t.dtype), (len(blocks), rank, rank)).reshape(-1, rank)
     sides[~pivots] = rounded.reshape(-1, rank)
