@@ -56,13 +56,15 @@ public:
 
     // All eigenpairs of the Gram matrix, small ones from the rows again and again while they are above `floor`.
     Eigenpairs<Scalar> all(const BlockRows<Real>& x, double floor) {
-        Eigenpairs<Scalar> out = eigenpairs(gram(x));
+        const Matrix<Scalar> g = gram(x);
+        trace_ = std::real(g.trace());
+        Eigenpairs<Scalar> out = eigenpairs(g);
         const double end = std::max(floor * out.values.sum(), out.values(0) * 1e-2 * kEps * kEps);
         Eigen::Index start = 0;
         for (int stage = 0; stage < 8; ++stage) {
             Eigen::Index next = start;
             while (next < out.values.size() && out.values(next) > kGap * out.values(start)) ++next;
-            if (next == out.values.size() || next == start || out.values(start) <= end) break;
+            if (next == out.values.size() || next == start || !(out.values(start) > end)) break;
             refine(x, next, out);
             start = next;
         }

@@ -86,7 +86,7 @@ double spectra(const Blocks& x, double floor, std::size_t first, std::size_t d_t
             for (std::size_t j = 0; j < x.b; ++j) {
                 for (std::size_t k = 0; k < x.b; ++k) to[j * x.b + k] = pairs.vectors(j, k);
             }
-            total += pairs.values.sum();
+            total += solver.last_trace();
         });
         return total;
     });

@@ -28,6 +28,9 @@ struct Eigenpairs {
 template <class Scalar>
 Eigenpairs<Scalar> eigenpairs(const Matrix<Scalar>& g) {
     const Eigen::Index n = g.rows();
+    if (!g.allFinite()) {  // of NaN or overflow: no solver is defined there
+        return {Eigen::VectorXd::Constant(n, std::numeric_limits<double>::quiet_NaN()), Matrix<Scalar>::Identity(n, n)};
+    }
     if (n == 1) return {g.real().diagonal().cwiseMax(0.0), Matrix<Scalar>::Identity(1, 1)};
     Eigen::SelfAdjointEigenSolver<Matrix<Scalar>> solver(g);
     double shift = 0;

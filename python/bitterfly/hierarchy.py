@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -72,8 +72,10 @@ class Ledger:
 class PaddedRows:
     """The permuted matrix, padded with zeros, as blocks of rows (i, j, t) with the columns of their support."""
 
-    def __init__(self, source: Source, permutations: Permutations, radices: Radices, ledger: Ledger) -> None:
-        self._source, self._radices, self._ledger = source, radices, ledger
+    def __init__(
+        self, source: Source, permutations: Permutations, radices: Radices, ledger: Ledger, scale: float = 1.0
+    ) -> None:
+        self._source, self._radices, self._ledger, self._scale = source, radices, ledger, scale
         m, n = radices.shape
         rows, columns = permutations
         self._rows = np.arange(m) if rows is None else rows
@@ -127,7 +129,8 @@ class PaddedRows:
         for at, residue in enumerate(where):
             kept[:, :, at] = parts[i, :, at, i, :, residue]
             parts[i, :, at, i, :, residue] = 0
-        self._ledger.outside += float(np.sum(np.abs(parts.astype(np.result_type(parts.dtype, np.float64))) ** 2))
+        wide = parts.astype(np.result_type(parts.dtype, np.float64))
+        self._ledger.outside += float(np.sum(np.abs(wide * self._scale) ** 2))
         return kept
 
 
@@ -157,7 +160,7 @@ def left_to_right(
         4-D arrays in the dtype of the source.
     """
     ledger = Ledger()
-    panels = PaddedRows(source, permutations, radices, ledger)
+    panels = PaddedRows(source, permutations, radices, ledger, scale)
     chunks: Callable[[], Iterator[tuple[int, Array]]] = panels.chunks
     factors, used = [], []
     a, d = radices.a, radices.d * int(np.prod(radices.rows))
@@ -188,8 +191,17 @@ def left_to_right(
     if len(radices.rows) == 1:
         wide = last.astype(np.result_type(last.dtype, np.float64))
         ledger.total = float(np.sum(np.abs(wide) ** 2)) + ledger.outside
-    factors.append(last / np.asarray(scale, last.real.dtype) if scale != 1 else last)
+    factors.append(_scaled_back(last, scale, ledger) if scale != 1 else last)
     return factors, tuple(used), ledger
+
+
+def _scaled_back(last: Array, scale: float, ledger: Ledger) -> Array:
+    """Divide the last factor; what underflows is lost in the range of the others, orthogonal to what splits discard."""
+    out = last / np.asarray(scale, last.real.dtype)
+    wide = np.result_type(last.dtype, np.float64)
+    lost = out.astype(wide) * scale - last.astype(wide)
+    ledger.splits.append(float(np.sum(np.abs(lost) ** 2)))
+    return cast(Array, out)
 
 
 def cores() -> int:

@@ -44,11 +44,11 @@ def relative_change(old: Array, new: Array) -> float:
 def split_rounding(rows: Sequence[int], ranks: Sequence[int], dtype: np.dtype[Any], full_rows: bool = False) -> float:
     """Bound on the relative rounding error of a left-to-right factorization on any chain.
 
-    A split with blocks of `b` rows at rank `r` rounds its directions U, by one unit roundoff an entry, ``sqrt(r)`` units
-    in the norm, and sums ``U^H X`` row by row: each partial sum is ``U_j^H X_j`` with some rows of both, no longer than X
-    since U is orthonormal, so that `b` additions cost `b` units of the norm of X. In all ``b + 2 + sqrt(r)`` units (2 for
-    the products), with twice the rows for complex numbers; an eps is two units. `rows` are the radices of the rows, or
-    with `full_rows` those times the rank of the junction before.
+    A split with blocks of `b` rows at rank `r` rounds its directions U, by one unit roundoff an entry, ``sqrt(r)``
+    units in the norm, and sums ``U^H X`` row by row: each partial sum is ``U_j^H X_j`` with some rows of both, no
+    longer than X since U is orthonormal, so that `b` additions cost `b` units of the norm of X. In all ``b + 2 +
+    sqrt(r)`` units (2 for the products), with twice the rows for complex numbers; an eps is two units. `rows` are the
+    radices of the rows, or with `full_rows` those times the rank of the junction before.
     """
     left = (1, *ranks) if not full_rows else (1,) * len(rows)
     heights = [p * r for p, r in zip(rows, left, strict=True)]

@@ -91,46 +91,63 @@ def _receive(factor: Array, carried: Array) -> Array:
 
 
 def _right_grams(factors: list[Array], ranks: Sequence[int]) -> list[Array]:
-    """Return, for each junction, the r x r Gram matrices of the rows to its right, (a*groups, d, r, r) of its blocks."""
-    wide = np.result_type(factors[0].dtype, np.float64)
-    a, b, c, d = factors[-1].shape
-    grams = [np.broadcast_to(np.eye(1, dtype=wide), (a * c, d, 1, 1))]
+    """Return the r x r Gram matrices of the rows to the right of each junction, up to a factor each.
+
+    Their shape is (a*groups, d, r, r), as that of the blocks at the junction.
+    """
+    a, _, c, d = factors[-1].shape
+    grams: list[Array] = [np.ones((a * c, d, 1, 1))]
     for factor, left, right in zip(factors[:0:-1], ranks[::-1], (*ranks, 1)[:0:-1], strict=True):
         a, b, c, d = factor.shape
-        rows = factor.reshape(a, left, b // left, c // right, right, d).transpose(0, 2, 5, 3, 1, 4).astype(wide)
+        rows, _ = _normal(factor)
+        rows = rows.reshape(a, left, b // left, c // right, right, d).transpose(0, 2, 5, 3, 1, 4)
         inner = grams[0].reshape(a, c // right, d, right, right).transpose(0, 2, 1, 3, 4)[:, None]
         gram = np.sum(rows @ inner @ rows.conj().swapaxes(-1, -2), axis=3)  # (a, p, d, left, left)
-        grams.insert(0, gram.reshape(a, -1, left, left))
+        grams.insert(0, _normal(gram)[0].reshape(a, -1, left, left))
     return grams[:-1]
+
+
+def _normal(x: Array) -> tuple[Array, int]:
+    """Return x in double precision times the power of two that makes its largest part at least 1/2, and the exponent."""
+    wide = np.ascontiguousarray(x, np.result_type(x.dtype, np.float64))
+    exponent = int(np.frexp(np.max(np.abs(wide.view(np.float64)), initial=0.0))[1])
+    return np.ldexp(wide.view(np.float64), -exponent).view(wide.dtype), exponent
 
 
 def _skeleton(factor: Array, rank: int, bits: int, gram: Array) -> tuple[Array, Array, float, Array]:
     """Return the codes of T, the pivots, the value of a unit, and the matrices left over."""
     a, b, c, d = factor.shape
     groups = c // rank
-    blocks = factor.reshape(a, b, groups, rank, d).transpose(0, 4, 2, 1, 3).reshape(-1, b, rank)
-    blocks = np.ascontiguousarray(blocks)
+    scaled, exponent = _normal(factor)
+    blocks = np.ascontiguousarray(scaled.reshape(a, b, groups, rank, d).transpose(0, 4, 2, 1, 3)).reshape(-1, b, rank)
     flags, t, _ = _core.skeletonize(blocks, rank)
     pivots = flags.astype(bool)
-    most = (1 << (bits - 1)) - 1
     right = gram.reshape(a, groups, d, rank, rank).transpose(0, 2, 1, 3, 4).reshape(-1, rank, rank)
-    m = blocks[pivots].reshape(-1, rank, rank)
-    metric = np.ascontiguousarray(m @ right @ m.conj().swapaxes(1, 2))
+    corner = blocks[pivots].reshape(-1, rank, rank)
+    most = (1 << (bits - 1)) - 1
+    q, step = _closest(t, corner @ right @ corner.conj().swapaxes(1, 2), most)
+    sides = np.zeros((len(blocks), b, rank), t.dtype)
+    sides[pivots] = np.broadcast_to(np.eye(rank, dtype=t.dtype), (len(blocks), rank, rank)).reshape(-1, rank)
+    sides[~pivots] = (q * step).reshape(-1, rank)
+    adjoint = sides.conj().transpose(0, 2, 1)
+    carried = np.linalg.solve(adjoint @ sides, adjoint @ blocks)
+    carried = np.ldexp(np.ascontiguousarray(carried).view(np.float64), exponent).view(t.dtype)
+    codes = (q.view(np.float64) + most + 1).astype(np.uint32).reshape(a * d, -1, planes_of(t.dtype))
+    return codes, pivots.reshape(a * d, groups, b), step, carried.reshape(a, d, groups, rank, rank)
+
+
+def _closest(t: Array, metric: Array, most: int) -> tuple[Array, float]:
+    """Return integers near T, at most `most`, and the value of a unit, larger where the closest ones go further."""
     step = float(np.max(np.abs(np.ascontiguousarray(t).view(np.float64)), initial=0.0)) / most or 1.0
+    if not t.size:
+        return t, step
+    metric = np.ascontiguousarray(metric.astype(t.dtype, copy=False))
     for _ in range(_STEPS):
-        codes_, largest = _core.closest_codes(t, metric, step, float(most), 1.0 / most**2)
+        q, largest = _core.closest_codes(t, metric, step, float(most), 1.0 / most**2)
         if largest <= most:
             break
         step *= min(largest / most, _GROWTH)
-    q = codes_.view(np.float64).reshape(*t.shape[:1], -1)
-    rounded = codes_ * step
-    sides = np.zeros((len(blocks), b, rank), t.dtype)
-    sides[pivots] = np.broadcast_to(np.eye(rank, dtype=t.dtype), (len(blocks), rank, rank)).reshape(-1, rank)
-    sides[~pivots] = rounded.reshape(-1, rank)
-    adjoint = sides.conj().transpose(0, 2, 1)
-    carried = np.linalg.solve(adjoint @ sides, adjoint @ blocks)
-    codes = (q + most + 1).astype(np.uint32).reshape(a * d, -1, planes_of(t.dtype))
-    return codes, pivots.reshape(a * d, groups, b), step, carried.reshape(a, d, groups, rank, rank)
+    return q, step
 
 
 def _lattice(factor: Array, layout: Layout, bits: int, rank: int) -> tuple[Array, Array]:

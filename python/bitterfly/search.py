@@ -24,6 +24,7 @@ _SAMPLES = 12
 _SIDES = (40, MOST)  # rows and columns of a sampled block that are looked at: more where the rank needs them
 _FINALISTS = 12  # chains predicted to be small that are looked at with more rows and columns
 _TRIED = 3
+_WHOLE = 256  # rows of a matrix of which one block can be divided as a whole
 _NAMED = 4
 _LEAVES = tuple(1 << k for k in range(1, 8))
 _GROUPS = tuple(1 << k for k in range(8))
@@ -57,12 +58,14 @@ class RankProbe:
 
     def _rank(self, height: int, width: int, sides: tuple[int, ...] = _SIDES) -> int:
         """Return the rank that most blocks of this size need; at least 1."""
+        (m, n), size = self._source.shape, min(height, width)
+        height, width = min(height, m), min(width, n)
         for most in sides:
             rank, seen = self._sampled(height, width, most)
             if seen == min(height, width) or 2 * rank <= seen:
-                return rank
+                return min(rank, size)
         # A sample with a rank near its size says nothing of the block beyond it.
-        return min(height, width)
+        return size
 
     def _sampled(self, height: int, width: int, most: int) -> tuple[int, int]:
         """Return the rank that `most` rows and columns of blocks of this size need, and what it can be at most."""
@@ -108,9 +111,11 @@ class Choice:
 
 
 def families(shape: tuple[int, int]) -> Iterator[Radices]:
-    """Yield the radices of the general dyadic family that fit a shape, padded where they must be."""
+    """Yield the radices of the general dyadic family that fit a shape, padded where they must be, and of an SVD."""
     m, n = shape
     seen = set()
+    if m <= _WHOLE:
+        yield Radices((m, 1), (1, n))  # a truncated SVD
     for leaf, groups in product(_LEAVES, _GROUPS):
         levels = int(log2(m / leaf)) if m >= 2 * leaf else 0
         while levels > 1 and groups << (levels - 1) > n:
@@ -145,7 +150,7 @@ def choose(source: Source, orderings: list[Ordering], rtol: float, seed: int) ->
         Where there are none.
     """
     m, n = source.shape
-    middle = (max(2, 1 << round(log2(4 * m) / 2)), max(2, 1 << round(log2(4 * n) / 2)))
+    middle = (min(m, 1 << round(log2(4 * m) / 2)), min(n, 1 << round(log2(4 * n) / 2)))
     probes = [RankProbe(source, ordering, rtol, seed) for ordering in orderings]
     ranks = [probe.rank(*middle) for probe in probes]
     _log.debug("ranks of %d x %d blocks: %s", *middle, {p.ordering.name: r for p, r in zip(probes, ranks, strict=True)})
@@ -155,7 +160,7 @@ def choose(source: Source, orderings: list[Ordering], rtol: float, seed: int) ->
         key=lambda draft: draft[0].entries,
     )
     # A first split that keeps nearly all directions of a leaf finds no structure, it only moves entries.
-    drafts = [d for d in drafts if 4 * d[0].ranks[0] <= 3 * d[0].radices.rows[0]] or drafts
+    drafts = [d for d in drafts if 4 * d[0].ranks[0] <= 3 * min(d[0].radices.rows[0], n)] or drafts
     choices = [predicted(probe, draft.radices, _SIDES[-1:]) for draft, probe in drafts[:_FINALISTS]]
     choices.sort(key=lambda c: c.entries)
     if not choices or choices[0].entries > WORTHWHILE * m * n:
