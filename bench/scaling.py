@@ -18,7 +18,7 @@ import json, resource, sys, time
 import numpy as np
 import bitterfly
 from bitterfly import gallery
-from bitterfly.skeletons import sampled_error
+from bitterfly.estimate import sampled_error
 from bitterfly.sources import as_source
 
 n = int(sys.argv[1])

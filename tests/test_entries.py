@@ -10,7 +10,7 @@ from scipy.sparse.linalg import LinearOperator
 
 import bitterfly
 from bitterfly import Chain, gallery, sources
-from bitterfly.skeletons import sampled_error
+from bitterfly.estimate import sampled_error
 from bitterfly.sources import EntrySource
 from bitterfly.stores import TiledFloats
 
@@ -86,6 +86,26 @@ def test_estimate_covers_the_truth() -> None:
     assert np.mean([upper >= true for _, upper in bounds]) >= 0.9
     assert np.median([estimate for estimate, _ in bounds]) == pytest.approx(true, rel=0.05)
     assert sampled_error(source, op, 512, np.random.default_rng(0)) == (pytest.approx(true), pytest.approx(true))
+
+
+@pytest.mark.parametrize("name", ["one heavy row", "Hilbert"])
+def test_estimate_covers_uneven_rows(name: str) -> None:
+    """Rows that weigh more err more, and are drawn more often."""
+    n = 512
+    kernel = gallery.nonuniform_dft(n)
+
+    def heavy(rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
+        return kernel(rows, cols) * np.where(rows == 7, 300, 1)[:, None]
+
+    def hilbert(rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
+        return 1 / (rows[:, None] + cols[None, :] + 1.0)
+
+    entry = heavy if name == "one heavy row" else hilbert
+    dense = entry(np.arange(n), np.arange(n))
+    for seed in range(4):
+        op = bitterfly.factorize(entry, shape=(n, n), rtol=1e-3, rng=seed)
+        true = np.linalg.norm(op.todense() - dense) / np.linalg.norm(dense)
+        assert true <= op.relative_error <= 1e-3
 
 
 def test_full_rank_is_refused_early() -> None:

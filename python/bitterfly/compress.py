@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bitterfly.coded import TILED_BITS
+from bitterfly.estimate import SAMPLED_ROWS, sampled_error
 from bitterfly.factorize import factorize
 from bitterfly.measure import measure
 from bitterfly.operator import ButterflyOperator, PackedButterfly
 from bitterfly.quantize import entries_per_column, quantize
 from bitterfly.report import CompressReport
-from bitterfly.skeletons import sampled_error
 from bitterfly.sources import ArraySource, Source, as_source
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ Progress = Callable[[str, float], None]
 _log = logging.getLogger("bitterfly")
 _MOST_BITS = 8
 _FLOAT_SHARE = 0.5  # of rtol: half of it to the factors leaves 0.87 of it to the codes
-_SAMPLED_ROWS = 256
 
 
 def compress(
@@ -156,7 +155,7 @@ class _Work:
         with self._stage("measure"):
             if isinstance(self.source, ArraySource):
                 return measure(self.source.array, op, lambda fraction: self._report("measure", fraction)), "measured"
-            return sampled_error(self.source, op, _SAMPLED_ROWS, np.random.default_rng(0))[1], "estimated"
+            return sampled_error(self.source, op, SAMPLED_ROWS, np.random.default_rng(0))[1], "estimated"
 
     def trial(self, op: ButterflyOperator, bits: float) -> tuple[PackedButterfly, float]:
         packed = self.quantize(op, bits)

@@ -108,7 +108,7 @@ def _right_grams(factors: list[Array], ranks: Sequence[int]) -> list[Array]:
 
 
 def _normal(x: Array) -> tuple[Array, int]:
-    """Return x in double precision times the power of two that makes its largest part at least 1/2, and the exponent."""
+    """Return x, in double precision, times the power of two that makes it about 1, and the exponent."""
     wide = np.ascontiguousarray(x, np.result_type(x.dtype, np.float64))
     exponent = int(np.frexp(np.max(np.abs(wide.view(np.float64)), initial=0.0))[1])
     return np.ldexp(wide.view(np.float64), -exponent).view(wide.dtype), exponent

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from bitterfly import _core
+from bitterfly.estimate import SAMPLED_ROWS, one_in_each_stratum, sampled_error
 from bitterfly.hierarchy import Radices
 from bitterfly.inputs import Array, IndexArray, Permutations
 from bitterfly.operator import ButterflyOperator
 from bitterfly.randomized import recovered
-from bitterfly.rows import rows_of
-from bitterfly.search import Choice
+from bitterfly.search import Choice, IncompressibleError
 from bitterfly.sources import OperatorSource, Source
 from bitterfly.tiles import Skeleton
 
@@ -28,7 +26,6 @@ _RANK_GROUPS = 12  # column groups of a level that decide its rank
 _OVERSAMPLED = 10
 _AHEAD = 4
 _TRIALS = 6
-_SAMPLED_ROWS = 256
 
 
 class PermutedEntries:
@@ -69,12 +66,7 @@ def _spread(width: int, count: int, rng: np.random.Generator) -> IndexArray:
         return np.arange(width)
     half = (count + 1) // 2
     nodes = np.round((1 - np.cos(np.pi * np.linspace(0, 1, half))) / 2 * (width - 1))
-    return np.unique(np.concatenate([nodes.astype(np.intp), _one_in_each_stratum(width, count - half, rng)]))
-
-
-def _one_in_each_stratum(size: int, count: int, rng: np.random.Generator) -> IndexArray:
-    """Return `count` of ``range(size)``, at random, one in each of as many equal parts."""
-    return np.floor((np.arange(count) + rng.random(count)) * (size / max(1, count))).astype(np.intp)
+    return np.unique(np.concatenate([nodes.astype(np.intp), one_in_each_stratum(width, count - half, rng)]))
 
 
 @dataclass(frozen=True)
@@ -93,14 +85,14 @@ class Level:
     def count(self) -> int:
         return int(self.candidates.shape[0]) * self.groups
 
-    def samples(self, entries: PermutedEntries, group: int, rng: np.random.Generator) -> tuple[Array, float]:
-        """Return sampled rows of all blocks of one column group, (d, b, columns), and the weight of a column."""
+    def samples(self, entries: PermutedEntries, group: int, effort: int, rng: np.random.Generator) -> Array:
+        """Return sampled columns of all blocks of one column group, (d, b, columns)."""
         _, b, d = self.candidates.shape
-        size = min(self.width, b + _OVERSAMPLED)
+        size = min(self.width, b + _OVERSAMPLED * effort)
         columns = group * self.width + _spread(self.width, size, rng)
         rows = self.candidates[group // self.groups]
         block = entries.block(rows.reshape(-1), columns)
-        return np.ascontiguousarray(block.reshape(b, d, len(columns)).transpose(1, 0, 2)), self.width / len(columns)
+        return np.ascontiguousarray(block.reshape(b, d, len(columns)).transpose(1, 0, 2))
 
 
 def from_skeletons(source: Source, choice: Choice, rtol: float, seed: int) -> ButterflyOperator:
@@ -116,12 +108,12 @@ def from_skeletons(source: Source, choice: Choice, rtol: float, seed: int) -> Bu
     for trial in range(_TRIALS):
         if isinstance(source, OperatorSource):
             blocks = recovered(source, permutations, choice.radices, (max(choice.ranks) + 4) << trial, rng)
-            factors = factorize_entries(blocks, (None, None), choice.radices, inner, rng)
+            factors = factorize_entries(blocks, (None, None), choice.radices, inner, rng, 1 << trial)
         else:
-            factors = factorize_entries(source, permutations, choice.radices, inner, rng)
+            factors = factorize_entries(source, permutations, choice.radices, inner, rng, 1 << trial)
         op = ButterflyOperator(factors, shape=source.shape, permutations=permutations)
         del factors
-        estimate, upper = sampled_error(source, op, _SAMPLED_ROWS, rng)
+        estimate, upper = sampled_error(source, op, SAMPLED_ROWS, rng)
         _log.info("from entries: ranks %s, relative error %.2e, at most %.2e", op.chain.ranks, estimate, upper)
         if upper <= rtol:
             return ButterflyOperator.from_store(
@@ -130,18 +122,21 @@ def from_skeletons(source: Source, choice: Choice, rtol: float, seed: int) -> Bu
         reached, inner = min(reached, upper), inner * min(0.5, 0.5 * rtol / upper)
         if inner < np.finfo(source.dtype).eps:
             break
-    raise ValueError(
-        f"rtol: {rtol:.3g} is not met, skeletons reach {reached:.3g} (estimated on random rows) in {source.dtype}"
+    message = (
+        f"rtol: {rtol:.3g} is not met, skeletons reach {reached:.3g} (estimated on random rows) in {source.dtype}: "
+        "blocks may have larger ranks than sampled columns show, at a singular diagonal, say; a dense array may do"
     )
+    raise IncompressibleError(message, max(op.chain.ranks, default=0)) if reached > 10 * rtol else ValueError(message)
 
 
 def factorize_entries(
-    source: Source, permutations: Permutations, radices: Radices, rtol: float, rng: np.random.Generator
+    source: Source, permutations: Permutations, radices: Radices, rtol: float, rng: np.random.Generator, effort: int = 1
 ) -> list[Skeleton | Array]:
     """Factorize level by level, each level choosing the rank that its share of `rtol` needs.
 
     In each block, pivoted QR of a few sampled columns picks the rows that stand for the others; the candidates are the
-    rows that the level before picked. O'Neil, Woolfe and Rokhlin, *An algorithm for the rapid evaluation of special
+    rows that the level before picked. `effort` multiplies the columns beyond the candidates, and the column groups that
+    decide on ranks. O'Neil, Woolfe and Rokhlin, *An algorithm for the rapid evaluation of special
     function transforms*, Appl. Comput. Harmon. Anal. 28 (2010); Li and Yang, *Interpolative butterfly factorization*,
     SIAM J. Sci. Comput. 39 (2017).
     """
@@ -154,8 +149,8 @@ def factorize_entries(
     for p, groups in zip(radices.rows[1:], radices.columns[:-1], strict=True):
         width //= groups
         level = Level(rows, groups, width)
-        rank = _rank(entries, level, share / growth, rng)
-        factor, chosen = _skeletons(entries, level, rank, rng)
+        rank = _rank(entries, level, share / growth, effort, rng)
+        factor, chosen = _skeletons(entries, level, rank, effort, rng)
         # What this and later levels miss of a row passes through the interpolations before it.
         growth *= max(1.0, (1 + float(np.mean(np.sum(np.abs(factor.t) ** 2, axis=3)) if factor.t.size else 1)) / 2)
         factors.append(factor)
@@ -167,19 +162,20 @@ def factorize_entries(
     return [*factors, _last(entries, rows[:, :, 0], width)]
 
 
-def _rank(entries: PermutedEntries, level: Level, share: float, rng: np.random.Generator) -> int:
-    """Return the rank at which sampled blocks keep all but `share` of their energy."""
-    groups = rng.choice(level.count, min(level.count, _RANK_GROUPS), replace=False)
+def _rank(entries: PermutedEntries, level: Level, share: float, effort: int, rng: np.random.Generator) -> int:
+    """Return the rank at which sampled blocks, those at both ends among them, keep all but `share` of their energy."""
+    some = one_in_each_stratum(level.count, min(level.count, _RANK_GROUPS * effort), rng)
+    groups = np.union1d(some, [0, level.count - 1])
     lost = np.zeros(level.candidates.shape[1] + 1)
     for group in groups:
-        blocks, _ = level.samples(entries, int(group), rng)
+        blocks = level.samples(entries, int(group), effort, rng)
         lost += np.sum(_core.pivot_tails(blocks), axis=0)
     most = min(int(level.candidates.shape[1]), level.width)
     return min(max(1, int(np.argmax(lost <= share * lost[0]))), most)
 
 
 def _skeletons(
-    entries: PermutedEntries, level: Level, rank: int, rng: np.random.Generator
+    entries: PermutedEntries, level: Level, rank: int, effort: int, rng: np.random.Generator
 ) -> tuple[Skeleton, IndexArray]:
     """Return the factor of a level and the rows chosen, (a*groups, rank, d) of the permuted matrix."""
     a, b, d = level.candidates.shape
@@ -196,7 +192,7 @@ def _skeletons(
     running: deque[Future[None]] = deque()
     with ThreadPoolExecutor(1) as pool:  # blocks are divided while this thread evaluates entries
         for group in range(level.count):
-            blocks, _ = level.samples(entries, group, rng)
+            blocks = level.samples(entries, group, effort, rng)
             running.append(pool.submit(divide, group, blocks))
             if len(running) > _AHEAD:
                 running.popleft().result()
@@ -214,36 +210,3 @@ def _last(entries: PermutedEntries, rows: IndexArray, width: int) -> Array:
     for group in range(a):
         out[group, :, :, 0] = entries.block(rows[group], group * width + np.arange(width))
     return out
-
-
-def sampled_error(source: Source, op: Any, count: int, rng: np.random.Generator) -> tuple[float, float]:
-    """Estimate the relative error from random rows, one in each of `count` equal parts.
-
-    Returns
-    -------
-    estimate, upper : float
-        The square root of the ratio of sampled energies, and that of the ratio plus two standard errors (a one-sided
-        confidence of 97.7 % where the mean over the rows is normally distributed; more where errors change slowly from
-        row to row).
-    """
-    m, n = source.shape
-    picked = np.arange(m) if count >= m else _one_in_each_stratum(m, count, rng)
-    missed, total = np.empty(len(picked)), np.empty(len(picked))
-    for part in _parts(len(picked), max(1, _BLOCK_ENTRIES // n)):
-        rows = picked[part]
-        exact = np.asarray(source.block(rows, np.arange(n)))
-        missed[part] = np.sum(np.abs(exact - rows_of(op, rows)) ** 2, axis=1)
-        total[part] = np.sum(np.abs(exact) ** 2, axis=1)
-    if not np.sum(total) > 0:
-        return (0.0, 0.0) if not np.any(missed) else (float("inf"), float("inf"))
-    ratio = float(np.sum(missed) / np.sum(total))
-    if len(picked) == m:
-        return np.sqrt(ratio), np.sqrt(ratio)
-    spread = float(np.std(missed - ratio * total, ddof=1)) if len(picked) > 1 else float("inf")
-    error = spread / np.sqrt(len(picked)) / float(np.mean(total))
-    return float(np.sqrt(ratio)), float(np.sqrt(ratio + 2 * error))
-
-
-def _parts(size: int, step: int) -> Iterator[slice]:
-    for first in range(0, size, step):
-        yield slice(first, min(first + step, size))

@@ -1,0 +1,77 @@
+"""Closest vectors in a metric: never worse than rounding on average, integers, cut off where asked."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import bitterfly
+from bitterfly import _core, gallery
+from bitterfly.recode import recode
+
+DTYPES = ["float64", "complex128"]
+
+
+def blocks(dtype: str, count: int, m: int, r: int, decay: float) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+
+    def draw(*shape: int) -> np.ndarray:
+        x = rng.standard_normal(shape)
+        return (x + 1j * rng.standard_normal(shape)).astype(dtype) if dtype[0] == "c" else x
+
+    t = draw(count, m, r) / 3
+    rows = draw(count, r, r) * decay ** np.arange(r)
+    return t, np.ascontiguousarray(rows @ rows.conj().swapaxes(1, 2))
+
+
+def cost(t: np.ndarray, q: np.ndarray, step: float, metric: np.ndarray) -> np.ndarray:
+    """Of each matrix: what [I; T] W loses, W chosen anew, to first order."""
+    d = q * step - t
+    weight = np.linalg.inv(np.eye(t.shape[1]) + t @ t.conj().swapaxes(1, 2))
+    return np.einsum("qij,qjr,qrs,qis->q", weight, d, metric, d.conj()).real
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("r", "decay", "gain"), [(1, 1.0, 1.0), (4, 0.3, 2.0), (8, 0.4, 6.0)])
+def test_weak_directions_take_the_error(dtype: str, r: int, decay: float, gain: float) -> None:
+    t, metric = blocks(dtype, 30, 5, r, decay)
+    step = 1 / 512
+    q, largest = _core.closest_codes(t, metric, step, 1e6, 1e-12)
+    parts = q.view(np.float64)
+    assert np.array_equal(parts, np.rint(parts)) and largest == np.max(np.abs(parts))
+    plain = np.rint((t / step).view(np.float64)).view(t.dtype)
+    assert gain * np.sum(cost(t, q, step, metric)) <= 1.05 * np.sum(cost(t, plain, step, metric))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_exhaustive_neighbours_are_no_better(dtype: str) -> None:
+    """In two dimensions a reduced basis finds the closest vector, or one within a factor."""
+    t, metric = blocks(dtype, 20, 1, 2, 0.2)
+    q, _ = _core.closest_codes(t, metric, 0.1, 1e6, 1e-12)
+    found = cost(t, q, 0.1, metric)
+    best = np.full(len(t), np.inf)
+    axes = 2 if dtype == "float64" else 4
+    for shift in np.array(np.meshgrid(*[np.arange(-3, 4)] * axes)).reshape(axes, -1).T:
+        move = shift if axes == 2 else shift[:2] + 1j * shift[2:]
+        best = np.minimum(best, cost(t, np.rint((t / 0.1).view(float)).view(t.dtype) + move, 0.1, metric))
+    assert np.mean(found / best) < 1.2
+
+
+def test_cut_and_degenerate_metrics() -> None:
+    t, metric = blocks("complex128", 3, 4, 3, 0.5)
+    for singular in (metric * 0, np.ones_like(metric), metric * 1e-300):
+        q, largest = _core.closest_codes(t, singular, 0.01, 7.0, 1e-4)
+        assert np.all(np.abs(q.view(np.float64)) <= 7) and np.isfinite(largest)
+    with pytest.raises(ValueError, match="metric"):
+        _core.closest_codes(t, metric[:, :2, :2].copy(), 0.1, 7.0, 0.0)
+
+
+def test_skeletons_of_factors_of_any_scale() -> None:
+    op = bitterfly.factorize(gallery.nonuniform_dft(128).todense(), rtol=1e-3)
+    factors = [f.copy() for f in op.factors]
+    factors[0] *= 1e250
+    factors[1] *= 1e-250
+    scaled = bitterfly.ButterflyOperator(factors, permutations=op.permutations)
+    assert np.array_equal(recode(scaled, "skeleton", 8).words, recode(op, "skeleton", 8).words) or (
+        bitterfly.quantize(scaled, bits=8).relative_error < 1.1 * bitterfly.quantize(op, bits=8).relative_error
+    )
