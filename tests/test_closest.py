@@ -67,7 +67,7 @@ def test_cut_and_degenerate_metrics() -> None:
 
 
 def test_skeletons_of_factors_of_any_scale() -> None:
-    op = bitterfly.factorize(gallery.nonuniform_dft(128).todense(), rtol=1e-3)
+    op = bitterfly.factorize(gallery.nonuniform_dft(256).todense(), rtol=1e-2)
     factors = [f.copy() for f in op.factors]
     factors[0] *= 1e250
     factors[1] *= 1e-250
