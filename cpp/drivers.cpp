@@ -19,9 +19,8 @@ constexpr std::size_t kPool = 24;      // directions of a line among which its s
 template <class T>
 class Shortening {
 public:
-    Shortening(std::vector<ShortFactor<T>> factors, int depth) : f_(std::move(factors)), depth_(depth) {
-        reset(0, f_.size());
-    }
+    Shortening(std::vector<ShortFactor<T>> factors, int depth, bool weighted)
+        : f_(std::move(factors)), depth_(depth), weighted_(weighted) {}
 
     // From both ends of the factors [first, last) to the pair at `junction` and the next, which are rounded together.
     void sweep(std::size_t first, std::size_t last, std::size_t junction) {
@@ -55,6 +54,7 @@ public:
         std::swap(left_, right_);
     }
     double relative_error() {
+        weighted_ = true;
         reset(0, f_.size());
         std::vector<double> energies(rows(f_.front()), 1.0);
         for (std::size_t l = 0; l < f_.size(); ++l) {
@@ -90,7 +90,7 @@ private:
     void pass_on(std::size_t l) {
         left_[l + 1].resize(columns(f_[l]));
         for (std::size_t q = 0; q < left_[l + 1].size(); ++q) {
-            const Target<T> target(f_[l], near(f_[l], q), left_[l]);
+            const Target<T> target(f_[l], near(f_[l], q), left_[l], weighted_);
             left_[l + 1][q] = target.part(target.rounded.data());
         }
     }
@@ -98,16 +98,23 @@ private:
         RankOne<T> search(f_[l].bits, f_[l].bits, depth_);
         for (std::size_t q = 0; q < columns(f_[l]); ++q) {
             const Line line = near(f_[l], q);
-            Target<T> target(f_[l], line, left_[l]);
+            Target<T> target(f_[l], line, left_[l], weighted_);
             search.direction(target.view(), target.rounded.data());
+            if (!weighted_) as_published(target);
             store(f_[l], line, target.rounded);
         }
         pass_on(l);
     }
+    // Without weights the lengths of rounded columns matter: those of round(lambda x), 1 <= lambda < 2.
+    static void as_published(Target<T>& target) {
+        const double length = std::abs(scale_of(target.view(), target.rounded.data()));
+        if (length == 0) return;
+        for (T& value : target.rounded) value *= std::ldexp(1.0, std::ilogb(length) + 1);
+    }
     void round_pair(std::size_t l) {
         for (std::size_t q = 0; q < columns(f_[l]); ++q) {
             const Line line = near(f_[l], q), next = far(f_[l + 1], q);
-            Target<T> x(f_[l], line, left_[l]), y(f_[l + 1], next, right_[l + 2]);
+            Target<T> x(f_[l], line, left_[l], weighted_), y(f_[l + 1], next, right_[l + 2], weighted_);
             both(l, x, y, std::numeric_limits<double>::infinity());
             store(f_[l], line, x.rounded);
             store(f_[l + 1], next, y.rounded);
@@ -196,7 +203,7 @@ private:
     std::vector<ShortFactor<T>> f_;
     std::vector<std::vector<Part<T>>> left_, right_;
     int depth_;
-    bool mirrored_ = false;
+    bool weighted_, mirrored_ = false;
 };
 
 template <class T>
@@ -210,10 +217,10 @@ void round_all(const std::vector<ShortFactor<T>>& factors) {
 }  // namespace
 
 template <class T>
-ShortReport shorten(const std::vector<ShortFactor<T>>& factors, Driver driver, int depth) {
+ShortReport shorten(const std::vector<ShortFactor<T>>& factors, Driver driver, int depth, bool weighted) {
     const std::size_t count = factors.size();
     require(count >= 1, "factors: expected at least one");
-    Shortening<T> work(factors, depth);
+    Shortening<T> work(factors, depth, weighted);
     round_all(factors);
     if (count == 1) return {work.relative_error(), 0};
     if (driver == Driver::kPairwise) {
@@ -232,7 +239,7 @@ ShortReport shorten(const std::vector<ShortFactor<T>>& factors, Driver driver, i
     return {work.relative_error(), 0};
 }
 
-template ShortReport shorten(const std::vector<ShortFactor<double>>&, Driver, int);
-template ShortReport shorten(const std::vector<ShortFactor<std::complex<double>>>&, Driver, int);
+template ShortReport shorten(const std::vector<ShortFactor<double>>&, Driver, int, bool);
+template ShortReport shorten(const std::vector<ShortFactor<std::complex<double>>>&, Driver, int, bool);
 
 }  // namespace bitterfly

@@ -24,8 +24,10 @@ struct ShortReport {
     int sweeps;             // of Driver::kRefined
 };
 
+// `weighted`: errors count with the norms of the rounded products on both sides, as they do in the product; otherwise
+// all alike, as published.
 // Factors of a chain all of whose junctions have rank one, numbers of size near 1: squares neither vanish nor overflow.
 template <class T>
-ShortReport shorten(const std::vector<ShortFactor<T>>& factors, Driver driver, int depth);
+ShortReport shorten(const std::vector<ShortFactor<T>>& factors, Driver driver, int depth, bool weighted);
 
 }  // namespace bitterfly

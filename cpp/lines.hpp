@@ -43,12 +43,12 @@ struct Target {
     std::vector<double> weight;
     double missed = 0;  // energy that no rounded values reach
 
-    Target(const ShortFactor<T>& f, const Line& line, const std::vector<Part<T>>& behind)
+    Target(const ShortFactor<T>& f, const Line& line, const std::vector<Part<T>>& behind, bool weighted = true)
         : at(line.size), rounded(line.size), weight(line.size) {
         for (std::size_t e = 0; e < line.size; ++e) {
             const Part<T>& part = behind[line.cross + e * line.cross_stride];
             const T value = f.values[line.first + e * line.stride];
-            at[e] = value * part.kappa, weight[e] = part.norm;
+            at[e] = value * part.kappa, weight[e] = weighted ? part.norm : 1;
             rounded[e] = f.rounded[line.first + e * line.stride];
             missed += std::norm(value) * part.missed;
         }

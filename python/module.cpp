@@ -212,7 +212,8 @@ PYBIND11_MODULE(_core, m) {
           py::arg("scale") = 1.0);
     m.def("pivot_tails", &py_pivot_tails, py::arg("x").noconvert());
     m.def("skeletonize", &py_skeletonize, py::arg("x").noconvert(), py::arg("rank"));
-    m.def("shorten", &py_shorten, py::arg("factors"), py::arg("bits"), py::arg("driver"), py::arg("depth"));
+    m.def("shorten", &py_shorten, py::arg("factors"), py::arg("bits"), py::arg("driver"), py::arg("depth"),
+          py::arg("weighted") = true);
     m.def("rank_one", &py_rank_one, py::arg("x").noconvert(), py::arg("y").noconvert(), py::arg("bits"),
           py::arg("depth"));
     m.def("tile_layout", &tile_layout, py::arg("pattern"), py::arg("rank"));

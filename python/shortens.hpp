@@ -26,7 +26,8 @@ inline void require_double(const py::array& a, bool cplx, const char* name) {
 }
 
 template <class T>
-py::tuple shorten_as(const std::vector<py::array>& values, const std::vector<int>& bits, Driver driver, int depth) {
+py::tuple shorten_as(const std::vector<py::array>& values, const std::vector<int>& bits, Driver driver, int depth,
+                     bool weighted) {
     std::vector<ShortFactor<T>> factors;
     py::list out;
     for (std::size_t l = 0; l < values.size(); ++l) {
@@ -46,21 +47,21 @@ py::tuple shorten_as(const std::vector<py::array>& values, const std::vector<int
     ShortReport report{};
     {
         py::gil_scoped_release release;
-        report = shorten<T>(factors, driver, depth);
+        report = shorten<T>(factors, driver, depth, weighted);
     }
     return py::make_tuple(out, report.relative_error, report.sweeps);
 }
 
 inline py::tuple py_shorten(const std::vector<py::array>& values, const std::vector<int>& bits,
-                            const std::string& driver, int depth) {
+                            const std::string& driver, int depth, bool weighted) {
     require(!values.empty() && values.size() == bits.size(), "bits: expected a number for each factor");
     for (const int b : bits) require(b >= 1 && b <= 24, "bits: expected 1 to 24");
     require(depth >= 0 && depth <= 64, "depth: expected 0 to 64");
     const bool cplx = is_complex(values.front());
     for (const py::array& f : values) require_double(f, cplx, "factors");
     const Driver which = driver_of(driver);
-    return cplx ? shorten_as<std::complex<double>>(values, bits, which, depth)
-                : shorten_as<double>(values, bits, which, depth);
+    return cplx ? shorten_as<std::complex<double>>(values, bits, which, depth, weighted)
+                : shorten_as<double>(values, bits, which, depth, weighted);
 }
 
 template <class T>
