@@ -239,6 +239,13 @@ ShortReport shorten(const std::vector<ShortFactor<T>>& factors, Driver driver, i
     return {work.relative_error(), 0};
 }
 
+template <class T>
+double chain_error(const std::vector<ShortFactor<T>>& factors) {
+    return Shortening<T>(factors, 0, true).relative_error();
+}
+
+template double chain_error(const std::vector<ShortFactor<double>>&);
+template double chain_error(const std::vector<ShortFactor<std::complex<double>>>&);
 template ShortReport shorten(const std::vector<ShortFactor<double>>&, Driver, int, bool);
 template ShortReport shorten(const std::vector<ShortFactor<std::complex<double>>>&, Driver, int, bool);
 

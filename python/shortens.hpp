@@ -7,6 +7,7 @@
 
 #include "arrays.hpp"
 #include "drivers.hpp"
+#include "float_codes.hpp"
 #include "rank_one.hpp"
 
 namespace bitterfly {
@@ -26,30 +27,50 @@ inline void require_double(const py::array& a, bool cplx, const char* name) {
 }
 
 template <class T>
-py::tuple shorten_as(const std::vector<py::array>& values, const std::vector<int>& bits, Driver driver, int depth,
-                     bool weighted) {
+std::vector<ShortFactor<T>> short_factors(const std::vector<py::array>& values, std::vector<py::array>& rounded,
+                                          const std::vector<int>& bits) {
     std::vector<ShortFactor<T>> factors;
-    py::list out;
     for (std::size_t l = 0; l < values.size(); ++l) {
-        const py::array& f = values[l];
+        const py::array &f = values[l], &out = rounded[l];
         require(f.ndim() == 4 && f.size() > 0, "factors: expected arrays of shape (a, b, c, d)");
-        auto rounded = aligned_array<T>({f.shape(0), f.shape(1), f.shape(2), f.shape(3)});
+        const bool equal = out.ndim() == 4 && std::equal(f.shape(), f.shape() + 4, out.shape());
+        require(equal, "rounded: expected arrays of equal shapes");
         const auto side = [&](int axis) { return static_cast<std::size_t>(f.shape(axis)); };
-        factors.push_back({side(0), side(1), side(2), side(3), static_cast<const T*>(f.data()), rounded.mutable_data(),
-                           bits[l]});
-        out.append(rounded);
+        auto* to = static_cast<T*>(const_cast<void*>(out.data()));
+        factors.push_back({side(0), side(1), side(2), side(3), static_cast<const T*>(f.data()), to, bits[l]});
     }
     for (std::size_t l = 1; l < factors.size(); ++l) {
         const auto &left = factors[l - 1], &right = factors[l];
         require(left.a * left.c * left.d == right.a * right.b * right.d, "factors: expected shapes that multiply");
         require(right.a == left.a * left.c && left.d == right.b * right.d, "factors: expected junctions of rank one");
     }
+    return factors;
+}
+
+template <class T>
+py::tuple shorten_as(const std::vector<py::array>& values, const std::vector<int>& bits, Driver driver, int depth,
+                     bool weighted) {
+    std::vector<py::array> rounded;
+    for (const py::array& f : values) {
+        rounded.push_back(aligned_array<T>({f.shape(), f.shape() + f.ndim()}));
+    }
+    const std::vector<ShortFactor<T>> factors = short_factors<T>(values, rounded, bits);
     ShortReport report{};
     {
         py::gil_scoped_release release;
         report = shorten<T>(factors, driver, depth, weighted);
     }
-    return py::make_tuple(out, report.relative_error, report.sweeps);
+    return py::make_tuple(rounded, report.relative_error, report.sweeps);
+}
+
+inline double py_chain_error(const std::vector<py::array>& values, std::vector<py::array> rounded) {
+    require(!values.empty() && values.size() == rounded.size(), "rounded: expected as many factors");
+    const bool cplx = is_complex(values.front());
+    for (const py::array& f : values) require_double(f, cplx, "factors");
+    for (const py::array& f : rounded) require_double(f, cplx, "rounded");
+    const std::vector<int> bits(values.size(), 1);
+    return cplx ? chain_error(short_factors<std::complex<double>>(values, rounded, bits))
+                : chain_error(short_factors<double>(values, rounded, bits));
 }
 
 inline py::tuple py_shorten(const std::vector<py::array>& values, const std::vector<int>& bits,
@@ -88,6 +109,23 @@ inline py::tuple py_rank_one(const py::array& x, const py::array& y, int bits, i
     require(depth >= 0 && depth <= 64, "depth: expected 0 to 64");
     return is_complex(x) ? rank_one_as<std::complex<double>>(x, y, bits, depth)
                          : rank_one_as<double>(x, y, bits, depth);
+}
+
+// Any shape of float64 -> codes of that shape, and back.
+inline IndexArray py_encode_floats(const py::array& values, int bits, int significand) {
+    require_double(values, false, "values");
+    require_float_code(bits, significand);
+    auto codes = aligned_array<std::uint32_t>({values.shape(), values.shape() + values.ndim()});
+    encode_floats(static_cast<const double*>(values.data()), static_cast<std::size_t>(values.size()), bits, significand,
+                  codes.mutable_data());
+    return codes;
+}
+
+inline py::array py_decode_floats(const IndexArray& codes, int bits, int significand) {
+    require_float_code(bits, significand);
+    auto values = aligned_array<double>({codes.shape(), codes.shape() + codes.ndim()});
+    decode_floats(codes.data(), static_cast<std::size_t>(codes.size()), bits, significand, values.mutable_data());
+    return values;
 }
 
 }  // namespace bitterfly
