@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <limits>
+#include <map>
 
 #include "lines.hpp"
 #include "require.hpp"
@@ -95,11 +96,11 @@ private:
         }
     }
     void round_columns(std::size_t l) {
-        RankOne<T> search(f_[l].bits, f_[l].bits, depth_);
+        const RankOne<T>& rounding = search(f_[l].bits, f_[l].bits);
         for (std::size_t q = 0; q < columns(f_[l]); ++q) {
             const Line line = near(f_[l], q);
             Target<T> target(f_[l], line, left_[l], weighted_);
-            search.direction(target.view(), target.rounded.data());
+            rounding.direction(target.view(), target.rounded.data());
             if (!weighted_) as_published(target);
             store(f_[l], line, target.rounded);
         }
@@ -121,13 +122,15 @@ private:
         }
     }
     // The candidates come from the shorter side. Returns the error, infinite where none is below `bound`.
-    double both(std::size_t l, Target<T>& x, Target<T>& y, double bound) const {
+    double both(std::size_t l, Target<T>& x, Target<T>& y, double bound) {
         const int first = f_[l].bits, second = f_[l + 1].bits;
         if (x.at.size() <= y.at.size()) {
-            return RankOne<T>(first, second, depth_)
-                .both(x.view(), y.view(), x.rounded.data(), y.rounded.data(), bound);
+            return search(first, second).both(x.view(), y.view(), x.rounded.data(), y.rounded.data(), bound);
         }
-        return RankOne<T>(second, first, depth_).both(y.view(), x.view(), y.rounded.data(), x.rounded.data(), bound);
+        return search(second, first).both(y.view(), x.view(), y.rounded.data(), x.rounded.data(), bound);
+    }
+    RankOne<T>& search(int first, int second) {
+        return searches_.try_emplace({first, second}, first, second, depth_).first->second;
     }
     // What a term misses: parts that the rounded factors beyond do not reach, and the rounded term itself.
     static double beyond(const Target<T>& x, const Target<T>& y) {
@@ -150,11 +153,11 @@ private:
     // For each column of factor l - 1, the direction among the best ones after whose scale the terms in its row of
     // factor l, rounded anew, miss least.
     void rescale(std::size_t l) {
-        const RankOne<T> search(f_[l - 1].bits, f_[l - 1].bits, depth_);
+        const RankOne<T>& rounding = search(f_[l - 1].bits, f_[l - 1].bits);
         for (std::size_t i = 0; i < columns(f_[l - 1]); ++i) {
             const Line line = near(f_[l - 1], i);
             const Target<T> target(f_[l - 1], line, left_[l - 1]);
-            const std::vector<T> pool = search.directions(target.view(), kPool);
+            const std::vector<T> pool = rounding.directions(target.view(), kPool);
             double best = row_error(l, i);
             const Part<T> old = left_[l][i];
             Part<T> chosen = old;
@@ -184,7 +187,7 @@ private:
         }
         return sum;
     }
-    double try_row(std::size_t l, std::size_t i, double bound, std::vector<Term>& terms) const {
+    double try_row(std::size_t l, std::size_t i, double bound, std::vector<Term>& terms) {
         const Line cross = far(f_[l], i);
         double sum = 0;
         for (std::size_t e = 0; e < cross.size; ++e) {
@@ -202,6 +205,7 @@ private:
 
     std::vector<ShortFactor<T>> f_;
     std::vector<std::vector<Part<T>>> left_, right_;
+    std::map<std::pair<int, int>, RankOne<T>> searches_;
     int depth_;
     bool weighted_, mirrored_ = false;
 };

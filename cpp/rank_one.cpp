@@ -91,15 +91,77 @@ struct Best {
     }
 };
 
+// Real: each entry that is not zero. Complex: the larger one, whose cells are the finest.
+template <class T>
+struct Pivots {
+    std::size_t at[2], count = 0;
+    const std::size_t* begin() const { return at; }
+    const std::size_t* end() const { return at + count; }
+};
+
+template <class T>
+Pivots<T> pivots(const Weighted<T>& x) {
+    Pivots<T> out;
+    const double size[2] = {x.weight[0] > 0 ? std::norm(x.at[0]) : 0, x.weight[1] > 0 ? std::norm(x.at[1]) : 0};
+    if constexpr (sizeof(T) == sizeof(double)) {
+        for (std::size_t j = 0; j < 2; ++j) {
+            if (size[j] > 0) out.at[out.count++] = j;
+        }
+    } else {
+        out.at[out.count++] = size[1] > size[0] ? 1 : 0;
+    }
+    return out;
+}
+
 }  // namespace
 
 template <class T>
-RankOne<T>::RankOne(int x_bits, int y_bits, int depth) : x_bits_(x_bits), y_bits_(y_bits), depth_(depth) {
+RankOne<T>::RankOne(int x_bits, int y_bits, int depth) : x_bits_(x_bits), y_bits_(y_bits), depth_(depth), pairs_(x_bits_, y_bits_, depth) {
     require(x_bits >= 1 && x_bits <= 24 && y_bits >= 1 && y_bits <= 24, "significand: expected 1 to 24 bits");
 }
 
 template <class T>
-double RankOne<T>::both(const Weighted<T>& x, const Weighted<T>& y, T* x_out, T* y_out, double bound) const {
+double RankOne<T>::both_of_pair(const Weighted<T>& x, const Weighted<T>& y, T* x_out, double bound) {
+    double least = bound;
+    y_.resize(y.size);
+    for (const std::size_t j : pivots(x)) {
+        for (std::size_t i = 0; i < y.size; ++i) y_[i] = times(x.at[j], y.at[i]);
+        const Pair<T> pair{x.weight[1 - j] > 0 ? x.at[1 - j] / x.at[j] : T(0), x.weight[j], x.weight[1 - j]};
+        std::pair<T, T> best;
+        if (pairs_.both(pair, y_.data(), y.weight, y.size, best, least)) {
+            x_out[j] = best.first, x_out[1 - j] = best.second;
+        }
+    }
+    return least;
+}
+
+template <class T>
+double RankOne<T>::direction_of_pair(const Weighted<T>& x, T* x_out) const {
+    double least = std::numeric_limits<double>::infinity();
+    for (const std::size_t j : pivots(x)) {
+        const Pair<T> pair{x.weight[1 - j] > 0 ? x.at[1 - j] / x.at[j] : T(0), x.weight[j], x.weight[1 - j]};
+        const double size = std::norm(x.at[j]);
+        double error = least / size;
+        std::pair<T, T> best;
+        if (pairs_.direction(pair, best, error)) {
+            x_out[j] = best.first, x_out[1 - j] = best.second, least = error * size;
+        }
+    }
+    return least;
+}
+
+template <class T>
+double RankOne<T>::both(const Weighted<T>& x, const Weighted<T>& y, T* x_out, T* y_out, double bound) {
+    const double none = std::numeric_limits<double>::infinity();
+    if (x.size == 2) {
+        if (!(energy(x) * energy(y) > 0)) {
+            std::fill_n(x_out, x.size, T(0));
+            std::fill_n(y_out, y.size, T(0));
+            return 0;
+        }
+        if (both_of_pair(x, y, x_out, bound) >= bound) return none;
+        return finish(x, y, x_out, y_out);
+    }
     const std::vector<T> from = normalized(x), to = normalized(y);
     const Weighted<T> u{from.data(), x.weight, x.size}, v{to.data(), y.weight, y.size};
     const double weight = energy(v), whole = energy(x) * energy(y);
@@ -119,8 +181,13 @@ double RankOne<T>::both(const Weighted<T>& x, const Weighted<T>& y, T* x_out, T*
         }
         if (error < best.error) best.take(error, q);
     });
-    if (best.error == limit) return std::numeric_limits<double>::infinity();
+    if (best.error == limit) return none;
     std::copy(best.at.begin(), best.at.end(), x_out);
+    return finish(x, y, x_out, y_out);
+}
+
+template <class T>
+double RankOne<T>::finish(const Weighted<T>& x, const Weighted<T>& y, T* x_out, T* y_out) const {
     normalize(x_out, x.size);
     const T mu = scale_of(x, x_out);
     for (std::size_t i = 0; i < y.size; ++i) y_out[i] = y_bits_(times(mu, y.at[i]));
@@ -129,6 +196,11 @@ double RankOne<T>::both(const Weighted<T>& x, const Weighted<T>& y, T* x_out, T*
 
 template <class T>
 double RankOne<T>::direction(const Weighted<T>& x, T* x_out) const {
+    if (x.size == 2 && energy(x) > 0) {
+        direction_of_pair(x, x_out);
+        normalize(x_out, x.size);
+        return Fit<T>(x, x_out).missed;
+    }
     const std::vector<T> from = normalized(x);
     const Weighted<T> u{from.data(), x.weight, x.size};
     Best<T> best{std::numeric_limits<double>::infinity(), std::vector<T>(x.size)};

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <vector>
 
+#include "pair_search.hpp"
 #include "significand.hpp"
 
 namespace bitterfly {
@@ -28,15 +29,22 @@ public:
     RankOne(int x_bits, int y_bits, int depth);
 
     // Both rounded; x is the side whose candidates are taken. Infinite where no squared error is below `bound`.
-    double both(const Weighted<T>& x, const Weighted<T>& y, T* x_out, T* y_out, double bound) const;
+    double both(const Weighted<T>& x, const Weighted<T>& y, T* x_out, T* y_out, double bound);
     // x rounded, y free: the direction nearest to that of x.
     double direction(const Weighted<T>& x, T* x_out) const;
     // The `most` directions of least error, or fewer, best first; `size` numbers each.
     std::vector<T> directions(const Weighted<T>& x, std::size_t most) const;
 
 private:
+    // Two entries, seen from each pivot in turn.
+    double both_of_pair(const Weighted<T>& x, const Weighted<T>& y, T* x_out, double bound);
+    double finish(const Weighted<T>& x, const Weighted<T>& y, T* x_out, T* y_out) const;
+    double direction_of_pair(const Weighted<T>& x, T* x_out) const;
+
     Significand x_bits_, y_bits_;
     int depth_;
+    PairSearch<T> pairs_;
+    std::vector<T> y_;  // scratch
 };
 
 // The squared error of x_out y_out^T.

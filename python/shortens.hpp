@@ -95,7 +95,7 @@ py::tuple rank_one_as(const py::array& x, const py::array& y, int bits, int dept
     double error = 0;
     {
         py::gil_scoped_release release;
-        const RankOne<T> search(bits, bits, depth);
+        RankOne<T> search(bits, bits, depth);
         const double none = std::numeric_limits<double>::infinity();
         error = u.size <= v.size ? search.both(u, v, u_out, v_out, none) : search.both(v, u, v_out, u_out, none);
     }
