@@ -15,7 +15,9 @@ namespace {
 
 constexpr int kMaxSweeps = 12;
 constexpr double kWorthwhile = 0.995;  // a sweep that gains less is the last
-constexpr std::size_t kPool = 24;      // directions of a line among which its scale is chosen
+// Directions of a line among which its scale is chosen; complex ones cost a search each some ten times longer.
+template <class T>
+constexpr std::size_t kPool = sizeof(T) == sizeof(double) ? 24 : 10;
 
 template <class T>
 class Shortening {
@@ -102,7 +104,7 @@ private:
             Target<T> target(f_[l], line, left_[l], weighted_);
             rounding.direction(target.view(), target.rounded.data());
             if (!weighted_) as_published(target);
-            store(f_[l], line, target.rounded);
+            store(f_[l], line, target.rounded.data());
         }
         pass_on(l);
     }
@@ -117,8 +119,8 @@ private:
             const Line line = near(f_[l], q), next = far(f_[l + 1], q);
             Target<T> x(f_[l], line, left_[l], weighted_), y(f_[l + 1], next, right_[l + 2], weighted_);
             both(l, x, y, std::numeric_limits<double>::infinity());
-            store(f_[l], line, x.rounded);
-            store(f_[l + 1], next, y.rounded);
+            store(f_[l], line, x.rounded.data());
+            store(f_[l + 1], next, y.rounded.data());
         }
     }
     // The candidates come from the shorter side. Returns the error, infinite where none is below `bound`.
@@ -157,7 +159,7 @@ private:
         for (std::size_t i = 0; i < columns(f_[l - 1]); ++i) {
             const Line line = near(f_[l - 1], i);
             const Target<T> target(f_[l - 1], line, left_[l - 1]);
-            const std::vector<T> pool = rounding.directions(target.view(), kPool);
+            const std::vector<T> pool = rounding.directions(target.view(), kPool<T>);
             double best = row_error(l, i);
             const Part<T> old = left_[l][i];
             Part<T> chosen = old;
@@ -167,11 +169,10 @@ private:
                 const double error = try_row(l, i, best, terms);
                 if (error >= best) continue;
                 best = error, chosen = left_[l][i];
-                store(f_[l - 1], line, std::vector<T>(pool.begin() + static_cast<std::ptrdiff_t>(at),
-                                                      pool.begin() + static_cast<std::ptrdiff_t>(at + line.size)));
+                store(f_[l - 1], line, pool.data() + at);
                 for (const Term& term : terms) {
-                    store(f_[l], term.line, term.x.rounded);
-                    store(f_[l + 1], term.next, term.y.rounded);
+                    store(f_[l], term.line, term.x.rounded.data());
+                    store(f_[l + 1], term.next, term.y.rounded.data());
                 }
             }
             left_[l][i] = chosen;
@@ -218,6 +219,22 @@ void round_all(const std::vector<ShortFactor<T>>& factors) {
     }
 }
 
+// From left to right, then anew from both ends with the scales beside the middle pair refined: the better of the two.
+template <class T>
+ShortReport refined(const std::vector<ShortFactor<T>>& factors, Shortening<T>& work) {
+    const std::size_t junction = (factors.size() - 2) / 2;
+    work.sweep(0, factors.size(), factors.size() - 2);
+    const double before = work.relative_error();
+    std::vector<std::vector<T>> kept;
+    for (const ShortFactor<T>& f : factors) kept.emplace_back(f.rounded, f.rounded + f.a * f.b * f.c * f.d);
+    work.sweep(0, factors.size(), junction);
+    const int sweeps = work.refine(junction);
+    const double after = work.relative_error();
+    if (after <= before) return {after, sweeps};
+    for (std::size_t l = 0; l < factors.size(); ++l) std::copy(kept[l].begin(), kept[l].end(), factors[l].rounded);
+    return {before, sweeps};
+}
+
 }  // namespace
 
 template <class T>
@@ -235,10 +252,7 @@ ShortReport shorten(const std::vector<ShortFactor<T>>& factors, Driver driver, i
     } else if (driver != Driver::kRefined) {
         work.sweep(0, count, driver == Driver::kLeftToRight ? count - 2 : 0);
     } else {
-        const std::size_t junction = (count - 2) / 2;
-        work.sweep(0, count, junction);
-        const int sweeps = work.refine(junction);
-        return {work.relative_error(), sweeps};
+        return refined(factors, work);
     }
     return {work.relative_error(), 0};
 }

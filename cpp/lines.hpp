@@ -10,6 +10,26 @@
 
 namespace bitterfly {
 
+// A vector that needs no heap for up to four numbers, as the columns and rows of square dyadic factors are.
+template <class T>
+class Numbers {
+public:
+    explicit Numbers(std::size_t size) : size_(size), more_(size > kInline ? size : 0) {}
+    T* data() { return size_ > kInline ? more_.data() : few_; }
+    const T* data() const { return size_ > kInline ? more_.data() : few_; }
+    T& operator[](std::size_t i) { return data()[i]; }
+    const T& operator[](std::size_t i) const { return data()[i]; }
+    T* begin() { return data(); }
+    T* end() { return data() + size_; }
+    std::size_t size() const { return size_; }
+
+private:
+    static constexpr std::size_t kInline = 4;
+    std::size_t size_;
+    T few_[kInline];
+    std::vector<T> more_;
+};
+
 // A column or a row of a factor: `size` numbers from `first` on, `stride` apart; number e lies on the crossing line
 // cross + e * cross_stride.
 struct Line {
@@ -39,8 +59,8 @@ struct Part {
 // The numbers of one line with the parts behind them: the target of its rounded values, and their weights.
 template <class T>
 struct Target {
-    std::vector<T> at, rounded;
-    std::vector<double> weight;
+    Numbers<T> at, rounded;
+    Numbers<double> weight;
     double missed = 0;  // energy that no rounded values reach
 
     Target(const ShortFactor<T>& f, const Line& line, const std::vector<Part<T>>& behind, bool weighted = true)
@@ -71,7 +91,7 @@ struct Target {
 };
 
 template <class T>
-void store(const ShortFactor<T>& f, const Line& line, const std::vector<T>& values) {
+void store(const ShortFactor<T>& f, const Line& line, const T* values) {
     for (std::size_t e = 0; e < line.size; ++e) f.rounded[line.first + e * line.stride] = values[e];
 }
 
