@@ -112,8 +112,8 @@ bool PairSearch<T>::both(const Pair<T>& x, const T* y, const double* y_weight, s
     PairBlock<T> block;
     double energy = 0;
     for (std::size_t i = 0; i < size; ++i) energy += y_weight[i] * std::norm(y[i]);
-    // Neighbours of q are farther from the line than q, but for their length: at most one unit more.
-    const double slack = 1 / ((1 + x_bits_.unit()) * (1 + x_bits_.unit()));
+    // Neighbours of q are farther from the line than q, but for their length: at most two units more.
+    const double slack = std::pow(1 + x_bits_.unit(), -4);
     bool found = false;
     for (std::size_t b = 0; b < blocks(); ++b) {
         fill(x, b, block);

@@ -62,12 +62,13 @@ def test_never_worse_than_round_to_nearest(dtype: type, seed: int, t: int, m: in
         assert np.array_equal(round_significand(q.astype(wide), t), q)
 
 
-@given(seeds, st.integers(1, 6), st.floats(0.5, 8), st.floats(0.5, 8), st.integers(-300, 300))
-def test_scales_do_not_matter(seed: int, t: int, first: float, second: float, exponent: int) -> None:
+@given(seeds, st.integers(1, 6), st.floats(0.5, 8), st.integers(-300, 300))
+def test_scales_do_not_matter(seed: int, t: int, factor: float, exponent: int) -> None:
+    """Any factor may move from one vector to the other; a power of two may come from nowhere."""
     rng = np.random.default_rng(seed)
     x, y = rng.standard_normal(3), rng.standard_normal(5)
     xq, yq, error = quantize_rank_one(x, y, significand=t)
-    again = quantize_rank_one(x * first, y * second, significand=t)[2]
+    again = quantize_rank_one(x * factor, y / factor, significand=t)[2]
     assert again == pytest.approx(error, rel=1e-9, abs=4 * eps(np.float64))
     shifted = quantize_rank_one(np.ldexp(x, exponent), np.ldexp(y, 2 * exponent // 3), significand=t)
     assert shifted[2] == error
@@ -90,7 +91,7 @@ def test_zero_and_subnormal_vectors(dtype: type) -> None:
     tiny = np.full(2, np.finfo(dtype).smallest_subnormal, dtype)
     xq, yq, error = quantize_rank_one(tiny, x, significand=4)
     assert error == 0
-    assert np.array_equal(np.outer(xq.astype(float).real, yq.astype(float).real), np.outer(tiny, x).astype(float).real)
+    assert np.array_equal(np.outer(xq, yq), np.outer(tiny, x))
 
 
 def test_mixed_dtypes_take_the_common_one() -> None:
