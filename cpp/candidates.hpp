@@ -14,7 +14,7 @@ namespace bitterfly {
 // Real. Each cell of lambda starts where one entry j goes up from q to its next: there the others are rounded. Powers
 // of two do not matter, so q takes the numbers of [1, 2) only.
 template <class Visit>
-void for_candidates(const double* x, std::size_t size, const Significand& round, int /*depth*/, bool /*all*/,
+void for_candidates(const double* x, std::size_t size, const Significand& round, int /*depth*/,
                     Visit visit) {
     std::vector<double> q(size);
     const double unit = round.unit();
@@ -47,6 +47,11 @@ private:
     std::size_t count_ = 0;
 };
 
+// Complex numbers have 4^t cells an octave: beyond this many bits only p with so many bits are listed.
+inline constexpr int kListedBits = 8;
+
+inline Significand listed(const Significand& round) { return Significand(std::min(round.bits(), kListedBits)); }
+
 // The rounded values p of lambda x_j in the sector |Im p| <= Re p, 1 <= Re p < 2, where all lambda come to by quarter
 // turns and powers of two. Imaginary parts below 2^-depth are zero. `half` is half the width of the cell of p.
 template <class Visit>
@@ -63,11 +68,9 @@ void for_sector(const Significand& round, int depth, Visit visit) {
     }
 }
 
-// Complex. The rounded values p of the largest entry are listed; `all` (two entries): while lambda runs through the
-// cell of p, the other entry runs through a turned rectangle: all rounded values that it may meet are combined. Else
-// lambda is the one at p.
+// Complex. The rounded values p of the largest entry are listed; lambda is the one at p.
 template <class Visit>
-void for_candidates(const std::complex<double>* x, std::size_t size, const Significand& round, int depth, bool all,
+void for_candidates(const std::complex<double>* x, std::size_t size, const Significand& round, int depth,
                     Visit visit) {
     using Complex = std::complex<double>;
     std::size_t j = 0;
@@ -76,7 +79,7 @@ void for_candidates(const std::complex<double>* x, std::size_t size, const Signi
     }
     std::vector<Complex> ratio(size), q(size);
     for (std::size_t m = 0; m < size; ++m) ratio[m] = x[m] / x[j];
-    for_sector(round, depth, [&](Complex p, double re_half, double im_half) {
+    for_sector(listed(round), depth, [&](Complex p, double /*re_half*/, double /*im_half*/) {
         q[j] = p;
         for (std::size_t m = 0; m < size; ++m) {
             if (m != j) {
@@ -85,21 +88,7 @@ void for_candidates(const std::complex<double>* x, std::size_t size, const Signi
                                      r.real() * p.imag() + r.imag() * p.real()));
             }
         }
-        if (size != 2 || !all) return visit(q.data());
-        const std::size_t m = 1 - j;
-        const Complex r = ratio[m];
-        const double a = std::fabs(r.real()), b = std::fabs(r.imag());
-        const double re = r.real() * p.real() - r.imag() * p.imag(), im = r.real() * p.imag() + r.imag() * p.real();
-        const double least = std::ldexp(std::max(a, b), -depth);
-        const double floor = least > 0 ? std::ldexp(1.0, std::ilogb(least)) : 1;
-        const Reach reals(re, a * re_half + b * im_half, round, floor);
-        const Reach imags(im, a * im_half + b * re_half, round, floor);
-        for (const double u : reals) {
-            for (const double v : imags) {
-                q[m] = {u, v};
-                visit(q.data());
-            }
-        }
+        visit(q.data());
     });
 }
 

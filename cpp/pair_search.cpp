@@ -36,7 +36,7 @@ PairSearch<double>::PairSearch(const Significand& x_bits, const Significand& y_b
 template <>
 PairSearch<Complex>::PairSearch(const Significand& x_bits, const Significand& y_bits, int depth)
     : x_bits_(x_bits), y_bits_(y_bits), depth_(depth) {
-    for_sector(x_bits, depth, [&](Complex p, double /*re_half*/, double im_half) {
+    for_sector(listed(x_bits), depth, [&](Complex p, double /*re_half*/, double im_half) {
         re_.push_back(p.real()), im_.push_back(p.imag()), im_half_.push_back(im_half);
     });
 }
@@ -92,11 +92,11 @@ void PairSearch<double>::neighbours(const Pair<double>&, std::size_t, double, do
 // may meet.
 template <>
 template <class Visit>
-void PairSearch<Complex>::neighbours(const Pair<Complex>& x, std::size_t index, Complex p, Complex, Visit visit) const {
+void PairSearch<Complex>::neighbours(const Pair<Complex>& x, std::size_t index, Complex p, Complex q, Visit visit) const {
     const double a = std::fabs(x.ratio.real()), b = std::fabs(x.ratio.imag());
     const double re_half = x_bits_.unit() / 2, im_half = im_half_[index];
     const double largest = std::max(a, b);
-    if (largest == 0) return visit(Complex(0));
+    if (largest == 0 || x_bits_.bits() > kListedBits) return visit(q);
     const double least = std::ldexp(1.0, std::ilogb(largest) - depth_);
     const Complex centre = times(x.ratio, p);
     const Reach reals(centre.real(), a * re_half + b * im_half, x_bits_, least);

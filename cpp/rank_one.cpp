@@ -172,7 +172,7 @@ double RankOne<T>::both(const Weighted<T>& x, const Weighted<T>& y, T* x_out, T*
     }
     const double limit = bound / whole * energy(u) * weight;
     Best<T> best{limit, std::vector<T>(x.size)};
-    for_candidates(u.at, u.size, x_bits_, depth_, true, [&](const T* q) {
+    for_candidates(u.at, u.size, x_bits_, depth_, [&](const T* q) {
         const Fit<T> fit(u, q);
         double error = fit.missed * weight;
         for (std::size_t i = 0; i < v.size && error < best.error; ++i) {
@@ -206,7 +206,7 @@ double RankOne<T>::direction(const Weighted<T>& x, T* x_out) const {
     Best<T> best{std::numeric_limits<double>::infinity(), std::vector<T>(x.size)};
     std::fill_n(x_out, x.size, T(0));
     if (energy(u) == 0) return 0;
-    for_candidates(u.at, u.size, x_bits_, depth_, false, [&](const T* q) {
+    for_candidates(u.at, u.size, x_bits_, depth_, [&](const T* q) {
         const double error = Fit<T>(u, q).missed;
         if (error < best.error) best.take(error, q);
     });
@@ -226,7 +226,7 @@ std::vector<T> RankOne<T>::directions(const Weighted<T>& x, std::size_t most) co
     const Weighted<T> u{from.data(), x.weight, x.size};
     std::vector<Found> heap;  // the worst on top
     if (energy(u) > 0) {
-        for_candidates(u.at, u.size, x_bits_, depth_, false, [&](const T* q) {
+        for_candidates(u.at, u.size, x_bits_, depth_, [&](const T* q) {
             const double error = Fit<T>(u, q).missed;
             if (heap.size() == most && error >= heap.front().error) return;
             std::vector<T> copy(q, q + u.size);

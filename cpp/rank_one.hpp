@@ -22,7 +22,7 @@ struct Weighted {
 // is the least-squares scale and y^ = round(mu y). The squared error, without cancellation, is
 //     |x - mu x^|^2 |y|^2 + |x^|^2 |y^ - mu y|^2.
 // Real: a candidate in each cell of lambda, so the least error of all. Complex: likewise for two entries (parts down to
-// 2^-depth times the largest), for more entries one lambda for each rounded value of the largest entry.
+// 2^-depth times the largest, significands up to 8 bits), else one lambda for each of many values of the largest entry.
 template <class T>
 class RankOne {
 public:

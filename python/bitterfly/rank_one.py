@@ -43,8 +43,8 @@ def quantize_rank_one(x: Any, y: Any, *, significand: int) -> tuple[Array, Array
     The optimum has the form ``xq = round(lambda x)``, ``yq = round(mu y)`` (Gribonval, Mary, Riccietti, Optimal
     quantization of rank-one matrices in floating-point arithmetic, 2023). Real: all cells of lambda of the shorter
     vector are tried, ``min(m, n) 2**(significand - 1)`` of them, at a cost of ``m + n`` each: the result is the best
-    there is. Complex: the best there is where the shorter vector has one or two entries, but for parts below
-    ``2**-(significand/2 + 3)`` of the largest, which may become zero; otherwise a good one.
+    there is. Complex: the best there is where the shorter vector has one or two entries, up to 8 bits, but for parts
+    below ``2**-(significand + 6)`` of the largest, which become zero; otherwise a good one.
     """
     bits = as_significand(significand)
     left, right = _as_vector(x, "x"), _as_vector(y, "y")
@@ -52,7 +52,7 @@ def quantize_rank_one(x: Any, y: Any, *, significand: int) -> tuple[Array, Array
     wide = np.dtype(np.complex128 if dtype.kind == "c" else np.float64)
     u, x_exponent = _near_one(left.astype(wide))
     v, y_exponent = _near_one(right.astype(wide).conj())
-    xq, yq, error = _core.rank_one(u, v, bits, search_depth(bits))
+    xq, yq, error = _core.rank_one(u, v, bits, bits + 6)
     norm = float(np.linalg.norm(u)) * float(np.linalg.norm(v))
     xq, yq = _fitted(xq, yq.conj(), x_exponent, y_exponent, dtype)
     return xq, yq, float(np.sqrt(error)) / norm if norm > 0 else 0.0
