@@ -14,8 +14,7 @@ namespace bitterfly {
 // Real. Each cell of lambda starts where one entry j goes up from q to its next: there the others are rounded. Powers
 // of two do not matter, so q takes the numbers of [1, 2) only.
 template <class Visit>
-void for_candidates(const double* x, std::size_t size, const Significand& round, int /*depth*/,
-                    Visit visit) {
+void for_candidates(const double* x, std::size_t size, const Significand& round, int /*depth*/, Visit visit) {
     std::vector<double> q(size);
     const double unit = round.unit();
     for (std::size_t j = 0; j < size; ++j) {
@@ -70,8 +69,7 @@ void for_sector(const Significand& round, int depth, Visit visit) {
 
 // Complex. The rounded values p of the largest entry are listed; lambda is the one at p.
 template <class Visit>
-void for_candidates(const std::complex<double>* x, std::size_t size, const Significand& round, int depth,
-                    Visit visit) {
+void for_candidates(const std::complex<double>* x, std::size_t size, const Significand& round, int depth, Visit visit) {
     using Complex = std::complex<double>;
     std::size_t j = 0;
     for (std::size_t m = 1; m < size; ++m) {
@@ -84,8 +82,8 @@ void for_candidates(const std::complex<double>* x, std::size_t size, const Signi
         for (std::size_t m = 0; m < size; ++m) {
             if (m != j) {
                 const Complex r = ratio[m];
-                q[m] = round(Complex(r.real() * p.real() - r.imag() * p.imag(),
-                                     r.real() * p.imag() + r.imag() * p.real()));
+                q[m] = round(
+                    Complex(r.real() * p.real() - r.imag() * p.imag(), r.real() * p.imag() + r.imag() * p.real()));
             }
         }
         visit(q.data());

@@ -92,7 +92,8 @@ void PairSearch<double>::neighbours(const Pair<double>&, std::size_t, double, do
 // may meet.
 template <>
 template <class Visit>
-void PairSearch<Complex>::neighbours(const Pair<Complex>& x, std::size_t index, Complex p, Complex q, Visit visit) const {
+void PairSearch<Complex>::neighbours(const Pair<Complex>& x, std::size_t index, Complex p, Complex q,
+                                     Visit visit) const {
     const double a = std::fabs(x.ratio.real()), b = std::fabs(x.ratio.imag());
     const double re_half = x_bits_.unit() / 2, im_half = im_half_[index];
     const double largest = std::max(a, b);
@@ -107,8 +108,8 @@ void PairSearch<Complex>::neighbours(const Pair<Complex>& x, std::size_t index, 
 }
 
 template <class T>
-bool PairSearch<T>::both(const Pair<T>& x, const T* y, const double* y_weight, std::size_t size,
-                         std::pair<T, T>& best, double& error) const {
+bool PairSearch<T>::both(const Pair<T>& x, const T* y, const double* y_weight, std::size_t size, std::pair<T, T>& best,
+                         double& error) const {
     PairBlock<T> block;
     double energy = 0;
     for (std::size_t i = 0; i < size; ++i) energy += y_weight[i] * std::norm(y[i]);
@@ -122,8 +123,7 @@ bool PairSearch<T>::both(const Pair<T>& x, const T* y, const double* y_weight, s
             const T p = block.p_at(i);
             neighbours(x, b * block.kSize + i, p, block.q_at(i), [&](T q) {
                 const double norm = x.weight * std::norm(p) + x.other * std::norm(q);
-                const double missed =
-                    x.weight * x.other * std::norm(q - times(x.ratio, p)) / norm * energy;
+                const double missed = x.weight * x.other * std::norm(q - times(x.ratio, p)) / norm * energy;
                 if (missed >= error) return;
                 T mu = x.weight * p;
                 if constexpr (sizeof(T) == sizeof(double)) {

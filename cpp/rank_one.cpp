@@ -116,7 +116,8 @@ Pivots<T> pivots(const Weighted<T>& x) {
 }  // namespace
 
 template <class T>
-RankOne<T>::RankOne(int x_bits, int y_bits, int depth) : x_bits_(x_bits), y_bits_(y_bits), depth_(depth), pairs_(x_bits_, y_bits_, depth) {
+RankOne<T>::RankOne(int x_bits, int y_bits, int depth)
+    : x_bits_(x_bits), y_bits_(y_bits), depth_(depth), pairs_(x_bits_, y_bits_, depth) {
     require(x_bits >= 1 && x_bits <= 24 && y_bits >= 1 && y_bits <= 24, "significand: expected 1 to 24 bits");
 }
 

@@ -16,7 +16,8 @@ inline Driver driver_of(const std::string& name) {
     if (name == "pairwise") return Driver::kPairwise;
     if (name == "left_to_right") return Driver::kLeftToRight;
     if (name == "right_to_left") return Driver::kRightToLeft;
-    require(name == "refined", "driver: expected pairwise, left_to_right, right_to_left or refined, got '" + name + "'");
+    require(name == "refined",
+            "driver: expected pairwise, left_to_right, right_to_left or refined, got '" + name + "'");
     return Driver::kRefined;
 }
 

@@ -1,4 +1,4 @@
-"""Short significands in whole chains: errors against the dense product, drivers against each other, files, hostile ones."""
+"""Short significands in whole chains: errors, drivers against each other, files, hostile ones."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import gaussian, regauge, seeds
-from tolerances import eps, exact_factors
 
 import bitterfly
 from bitterfly import Chain, _core, transforms
 from bitterfly.reference import product, round_significand
+from strategies import gaussian, regauge, seeds
+from tolerances import eps, exact_factors
 
 DRIVERS = ("left_to_right", "right_to_left", "pairwise", "refined")
 
@@ -140,7 +140,12 @@ def test_files(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("codes", "match"),
-    [(("float3", 3), "4 to 9 bits"), (("float3", 10), "4 to 9 bits"), (("float25", 26), "expected"), (("lattice", 4), "expected")],
+    [
+        (("float3", 3), "4 to 9 bits"),
+        (("float3", 10), "4 to 9 bits"),
+        (("float25", 26), "expected"),
+        (("lattice", 4), "expected"),
+    ],
 )
 def test_hostile_codes(codes: tuple[str, int], match: str) -> None:
     packed = bitterfly.quantize(transforms.random(16, rng=0), code="float", significand=3)

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import gaussian, seeds
-from tolerances import eps
 
 from bitterfly import quantize_rank_one
 from bitterfly.reference import rank_one_by_exhaustion, round_significand
+from strategies import gaussian, seeds
+from tolerances import eps
 
 DTYPES = (np.float32, np.float64, np.complex64, np.complex128)
 

@@ -81,9 +81,8 @@ const typename V::Real* tile_weights(const TileFactor& f, std::size_t tile, std:
     }
     const auto step = V::broadcast(static_cast<Real>(f.step));
     const auto zero = V::broadcast(static_cast<Real>(-f.step * (std::uint32_t{1} << (f.bits - 1))));
-    for_codes<V>(f, tile, count, [&](std::size_t at, auto code) {
-        V::store(out + at, V::multiply_add(V::to_real(code), step, zero));
-    });
+    for_codes<V>(f, tile, count,
+                 [&](std::size_t at, auto code) { V::store(out + at, V::multiply_add(V::to_real(code), step, zero)); });
     return out;
 }
 

@@ -5,47 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import index
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
 
 from bitterfly import _core
 from bitterfly.chain import Chain
 from bitterfly.inputs import Array, Permutations, as_floating, as_size, as_uint32
+from bitterfly.kinds import FLOAT_KINDS, TILED_KINDS, check_tiled, significand_of
+from bitterfly.kinds import MAX_BITS as MAX_BITS
+from bitterfly.kinds import TILED_BITS as TILED_BITS
+from bitterfly.kinds import Code as Code
 from bitterfly.stores import DyadicFloats, FloatStore, TiledFloats
 from bitterfly.tiles import LANES, Layout, Skeleton, layouts, planes_of, slices
-
-# Kinds of codes and the bits that they take: of a column (directions), or of a real number.
-MAX_BITS = {"angle": 16, "phase": 24, "sphere": 32}
-INTEGER_KINDS = ("lattice", "skeleton")
-TILED_BITS = (2, 16)
-# "float4" has significands of 4 bits, the leading one included; a code has as many bits and those of the exponent.
-FLOAT_KINDS = tuple(f"float{t}" for t in range(1, 25))
-FLOAT_EXPONENT_BITS = 6
-TILED_KINDS = (*INTEGER_KINDS, *FLOAT_KINDS)
-
-
-class Code(NamedTuple):
-    """How one factor is coded.
-
-    Kinds "angle", "phase", "sphere": `bits` for the direction of a column; "lattice": for each real number of the
-    factor; "skeleton": for each real number of T, the rest being pivots; "float1" to "float24": for each real number
-    of the factor, a significand of so many bits and an exponent.
-    """
-
-    kind: str
-    bits: int
-
-
-def significand_of(kind: str) -> int:
-    """Return the bits of a significand, the leading one included, or 0 for integer codes."""
-    return FLOAT_KINDS.index(kind) + 1 if kind in FLOAT_KINDS else 0
-
-
-def tiled_range(kind: str) -> tuple[int, int]:
-    """Return the least and the most bits that a kind of code in tiles takes."""
-    t = significand_of(kind)
-    return (t + 1, t + FLOAT_EXPONENT_BITS) if t else TILED_BITS
 
 
 class CodeStore(Protocol):
@@ -272,7 +244,7 @@ def code_store(words: Any, codes: Any, scale: Any, chain: Chain | None, steps: A
     lengths = scale_length(chain, kinds)
     if len(kinds) != len(chain) or len(scale) != lengths:
         raise ValueError(f"codes, scale: expected {len(chain)} codes and {lengths} lengths for {chain}")
-    _check_tiled(kinds)
+    check_tiled(kinds)
     if kinds[-1].kind == "skeleton":
         raise ValueError("codes: the last factor has no junction to its right, expected 'lattice'")
     units = np.array(steps, np.float64)
@@ -285,18 +257,6 @@ def code_store(words: Any, codes: Any, scale: Any, chain: Chain | None, steps: A
 def scale_length(chain: Chain, codes: Sequence[Code]) -> int:
     """Return the entries of the scale vector: none where short floats hold the lengths."""
     return 0 if codes[0].kind in FLOAT_KINDS else chain.shape[1]
-
-
-def _check_tiled(codes: Sequence[Code]) -> None:
-    floats = [code.kind in FLOAT_KINDS for code in codes]
-    if any(floats) != all(floats):
-        raise ValueError(f"codes: expected floats in all factors or in none, got {codes}")
-    for code in codes:
-        if code.kind not in TILED_KINDS:
-            raise ValueError(f"codes: expected kinds lattice, skeleton or float1 to float24, got {code.kind!r}")
-        least, most = tiled_range(code.kind)
-        if not least <= code.bits <= most:
-            raise ValueError(f"codes: expected {least} to {most} bits for {code.kind!r}, got {code.bits}")
 
 
 def _frozen(a: Array) -> Array:

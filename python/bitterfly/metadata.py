@@ -7,7 +7,7 @@ import math
 from typing import Any, NoReturn, cast
 
 from bitterfly.chain import Chain
-from bitterfly.coded import MAX_BITS, TILED_KINDS, Code, tiled_range
+from bitterfly.kinds import MAX_BITS, TILED_KINDS, Code, tiled_range
 
 Header = dict[str, Any]
 

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from bitterfly import _core
-from bitterfly.coded import INTEGER_KINDS, MAX_BITS, TILED_BITS, Code
+from bitterfly.coded import MAX_BITS, TILED_BITS, Code
 from bitterfly.inputs import as_number
+from bitterfly.kinds import INTEGER_KINDS
 from bitterfly.operator import ButterflyOperator, PackedButterfly
 from bitterfly.precision import rounding_term
 from bitterfly.recode import packed_operator, recode
@@ -108,9 +109,8 @@ def quantize(
 def _candidates(code: str, is_complex: bool) -> tuple[str, ...]:
     names = _CANDIDATES.get(code, (code,))
     if not set(names) <= set(MAX_BITS):
-        raise ValueError(
-            f"code: expected one of {', '.join(['auto', *_CANDIDATES, *MAX_BITS, *INTEGER_KINDS, 'float'])}, got {code!r}"
-        )
+        known = ", ".join(["auto", *_CANDIDATES, *MAX_BITS, *INTEGER_KINDS, "float"])
+        raise ValueError(f"code: expected one of {known}, got {code!r}")
     usable = names if is_complex else tuple(name for name in names if name == "angle")
     if not usable:
         raise ValueError(f"code: {code!r} codes complex columns, the operator is real")

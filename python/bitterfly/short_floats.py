@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from bitterfly import _core
-from bitterfly.coded import FLOAT_EXPONENT_BITS, Code, TiledCodes, plan
+from bitterfly.coded import Code, TiledCodes, plan
 from bitterfly.inputs import Array
+from bitterfly.kinds import FLOAT_EXPONENT_BITS
 from bitterfly.operator import ButterflyOperator, PackedButterfly
 from bitterfly.precision import rounding_term
 from bitterfly.rank_one import as_significand, scaled, search_depth
@@ -106,12 +107,16 @@ def _packed(
     for exponent_bits in range(1, FLOAT_EXPONENT_BITS + 1):
         codes = [Code(f"float{t}", t + exponent_bits) for t in widths]
         parts = [_encode(f, top, code.bits, t) for f, top, code, t in zip(rounded, tops, codes, widths, strict=True)]
-        held = [scaled(_decode(q, code.bits, t, f.dtype), top).reshape(f.shape)
-                for q, top, code, t, f in zip(parts, tops, codes, widths, rounded, strict=True)]
+        held = [
+            scaled(_decode(q, code.bits, t, f.dtype), top).reshape(f.shape)
+            for q, top, code, t, f in zip(parts, tops, codes, widths, rounded, strict=True)
+        ]
         change = _core.chain_error(exact, held)
         if change <= _ROOM * error + 1e-15:
             break
-    return _wrapped(op, codes, parts, [top + (exponent if at == len(tops) - 1 else 0) for at, top in enumerate(tops)]), change
+    return _wrapped(
+        op, codes, parts, [top + (exponent if at == len(tops) - 1 else 0) for at, top in enumerate(tops)]
+    ), change
 
 
 def _encode(f: Array, top: int, bits: int, t: int) -> Array:
@@ -127,7 +132,9 @@ def _wrapped(op: ButterflyOperator, codes: list[Code], parts: list[Array], tops:
     blocks = []
     for layout, q in zip(plan(chain, codes), parts, strict=True):
         shaped = q.reshape(*layout.pattern, planes)
-        blocks.append(np.stack([layout.blocks_of(np.ascontiguousarray(shaped[..., p])) for p in range(planes)], axis=-1))
+        blocks.append(
+            np.stack([layout.blocks_of(np.ascontiguousarray(shaped[..., p])) for p in range(planes)], axis=-1)
+        )
     limits = np.finfo(op.dtype)
     if not int(limits.minexp) <= max(tops) < int(limits.maxexp):
         raise OverflowError(f"op: the last factor does not fit {op.dtype}; quantize op.astype of a wider dtype")
@@ -135,8 +142,16 @@ def _wrapped(op: ButterflyOperator, codes: list[Code], parts: list[Array], tops:
     empty = np.empty(0, op.dtype)
     store = TiledCodes.pack(chain, codes, blocks, [None] * len(codes), empty, steps)
     return PackedButterfly(
-        store.words, codes, empty, chain=chain, steps=steps, relative_error=0.0, error_kind=_kind(op),
-        shape=op.stored_shape, permutations=op.base_permutations, mode=op.mode,
+        store.words,
+        codes,
+        empty,
+        chain=chain,
+        steps=steps,
+        relative_error=0.0,
+        error_kind=_kind(op),
+        shape=op.stored_shape,
+        permutations=op.base_permutations,
+        mode=op.mode,
     )
 
 

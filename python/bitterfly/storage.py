@@ -171,7 +171,7 @@ def _checksum(header: Header, tensors: dict[str, Array]) -> str:
         little = np.ascontiguousarray(tensor, dtype=tensor.dtype.newbyteorder("<"))
         description = [name, _type_name(tensor), list(tensor.shape)]
         digest.update(json.dumps(description, separators=(",", ":")).encode() + b"\n")
-        digest.update(little.reshape(-1).view(np.uint8))
+        digest.update(little.reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
 
 
