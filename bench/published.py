@@ -173,7 +173,7 @@ def against_lazylinop() -> list[dict[str, Any]]:
         start = time.perf_counter()
         error = shorten(factors, 11, "left_to_right")[1]
         ours_s = time.perf_counter() - start
-        their_error = _core.chain_error(factors, [np.asarray(f, np.float64) for f in theirs])
+        their_error = _core.chain_error(factors, [np.ascontiguousarray(f, np.float64) for f in theirs])
         rows.append(_comparison(name, error, their_error, ours_s, theirs_s))
     return rows
 

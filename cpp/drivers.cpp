@@ -131,8 +131,13 @@ private:
         }
         return search(second, first).both(y.view(), x.view(), y.rounded.data(), x.rounded.data(), bound);
     }
+    // The last one asked for, mostly.
     RankOne<T>& search(int first, int second) {
-        return searches_.try_emplace({first, second}, first, second, depth_).first->second;
+        if (last_ == nullptr || asked_ != std::pair(first, second)) {
+            asked_ = {first, second};
+            last_ = &searches_.try_emplace(asked_, first, second, depth_).first->second;
+        }
+        return *last_;
     }
     // What a term misses: parts that the rounded factors beyond do not reach, and the rounded term itself.
     static double beyond(const Target<T>& x, const Target<T>& y) {
@@ -207,6 +212,8 @@ private:
     std::vector<ShortFactor<T>> f_;
     std::vector<std::vector<Part<T>>> left_, right_;
     std::map<std::pair<int, int>, RankOne<T>> searches_;
+    RankOne<T>* last_ = nullptr;
+    std::pair<int, int> asked_;
     int depth_;
     bool weighted_, mirrored_ = false;
 };
@@ -242,8 +249,10 @@ ShortReport shorten(const std::vector<ShortFactor<T>>& factors, Driver driver, i
     const std::size_t count = factors.size();
     require(count >= 1, "factors: expected at least one");
     Shortening<T> work(factors, depth, weighted);
-    round_all(factors);
-    if (count == 1) return {work.relative_error(), 0};
+    if (count == 1) {
+        round_all(factors);
+        return {work.relative_error(), 0};
+    }
     if (driver == Driver::kPairwise) {
         for (std::size_t first = 0; first + 2 <= count; first += 2) {
             const std::size_t last = first + 3 == count ? count : first + 2;

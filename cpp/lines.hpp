@@ -48,6 +48,9 @@ Line row(const ShortFactor<T>& f, std::size_t q) {
     return {(i * f.b + j) * f.c * f.d + t, f.d, f.c, i * f.c * f.d + t, f.d};
 }
 
+inline double conjugate(double x) { return x; }
+inline std::complex<double> conjugate(std::complex<double> z) { return std::conj(z); }
+
 // A line u of the product on one side of a junction and the rounded one: u = kappa u^ + rest, the rest orthogonal to
 // u^. `norm` is |u^|^2, `missed` |rest|^2.
 template <class T>
@@ -81,9 +84,13 @@ struct Target {
     }
     // The part that the line with these rounded values is to the lines that cross it further on.
     Part<T> part(const T* values) const {
-        Part<T> out{scale_of(view(), values), 0, missed};
+        Part<T> out{0, 0, missed};
         for (std::size_t e = 0; e < at.size(); ++e) {
             out.norm += weight[e] * std::norm(values[e]);
+            out.kappa += weight[e] * conjugate(values[e]) * at[e];
+        }
+        if (out.norm > 0) out.kappa /= out.norm;
+        for (std::size_t e = 0; e < at.size(); ++e) {
             out.missed += weight[e] * std::norm(at[e] - out.kappa * values[e]);
         }
         return out;

@@ -107,9 +107,42 @@ void PairSearch<Complex>::neighbours(const Pair<Complex>& x, std::size_t index, 
     }
 }
 
+// Adds the error of y, of two entries, to those of a block. No branches: compilers make vectors of it.
+static void add_rounding(const Significand& round, const Pair<double>& x, const double* y, const double* weight, double energy,
+                  PairBlock<double>& block) {
+    const double a = y[0], b = y[1], a_weight = weight[0], b_weight = weight[1];
+    for (std::size_t i = 0; i < block.count; ++i) {
+        const double p = block.p[0][i], q = block.q[0][i];
+        const double norm = x.weight * p * p + x.other * q * q;
+        const double mu = (x.weight * p + x.other * q * x.ratio) / norm;
+        const double u = mu * a, v = mu * b, du = round(u) - u, dv = round(v) - v;
+        block.errors[i] = block.errors[i] * energy + norm * (a_weight * du * du + b_weight * dv * dv);
+    }
+}
+
+// Both sides real with two entries.
+static bool both_of_two(const PairSearch<double>& search, const Significand& round, const Pair<double>& x, const double* y,
+                 const double* weight, std::pair<double, double>& best, double& error) {
+    PairBlock<double> block;
+    const double energy = weight[0] * y[0] * y[0] + weight[1] * y[1] * y[1];
+    bool found = false;
+    for (std::size_t b = 0; b < search.blocks(); ++b) {
+        search.fill(x, b, block);
+        add_rounding(round, x, y, weight, energy, block);
+        for (std::size_t i = 0; i < block.count; ++i) {
+            if (block.errors[i] >= error) continue;
+            error = block.errors[i], best = {block.p[0][i], block.q[0][i]}, found = true;
+        }
+    }
+    return found;
+}
+
 template <class T>
 bool PairSearch<T>::both(const Pair<T>& x, const T* y, const double* y_weight, std::size_t size, std::pair<T, T>& best,
                          double& error) const {
+    if constexpr (sizeof(T) == sizeof(double)) {
+        if (size == 2) return both_of_two(*this, y_bits_, x, y, y_weight, best, error);
+    }
     PairBlock<T> block;
     double energy = 0;
     for (std::size_t i = 0; i < size; ++i) energy += y_weight[i] * std::norm(y[i]);

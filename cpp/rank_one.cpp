@@ -37,14 +37,8 @@ bool normalize(T* x, std::size_t size) {
     double largest = 0;
     for (std::size_t i = 0; i < size; ++i) largest = std::max(largest, largest_part(x[i]));
     if (largest == 0) return false;
-    const int exponent = -std::ilogb(largest);
-    for (std::size_t i = 0; i < size; ++i) {
-        if constexpr (sizeof(T) == sizeof(double)) {
-            x[i] = std::ldexp(x[i], exponent);
-        } else {
-            x[i] = {std::ldexp(x[i].real(), exponent), std::ldexp(x[i].imag(), exponent)};
-        }
-    }
+    const double factor = std::ldexp(1.0, -std::ilogb(largest));
+    for (std::size_t i = 0; i < size; ++i) x[i] *= factor;
     return true;
 }
 
@@ -160,8 +154,10 @@ double RankOne<T>::both(const Weighted<T>& x, const Weighted<T>& y, T* x_out, T*
             std::fill_n(y_out, y.size, T(0));
             return 0;
         }
-        if (both_of_pair(x, y, x_out, bound) >= bound) return none;
-        return finish(x, y, x_out, y_out);
+        const double least = both_of_pair(x, y, x_out, bound);
+        if (least >= bound) return none;
+        finish(x, y, x_out, y_out);
+        return least;
     }
     const std::vector<T> from = normalized(x), to = normalized(y);
     const Weighted<T> u{from.data(), x.weight, x.size}, v{to.data(), y.weight, y.size};
@@ -184,15 +180,15 @@ double RankOne<T>::both(const Weighted<T>& x, const Weighted<T>& y, T* x_out, T*
     });
     if (best.error == limit) return none;
     std::copy(best.at.begin(), best.at.end(), x_out);
-    return finish(x, y, x_out, y_out);
+    finish(x, y, x_out, y_out);
+    return error_of(x, y, x_out, y_out);
 }
 
 template <class T>
-double RankOne<T>::finish(const Weighted<T>& x, const Weighted<T>& y, T* x_out, T* y_out) const {
+void RankOne<T>::finish(const Weighted<T>& x, const Weighted<T>& y, T* x_out, T* y_out) const {
     normalize(x_out, x.size);
     const T mu = scale_of(x, x_out);
     for (std::size_t i = 0; i < y.size; ++i) y_out[i] = y_bits_(times(mu, y.at[i]));
-    return error_of(x, y, x_out, y_out);
 }
 
 template <class T>

@@ -38,7 +38,7 @@ public:
 private:
     // Two entries, seen from each pivot in turn.
     double both_of_pair(const Weighted<T>& x, const Weighted<T>& y, T* x_out, double bound);
-    double finish(const Weighted<T>& x, const Weighted<T>& y, T* x_out, T* y_out) const;
+    void finish(const Weighted<T>& x, const Weighted<T>& y, T* x_out, T* y_out) const;
     double direction_of_pair(const Weighted<T>& x, T* x_out) const;
 
     Significand x_bits_, y_bits_;
