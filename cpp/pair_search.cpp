@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "candidates.hpp"
+#include "kernels/kernels.hpp"
 
 namespace bitterfly {
 namespace {
@@ -13,18 +14,35 @@ using Complex = std::complex<double>;
 Complex times(Complex a, Complex b) {
     return {a.real() * b.real() - a.imag() * b.imag(), a.real() * b.imag() + a.imag() * b.real()};
 }
-double times(double a, double b) { return a * b; }
 
 // sum over y of |y^ - mu y|^2, given up above `most`.
-template <class T>
-double missed_by_rounding(const Significand& round, T mu, const T* y, const double* weight, std::size_t size,
-                          double most) {
+double missed_by_rounding(const Significand& round, Complex mu, const Complex* y, const double* weight,
+                          std::size_t size, double most) {
     double sum = 0;
     for (std::size_t i = 0; i < size && sum < most; ++i) {
-        const T scaled = times(mu, y[i]);
+        const Complex scaled = times(mu, y[i]);
         sum += weight[i] * std::norm(round(scaled) - scaled);
     }
     return sum;
+}
+
+template <class T>
+double energy_of(const T* y, const double* weight, std::size_t size) {
+    double sum = 0;
+    for (std::size_t i = 0; i < size; ++i) sum += weight[i] * std::norm(y[i]);
+    return sum;
+}
+
+// The best of a block, if it is better than `error`.
+template <class T>
+bool take_best(const PairBlock<T>& block, std::pair<T, T>& best, double& error) {
+    std::size_t at = block.count;
+    for (std::size_t i = 0; i < block.count; ++i) {
+        if (block.errors[i] < error) error = block.errors[i], at = i;
+    }
+    if (at == block.count) return false;
+    best = {block.p_at(at), block.q_at(at)};
+    return true;
 }
 
 }  // namespace
@@ -52,18 +70,19 @@ std::size_t PairSearch<Complex>::blocks() const {
 }
 
 // Where lambda passes the middle between two numbers, the pivot takes the upper one: a cell begins.
+static void fill_real(const Significand& x_bits, const Significand& y_bits, const Pair<double>& x, const double* y,
+                      const double* y_weight, std::size_t size, double energy, std::size_t block,
+                      PairBlock<double>& out) {
+    const std::size_t first = block * out.kSize;
+    out.count = std::min<std::size_t>(out.kSize, x_bits.count() - first);
+    const double unit = x_bits.unit(), start = 1 + (static_cast<double>(first) + 0.5) * unit;
+    kernels().pairs({x.ratio, x.weight, x.other, start, unit, x_bits.splitter(), y_bits.splitter(), energy, out.count,
+                     y, y_weight, size, out.p[0].data(), out.q[0].data(), out.errors.data()});
+}
+
 template <>
 void PairSearch<double>::fill(const Pair<double>& x, std::size_t block, PairBlock<double>& out) const {
-    const std::size_t first = block * out.kSize;
-    out.count = std::min<std::size_t>(out.kSize, x_bits_.count() - first);
-    const double unit = x_bits_.unit(), start = 1 + static_cast<double>(first) * unit;
-    const Significand round = x_bits_;
-    for (std::size_t i = 0; i < out.count; ++i) {
-        const double lambda = start + (static_cast<double>(static_cast<int>(i)) + 0.5) * unit;
-        const double p = lambda + unit / 2, q = round(x.ratio * lambda), gap = q - x.ratio * p;
-        out.p[0][i] = p, out.q[0][i] = q;
-        out.errors[i] = x.weight * x.other * gap * gap / (x.weight * p * p + x.other * q * q);
-    }
+    fill_real(x_bits_, y_bits_, x, nullptr, nullptr, 0, 1, block, out);
 }
 
 template <>
@@ -80,12 +99,6 @@ void PairSearch<Complex>::fill(const Pair<Complex>& x, std::size_t block, PairBl
         const double norm = x.weight * (re[i] * re[i] + im[i] * im[i]) + x.other * (r * r + s * s);
         out.errors[i] = x.weight * x.other * gap / norm;
     }
-}
-
-template <>
-template <class Visit>
-void PairSearch<double>::neighbours(const Pair<double>&, std::size_t, double, double q, Visit visit) const {
-    visit(q);
 }
 
 // While lambda runs through the cell of p, the other entry runs through a turned rectangle: all rounded values that it
@@ -107,68 +120,42 @@ void PairSearch<Complex>::neighbours(const Pair<Complex>& x, std::size_t index, 
     }
 }
 
-// Adds the error of y, of two entries, to those of a block. No branches: compilers make vectors of it.
-static void add_rounding(const Significand& round, const Pair<double>& x, const double* y, const double* weight, double energy,
-                  PairBlock<double>& block) {
-    const double a = y[0], b = y[1], a_weight = weight[0], b_weight = weight[1];
-    for (std::size_t i = 0; i < block.count; ++i) {
-        const double p = block.p[0][i], q = block.q[0][i];
-        const double norm = x.weight * p * p + x.other * q * q;
-        const double mu = (x.weight * p + x.other * q * x.ratio) / norm;
-        const double u = mu * a, v = mu * b, du = round(u) - u, dv = round(v) - v;
-        block.errors[i] = block.errors[i] * energy + norm * (a_weight * du * du + b_weight * dv * dv);
-    }
-}
-
-// Both sides real with two entries.
-static bool both_of_two(const PairSearch<double>& search, const Significand& round, const Pair<double>& x, const double* y,
-                 const double* weight, std::pair<double, double>& best, double& error) {
+template <>
+bool PairSearch<double>::both(const Pair<double>& x, const double* y, const double* y_weight, std::size_t size,
+                              std::pair<double, double>& best, double& error) const {
     PairBlock<double> block;
-    const double energy = weight[0] * y[0] * y[0] + weight[1] * y[1] * y[1];
+    const double energy = energy_of(y, y_weight, size);
     bool found = false;
-    for (std::size_t b = 0; b < search.blocks(); ++b) {
-        search.fill(x, b, block);
-        add_rounding(round, x, y, weight, energy, block);
-        for (std::size_t i = 0; i < block.count; ++i) {
-            if (block.errors[i] >= error) continue;
-            error = block.errors[i], best = {block.p[0][i], block.q[0][i]}, found = true;
-        }
+    for (std::size_t b = 0; b < blocks(); ++b) {
+        fill_real(x_bits_, y_bits_, x, y, y_weight, size, energy, b, block);
+        found |= take_best(block, best, error);
     }
     return found;
 }
 
-template <class T>
-bool PairSearch<T>::both(const Pair<T>& x, const T* y, const double* y_weight, std::size_t size, std::pair<T, T>& best,
-                         double& error) const {
-    if constexpr (sizeof(T) == sizeof(double)) {
-        if (size == 2) return both_of_two(*this, y_bits_, x, y, y_weight, best, error);
-    }
-    PairBlock<T> block;
-    double energy = 0;
-    for (std::size_t i = 0; i < size; ++i) energy += y_weight[i] * std::norm(y[i]);
+template <>
+bool PairSearch<Complex>::both(const Pair<Complex>& x, const Complex* y, const double* y_weight, std::size_t size,
+                               std::pair<Complex, Complex>& best, double& error) const {
+    PairBlock<Complex> block;
+    const double energy = energy_of(y, y_weight, size);
     // Neighbours of q are farther from the line than q, but for their length: at most two units more.
-    const double slack = std::pow(1 + x_bits_.unit(), -4);
+    const double slack = std::pow(1 + x_bits_.unit(), -4) * energy;
     bool found = false;
+    const auto look_closer = [&](Complex p, Complex q) {
+        const double norm = x.weight * std::norm(p) + x.other * std::norm(q);
+        const double missed = x.weight * x.other * std::norm(q - times(x.ratio, p)) / norm * energy;
+        if (missed >= error) return;
+        const Complex mu = (x.weight * std::conj(p) + x.other * times(std::conj(q), x.ratio)) / norm;
+        const double most = (error - missed) / norm;
+        const double rest = missed_by_rounding(y_bits_, mu, y, y_weight, size, most);
+        if (rest < most) error = missed + norm * rest, best = {p, q}, found = true;
+    };
     for (std::size_t b = 0; b < blocks(); ++b) {
         fill(x, b, block);
         for (std::size_t i = 0; i < block.count; ++i) {
-            if (slack * block.errors[i] * energy >= error) continue;
-            const T p = block.p_at(i);
-            neighbours(x, b * block.kSize + i, p, block.q_at(i), [&](T q) {
-                const double norm = x.weight * std::norm(p) + x.other * std::norm(q);
-                const double missed = x.weight * x.other * std::norm(q - times(x.ratio, p)) / norm * energy;
-                if (missed >= error) return;
-                T mu = x.weight * p;
-                if constexpr (sizeof(T) == sizeof(double)) {
-                    mu = (mu + x.other * q * x.ratio) / norm;
-                } else {
-                    mu = (std::conj(mu) + x.other * times(std::conj(q), x.ratio)) / norm;
-                }
-                const double most = (error - missed) / norm;
-                const double rest = missed_by_rounding(y_bits_, mu, y, y_weight, size, most);
-                if (rest >= most) return;
-                error = missed + norm * rest, best = {p, q}, found = true;
-            });
+            if (slack * block.errors[i] >= error) continue;
+            const Complex p = block.p_at(i);
+            neighbours(x, b * block.kSize + i, p, block.q_at(i), [&](Complex q) { look_closer(p, q); });
         }
     }
     return found;
@@ -180,10 +167,7 @@ bool PairSearch<T>::direction(const Pair<T>& x, std::pair<T, T>& best, double& e
     bool found = false;
     for (std::size_t b = 0; b < blocks(); ++b) {
         fill(x, b, block);
-        for (std::size_t i = 0; i < block.count; ++i) {
-            if (block.errors[i] >= error) continue;
-            error = block.errors[i], best = {block.p_at(i), block.q_at(i)}, found = true;
-        }
+        found |= take_best(block, best, error);
     }
     return found;
 }

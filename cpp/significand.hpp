@@ -26,6 +26,8 @@ public:
     std::complex<double> operator()(std::complex<double> z) const { return {(*this)(z.real()), (*this)(z.imag())}; }
 
     int bits() const { return bits_; }
+    // 2^(53 - bits) + 1, by which kernels round (Veltkamp).
+    double splitter() const { return std::ldexp(1.0, shift_) + 1; }
     // Distance of neighbours in [1, 2).
     double unit() const { return std::ldexp(1.0, 1 - bits_); }
     // How many numbers [1, 2) holds.

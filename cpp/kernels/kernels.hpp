@@ -106,6 +106,18 @@ struct CombineArgs {
     std::size_t y_stride;
 };
 
+// Candidates p = start + (i + 1/2) unit, i < count <= 64, for the pivot of the real vector (1, ratio); the other entry
+// q is rounded at start + i unit. errors = the squared distance of (1, ratio) from the line through (p, q) times
+// `energy`, plus the error of rounding y, if any. Splitters are 2^(53 - bits) + 1. Outputs have room for whole
+// registers.
+struct PairArgs {
+    double ratio, weight, other, start, unit, x_splitter, y_splitter, energy;
+    std::size_t count;
+    const double *y, *y_weight;
+    std::size_t y_size;
+    double *p, *q, *errors;
+};
+
 template <class Real>
 struct RealKernels {
     using Pass = void (*)(const PassArgs<Real>&);
@@ -123,6 +135,7 @@ struct Kernels {
     const char* name;
     RealKernels<float> single;
     RealKernels<double> twice;
+    void (*pairs)(const PairArgs&);
 
     template <class Real>
     const RealKernels<Real>& of() const {
