@@ -1,4 +1,4 @@
-"""Quantize: error laws, exactness, time and bytes against lazylinop's qbutterfly. `python -m bench.quantize`."""
+"""Quantize: error laws, exactness, time, bytes against lazylinop. `python -m bench.quantize [published]`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 import bitterfly
-from bench import peers, timing
+from bench import peers, published, timing
 from bitterfly import transforms
 
 # Published, real Gaussian factors, n = 256, left to right, significand of 4 bits (Gribonval, Mary, Riccietti 2023).
@@ -102,6 +102,8 @@ def against_lazylinop(rounds: int) -> list[dict[str, Any]]:
 
 
 def main() -> None:
+    if "published" in sys.argv:
+        return published.main()
     quick = "--quick" in sys.argv
     timing.write(
         "quantize",
@@ -111,6 +113,7 @@ def main() -> None:
             "error laws": laws(5 if quick else 50),
         },
     )
+    return None
 
 
 if __name__ == "__main__":

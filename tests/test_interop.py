@@ -117,3 +117,23 @@ def test_pylops() -> None:
     stacked = pylops.VStack([theirs, 2 * theirs])
     np.testing.assert_allclose(stacked @ x, np.concatenate([op @ x, 2 * (op @ x)]), atol=1e-12)
     assert pylops.utils.dottest(theirs, *op.shape, complexflag=3)
+
+
+def test_lazylinop_quantizes_to_fewer_candidates() -> None:
+    """Real data: `t` is ignored, and breakpoints are those of 10 bits where float16 rounds to 11."""
+    quantization = pytest.importorskip("lazylinop.quantization")
+    rng = np.random.default_rng(0)
+    worse = 0
+    for _ in range(20):
+        x, y = rng.standard_normal((2, 2))
+        columns, target = (x[:, np.newaxis], y[:, np.newaxis]), np.dtype(np.float16)
+        xh, yh, _ = quantization.qrank_one(*columns, target)
+        short = quantization.qrank_one(*columns, target, t=4)
+        assert np.array_equal(xh, short[0])
+        assert np.array_equal(yh, short[1])
+        exact = np.outer(x, y)
+        theirs = np.linalg.norm(exact - xh.astype(float) @ yh.astype(float).T) / np.linalg.norm(exact)
+        ours = bitterfly.quantize_rank_one(x, y, significand=11)[2]
+        assert ours <= theirs * (1 + 1e-9)
+        worse += ours < 0.99 * theirs
+    assert worse > 0

@@ -3,4 +3,5 @@
 
 #include "table.inl"
 
-extern const bitterfly::Kernels bitterfly::kAvx512Kernels{"avx512", real_kernels<float>(), real_kernels<double>()};
+extern const bitterfly::Kernels bitterfly::kAvx512Kernels{"avx512", real_kernels<float>(), real_kernels<double>(),
+                                                          pairs<Simd<double>>};

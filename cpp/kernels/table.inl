@@ -2,6 +2,7 @@
 #pragma once
 
 #include "gram.inl"
+#include "pairs.inl"
 #include "pass.inl"
 #include "split.inl"
 #include "tiles.inl"

@@ -179,3 +179,32 @@ def unpack(words: Array, n: int, d: int, bits: int) -> Array:
             value = int(lines[group * bits + at // 32, inside % LANES]) >> (at % 32) & 1
             codes[i, k, t] |= np.uint32(value << bit)
     return codes
+
+
+def round_significand(x: Array, t: int) -> Array:
+    """Return numbers rounded to significands of `t` bits, the leading one included; complex ones part by part."""
+    if np.iscomplexobj(x):
+        z: Array = round_significand(x.real, t) + 1j * round_significand(x.imag, t)
+        return z
+    mantissa, exponent = np.frexp(x)  # 1/2 <= mantissa < 1
+    rounded: Array = np.ldexp(np.rint(np.ldexp(mantissa, t)), exponent - t)
+    return rounded
+
+
+def rank_one_by_exhaustion(x: Array, y: Array, t: int) -> float:
+    """Return the least relative error of a real rank-one matrix over all short vectors, up to powers of two.
+
+    For each entry all its numbers near lambda x, lambda in [1, 2), are tried: those from the rounded x to that of 2 x.
+    """
+    total = float(np.linalg.norm(x) * np.linalg.norm(y))
+    best = np.inf
+    lists = []
+    for value in x:
+        low, exponent = np.frexp(value)[0], np.frexp(value)[1]
+        grid = np.ldexp(np.arange(2 ** (t - 1), 2**t), exponent - t)
+        both = np.concatenate([grid, 2 * grid, 4 * grid[:1]]) * np.sign(low)
+        lists.append(both if value else np.zeros(1))
+    for q in np.array(np.meshgrid(*lists)).reshape(len(x), -1).T:
+        mu = q @ x / (q @ q) if np.any(q) else 0.0
+        best = min(best, float(np.linalg.norm(np.outer(x, y) - np.outer(q, round_significand(mu * y, t)))))
+    return best / total if total > 0 else 0.0

@@ -1,0 +1,270 @@
+// The search for the best rounded rank-one matrix, real and complex.
+#include "rank_one.hpp"
+
+#include <algorithm>
+#include <limits>
+
+#include "candidates.hpp"
+#include "require.hpp"
+
+namespace bitterfly {
+namespace {
+
+using Complex = std::complex<double>;
+
+double square(double x) { return x * x; }
+double square(Complex z) { return std::norm(z); }
+double largest_part(double x) { return std::fabs(x); }
+double largest_part(Complex z) { return std::max(std::fabs(z.real()), std::fabs(z.imag())); }
+double conj(double x) { return x; }
+Complex conj(Complex z) { return std::conj(z); }
+// Without the tests for infinities of the operator.
+double times(double a, double b) { return a * b; }
+Complex times(Complex a, Complex b) {
+    return {a.real() * b.real() - a.imag() * b.imag(), a.real() * b.imag() + a.imag() * b.real()};
+}
+
+template <class T>
+double energy(const Weighted<T>& x) {
+    double sum = 0;
+    for (std::size_t i = 0; i < x.size; ++i) sum += x.weight[i] * square(x.at[i]);
+    return sum;
+}
+
+// Multiplies by the power of two that brings the largest part to [1, 2); false for a zero vector.
+template <class T>
+bool normalize(T* x, std::size_t size) {
+    double largest = 0;
+    for (std::size_t i = 0; i < size; ++i) largest = std::max(largest, largest_part(x[i]));
+    if (largest == 0) return false;
+    const double factor = std::ldexp(1.0, -std::ilogb(largest));
+    for (std::size_t i = 0; i < size; ++i) x[i] *= factor;
+    return true;
+}
+
+template <class T>
+std::vector<T> normalized(const Weighted<T>& x) {
+    std::vector<T> out(x.at, x.at + x.size);
+    for (std::size_t i = 0; i < x.size; ++i) {
+        if (x.weight[i] == 0) out[i] = 0;
+    }
+    normalize(out.data(), out.size());
+    return out;
+}
+
+// |x - mu q|^2 and |q|^2 for a candidate q.
+template <class T>
+struct Fit {
+    double missed, norm;
+    T mu;
+
+    Fit(const Weighted<T>& x, const T* q) : missed(0), norm(0), mu(0) {
+        for (std::size_t i = 0; i < x.size; ++i) {
+            norm += x.weight[i] * square(q[i]);
+            mu += x.weight[i] * times(conj(q[i]), x.at[i]);
+        }
+        if (norm == 0) return;
+        mu /= norm;
+        if (x.size == 2) {  // the area between the two: no cancellation, and no second pass
+            missed = x.weight[0] * x.weight[1] * square(times(x.at[0], q[1]) - times(x.at[1], q[0])) / norm;
+            return;
+        }
+        for (std::size_t i = 0; i < x.size; ++i) missed += x.weight[i] * square(x.at[i] - times(mu, q[i]));
+    }
+};
+
+// The best candidate so far.
+template <class T>
+struct Best {
+    double error = std::numeric_limits<double>::infinity();
+    std::vector<T> at;
+
+    void take(double found, const T* q) {
+        error = found;
+        std::copy_n(q, at.size(), at.begin());
+    }
+};
+
+// Real: each entry that is not zero. Complex: the larger one, whose cells are the finest.
+template <class T>
+struct Pivots {
+    std::size_t at[2], count = 0;
+    const std::size_t* begin() const { return at; }
+    const std::size_t* end() const { return at + count; }
+};
+
+template <class T>
+Pivots<T> pivots(const Weighted<T>& x) {
+    Pivots<T> out;
+    const double size[2] = {x.weight[0] > 0 ? std::norm(x.at[0]) : 0, x.weight[1] > 0 ? std::norm(x.at[1]) : 0};
+    if constexpr (sizeof(T) == sizeof(double)) {
+        for (std::size_t j = 0; j < 2; ++j) {
+            if (size[j] > 0) out.at[out.count++] = j;
+        }
+    } else {
+        out.at[out.count++] = size[1] > size[0] ? 1 : 0;
+    }
+    return out;
+}
+
+}  // namespace
+
+template <class T>
+RankOne<T>::RankOne(int x_bits, int y_bits, int depth)
+    : x_bits_(x_bits), y_bits_(y_bits), depth_(depth), pairs_(x_bits_, y_bits_, depth) {
+    require(x_bits >= 1 && x_bits <= 24 && y_bits >= 1 && y_bits <= 24, "significand: expected 1 to 24 bits");
+}
+
+template <class T>
+double RankOne<T>::both_of_pair(const Weighted<T>& x, const Weighted<T>& y, T* x_out, double bound) {
+    double least = bound;
+    y_.resize(y.size);
+    for (const std::size_t j : pivots(x)) {
+        for (std::size_t i = 0; i < y.size; ++i) y_[i] = times(x.at[j], y.at[i]);
+        const Pair<T> pair{x.weight[1 - j] > 0 ? x.at[1 - j] / x.at[j] : T(0), x.weight[j], x.weight[1 - j]};
+        std::pair<T, T> best;
+        if (pairs_.both(pair, y_.data(), y.weight, y.size, best, least)) {
+            x_out[j] = best.first, x_out[1 - j] = best.second;
+        }
+    }
+    return least;
+}
+
+template <class T>
+double RankOne<T>::direction_of_pair(const Weighted<T>& x, T* x_out) const {
+    double least = std::numeric_limits<double>::infinity();
+    for (const std::size_t j : pivots(x)) {
+        const Pair<T> pair{x.weight[1 - j] > 0 ? x.at[1 - j] / x.at[j] : T(0), x.weight[j], x.weight[1 - j]};
+        const double size = std::norm(x.at[j]);
+        double error = least / size;
+        std::pair<T, T> best;
+        if (pairs_.direction(pair, best, error)) {
+            x_out[j] = best.first, x_out[1 - j] = best.second, least = error * size;
+        }
+    }
+    return least;
+}
+
+template <class T>
+double RankOne<T>::both(const Weighted<T>& x, const Weighted<T>& y, T* x_out, T* y_out, double bound) {
+    const double none = std::numeric_limits<double>::infinity();
+    if (x.size == 2) {
+        if (!(energy(x) * energy(y) > 0)) {
+            std::fill_n(x_out, x.size, T(0));
+            std::fill_n(y_out, y.size, T(0));
+            return 0;
+        }
+        const double least = both_of_pair(x, y, x_out, bound);
+        if (least >= bound) return none;
+        finish(x, y, x_out, y_out);
+        return least;
+    }
+    const std::vector<T> from = normalized(x), to = normalized(y);
+    const Weighted<T> u{from.data(), x.weight, x.size}, v{to.data(), y.weight, y.size};
+    const double weight = energy(v), whole = energy(x) * energy(y);
+    if (!(whole > 0)) {
+        std::fill_n(x_out, x.size, T(0));
+        std::fill_n(y_out, y.size, T(0));
+        return 0;
+    }
+    const double limit = bound / whole * energy(u) * weight;
+    Best<T> best{limit, std::vector<T>(x.size)};
+    for_candidates(u.at, u.size, x_bits_, depth_, [&](const T* q) {
+        const Fit<T> fit(u, q);
+        double error = fit.missed * weight;
+        for (std::size_t i = 0; i < v.size && error < best.error; ++i) {
+            const T scaled = times(fit.mu, v.at[i]);
+            error += fit.norm * v.weight[i] * square(y_bits_(scaled) - scaled);
+        }
+        if (error < best.error) best.take(error, q);
+    });
+    if (best.error == limit) return none;
+    std::copy(best.at.begin(), best.at.end(), x_out);
+    finish(x, y, x_out, y_out);
+    return error_of(x, y, x_out, y_out);
+}
+
+template <class T>
+void RankOne<T>::finish(const Weighted<T>& x, const Weighted<T>& y, T* x_out, T* y_out) const {
+    normalize(x_out, x.size);
+    const T mu = scale_of(x, x_out);
+    for (std::size_t i = 0; i < y.size; ++i) y_out[i] = y_bits_(times(mu, y.at[i]));
+}
+
+template <class T>
+double RankOne<T>::direction(const Weighted<T>& x, T* x_out) const {
+    if (x.size == 2 && energy(x) > 0) {
+        direction_of_pair(x, x_out);
+        normalize(x_out, x.size);
+        return Fit<T>(x, x_out).missed;
+    }
+    const std::vector<T> from = normalized(x);
+    const Weighted<T> u{from.data(), x.weight, x.size};
+    Best<T> best{std::numeric_limits<double>::infinity(), std::vector<T>(x.size)};
+    std::fill_n(x_out, x.size, T(0));
+    if (energy(u) == 0) return 0;
+    for_candidates(u.at, u.size, x_bits_, depth_, [&](const T* q) {
+        const double error = Fit<T>(u, q).missed;
+        if (error < best.error) best.take(error, q);
+    });
+    std::copy(best.at.begin(), best.at.end(), x_out);
+    normalize(x_out, x.size);
+    return Fit<T>(x, x_out).missed;
+}
+
+template <class T>
+std::vector<T> RankOne<T>::directions(const Weighted<T>& x, std::size_t most) const {
+    struct Found {
+        double error;
+        std::vector<T> q;
+        bool operator<(const Found& other) const { return error < other.error; }
+    };
+    const std::vector<T> from = normalized(x);
+    const Weighted<T> u{from.data(), x.weight, x.size};
+    std::vector<Found> heap;  // the worst on top
+    if (energy(u) > 0) {
+        for_candidates(u.at, u.size, x_bits_, depth_, [&](const T* q) {
+            const double error = Fit<T>(u, q).missed;
+            if (heap.size() == most && error >= heap.front().error) return;
+            std::vector<T> copy(q, q + u.size);
+            normalize(copy.data(), u.size);
+            const bool known = std::any_of(heap.begin(), heap.end(), [&](const Found& f) { return f.q == copy; });
+            if (known) return;
+            if (heap.size() == most) {
+                std::pop_heap(heap.begin(), heap.end());
+                heap.pop_back();
+            }
+            heap.push_back({error, std::move(copy)});
+            std::push_heap(heap.begin(), heap.end());
+        });
+    }
+    std::sort_heap(heap.begin(), heap.end());
+    std::vector<T> out;
+    for (const Found& f : heap) out.insert(out.end(), f.q.begin(), f.q.end());
+    return out;
+}
+
+template <class T>
+double error_of(const Weighted<T>& x, const Weighted<T>& y, const T* x_out, const T* y_out) {
+    const Fit<T> fit(x, x_out);
+    if (fit.norm == 0) return energy(x) * energy(y);
+    double error = fit.missed * energy(y);
+    for (std::size_t i = 0; i < y.size; ++i) {
+        error += fit.norm * y.weight[i] * square(y_out[i] - times(fit.mu, y.at[i]));
+    }
+    return error;
+}
+
+template <class T>
+T scale_of(const Weighted<T>& x, const T* x_out) {
+    return Fit<T>(x, x_out).mu;
+}
+
+template class RankOne<double>;
+template class RankOne<Complex>;
+template double error_of(const Weighted<double>&, const Weighted<double>&, const double*, const double*);
+template double error_of(const Weighted<Complex>&, const Weighted<Complex>&, const Complex*, const Complex*);
+template double scale_of(const Weighted<double>&, const double*);
+template Complex scale_of(const Weighted<Complex>&, const Complex*);
+
+}  // namespace bitterfly
