@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bitterfly.coded import TILED_BITS
+from bitterfly.allocate import smaller
+from bitterfly.coded import TILED_BITS, plan
 from bitterfly.estimate import SAMPLED_ROWS, sampled_error
 from bitterfly.factorize import factorize
 from bitterfly.measure import measure
 from bitterfly.operator import ButterflyOperator, PackedButterfly
-from bitterfly.quantize import entries_per_column, quantize
+from bitterfly.quantize import ALLOCATED, entries_per_column, quantize
 from bitterfly.report import CompressReport
 from bitterfly.sources import ArraySource, Source, as_source
 
@@ -99,7 +100,7 @@ def compress(
     if bits is None:
         assert rtol is not None
         packed, error = _fewest_bits(work, op, rtol)
-        bits = _widest(packed) * _widths(packed)[0]
+        bits = _mean_width(packed) * _widths(packed)[0]
     else:
         packed, error = work.trial(op, bits)
         if rtol is not None and not error <= rtol:
@@ -208,11 +209,28 @@ def _fewest_bits(work: _Work, op: ButterflyOperator, rtol: float) -> tuple[Packe
         width += 1
         packed, error = work.trial(op, width * unit)
     while (width := _widest(packed) - 1) >= least:
-        smaller, smaller_error = work.trial(op, width * unit)
-        if not smaller_error <= rtol:
+        narrower, narrower_error = work.trial(op, width * unit)
+        if not narrower_error <= rtol:
             break
-        packed, error = smaller, smaller_error
-    return packed, error
+        packed, error = narrower, narrower_error
+    if packed.steps is None or op.store.chain.nnz > ALLOCATED:
+        return packed, error
+    return _allocated(work, op, packed, error, rtol)
+
+
+def _allocated(
+    work: _Work, op: ButterflyOperator, packed: PackedButterfly, error: float, rtol: float
+) -> tuple[PackedButterfly, float]:
+    """Give each factor bits of its own, where that takes fewer bytes."""
+    errors = {id(packed): error}
+    allowed = float(np.sqrt(max(rtol**2 - min(op.relative_error, error) ** 2, 0.0)))
+
+    def excess(trial: PackedButterfly) -> float:
+        errors[id(trial)], work.kind = work.measure(trial)
+        return errors[id(trial)] / rtol
+
+    best = smaller(op, packed, allowed, excess, np.random.default_rng(0))
+    return best, errors[id(best)]
 
 
 def _predicted_width(work: _Work, op: ButterflyOperator, rtol: float) -> int:
@@ -237,6 +255,14 @@ def _predicted_error(op: ButterflyOperator, packed: PackedButterfly) -> float:
 
 def _widest(packed: PackedButterfly) -> int:
     return max(code.bits for code in packed.codes)
+
+
+def _mean_width(packed: PackedButterfly) -> float:
+    """Return the mean bits of a number in tiles, else those of the widest code."""
+    if packed.steps is None:
+        return _widest(packed)
+    weights = [at.weights * at.lanes for at in plan(packed.stored_chain, packed.codes)]
+    return round(float(np.average([code.bits for code in packed.codes], weights=weights)), 2)
 
 
 def _finish(work: _Work, packed: PackedButterfly, error: float, rtol: float | None, bits: float) -> PackedButterfly:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from operator import index
 
 import numpy as np
 
 from bitterfly import _core
+from bitterfly.allocate import Allocation, smaller
 from bitterfly.coded import MAX_BITS, TILED_BITS, Code
 from bitterfly.inputs import as_number
 from bitterfly.kinds import INTEGER_KINDS
@@ -22,6 +24,8 @@ _log = logging.getLogger("bitterfly")
 _CANDIDATES = {"direction": ("phase", "angle", "sphere")}
 # Largest size for which `rtol` tries all widths from the narrowest on.
 _SCANNED = 256
+_MEASURED = 6  # bits at which the errors of factors are measured for `nbytes`
+ALLOCATED = 1 << 23  # numbers in factors up to which `rtol` gives each factor bits of its own
 
 
 def quantize(
@@ -29,6 +33,7 @@ def quantize(
     *,
     bits: float | None = None,
     rtol: float | None = None,
+    nbytes: int | None = None,
     code: str = "auto",
     driver: str = "left_to_right",
     significand: int | Sequence[int] | None = None,
@@ -44,10 +49,13 @@ def quantize(
         Stored bits per real number in the factors. A real column of two entries takes ``2 * bits`` bits (1 to 16), a
         complex one ``4 * bits`` (1 to 32), so `bits` goes up to 8, in steps of 1/2 (real) or 1/4 (complex). A factor
         whose codes all end in zero bits is stored in fewer bits, without loss. For "skeleton" and "lattice", the width
-        of an integer, 2 to 16.
+        of an integer, 2 to 16; between integers, the mean width, each factor having bits of its own.
     rtol : float, optional
         Instead of `bits`: the fewest bits whose relative error is at most `rtol`. Beyond n = 256 they are found by
         bisection, which takes the error to fall with every bit; the next narrower width tried misses `rtol`.
+    nbytes : int, optional
+        Instead of `bits`: the least error in at most so many bytes, all buffers and index arrays counted. For
+        "skeleton" and "lattice", with `rtol` as well, each factor has bits of its own: see Notes.
     code : {"auto", "direction", "angle", "phase", "sphere", "skeleton", "lattice", "float"}
         "auto" takes "direction" for the square dyadic chain and "skeleton" for all others. "direction" takes for each
         factor the code with the least error: "angle" for real directions, "phase" for complex columns of two equal
@@ -80,6 +88,10 @@ def quantize(
 
     Notes
     -----
+    Integer codes: for `rtol` and `nbytes`, the error of each factor is measured alone, and bits are given one by one to
+    the factor whose squared error falls most for a byte. Skeleton codes are the integers next to T in the metric of
+    what they multiply (closest vectors of a lattice), so that rounding errors go where the rows to the right are weak.
+
     Only the direction of a column matters: its length is absorbed by the next factor and at last by the scale vector.
     For Gaussian factors the error is about ``0.907 sqrt(log2 n) / 4**bits`` (real). Directions have unit length, hence
     the errors of all columns are orthogonal and add up exactly.
@@ -89,21 +101,53 @@ def quantize(
     if not isinstance(op, ButterflyOperator):
         raise TypeError(f"op: expected a ButterflyOperator, got {type(op).__name__}")
     if code == "float":
-        if significand is None or bits is not None or rtol is not None:
-            raise ValueError("significand: expected for code 'float', without bits and rtol")
+        if significand is None or any(x is not None for x in (bits, rtol, nbytes)):
+            raise ValueError("significand: expected for code 'float', without bits, rtol and nbytes")
         return quantize_floats(op, significand, driver)
     if significand is not None or driver != "left_to_right":
         raise ValueError(f"significand, driver: expected for code 'float' only, got code {code!r}")
-    if (bits is None) == (rtol is None):
-        raise ValueError("bits, rtol: expected exactly one of them")
+    if sum(x is not None for x in (bits, rtol, nbytes)) != 1:
+        raise ValueError("bits, rtol, nbytes: expected exactly one of them")
     if code in INTEGER_KINDS:
-        return _quantize_tiled(op, code, bits, rtol, np.random.default_rng(0 if rng is None else rng))
+        generator = np.random.default_rng(0 if rng is None else rng)
+        if nbytes is not None:
+            return _tiled_in(op, code, index(nbytes), generator)
+        return _quantize_tiled(op, code, bits, rtol, generator)
     if not op.store.chain.is_square_dyadic:
         raise ValueError(f"code: {code!r} needs the square dyadic chain; use 'skeleton' or 'lattice' for {op.chain}")
     candidates = _candidates(code, np.dtype(op.dtype).kind == "c")
     if bits is not None:
         return _quantize_width(op, candidates, _column_bits(op, as_number(bits, "bits"), candidates))
+    if nbytes is not None:
+        return _widest_in(op, candidates, index(nbytes))
     return _fewest_bits(op, candidates, as_number(rtol, "rtol"))
+
+
+def _widest_in(op: ButterflyOperator, candidates: tuple[str, ...], nbytes: int) -> PackedButterfly:
+    """Return the least error of all widths that fit."""
+    best: PackedButterfly | None = None
+    for width in range(1, _max_width(candidates) + 1):
+        trial = _quantize_width(op, candidates, width)
+        if trial.nbytes > nbytes:
+            if best is None:
+                raise ValueError(f"nbytes: expected at least {trial.nbytes}, those of one bit a column, got {nbytes}")
+            break
+        if best is None or trial.relative_error < best.relative_error:
+            best = trial
+    assert best is not None
+    return best
+
+
+def _tiled_in(op: ButterflyOperator, kind: str, nbytes: int, rng: np.random.Generator) -> PackedButterfly:
+    allocation = Allocation(op, kind, _MEASURED, rng)
+    widths = allocation.of_bytes(nbytes)
+    if widths is None:
+        least = allocation.nbytes([TILED_BITS[0]] * len(op.store.chain))
+        raise ValueError(
+            f"nbytes: expected at least {least}, those of codes of {TILED_BITS[0]} bits, pivots, scale vector and "
+            f"index arrays, got {nbytes}"
+        )
+    return allocation.packed(widths)
 
 
 def _candidates(code: str, is_complex: bool) -> tuple[str, ...]:
@@ -188,9 +232,12 @@ def _quantize_tiled(
     least, most = TILED_BITS
     if bits is not None:
         width = as_number(bits, "bits")
-        if not least <= width <= most or width != int(width):
-            raise ValueError(f"bits: expected an integer from {least} to {most} for code {kind!r}, got {bits}")
-        return packed_operator(op, recode(op, kind, int(width)), rng)
+        if not least <= width <= most:
+            raise ValueError(f"bits: expected a number from {least} to {most} for code {kind!r}, got {bits}")
+        if width == int(width):
+            return packed_operator(op, recode(op, kind, int(width)), rng)
+        allocation = Allocation(op, kind, max(least, int(width)), rng)
+        return allocation.packed(allocation.of_bits(width) or [least] * len(op.store.chain))
     target = as_number(rtol, "rtol")
     best = packed_operator(op, recode(op, kind, most), rng)
     if not best.relative_error <= target:
@@ -206,4 +253,7 @@ def _quantize_tiled(
             best, high = trial, middle
         else:
             low = middle + 1
-    return best
+    if op.store.chain.nnz > ALLOCATED:
+        return best
+    allowed = (target - op.relative_error) / (1 + op.relative_error)
+    return smaller(op, best, allowed, lambda trial: trial.relative_error / target, rng)

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from bitterfly import _core
+from bitterfly.chain import Chain
 from bitterfly.coded import Code, TiledCodes, plan
-from bitterfly.families import Pattern
 from bitterfly.inputs import Array
 from bitterfly.operator import ButterflyOperator, PackedButterfly
 from bitterfly.stores import TiledFloats
@@ -40,8 +40,7 @@ def recode(op: ButterflyOperator, kind: str, bits: int | Sequence[int]) -> Tiled
     wide = np.result_type(op.dtype, np.float64)
     stored = op.store.stored() if isinstance(op.store, TiledFloats) else op.store.factors()
     widths = [bits] * len(chain) if isinstance(bits, int) else list(bits)
-    kinds = [_kind_of(kind, pattern, rank) for pattern, rank in zip(chain, chain.ranks, strict=False)]
-    codes = [Code(name, width) for name, width in zip([*kinds, "lattice"], widths, strict=True)]
+    codes = [Code(name, width) for name, width in zip(kinds_of(chain, kind), widths, strict=True)]
     metrics = _right_grams([_as_dense(f) for f in stored], chain.ranks) if kind == "skeleton" else []
     blocks, pivots, steps = [], [], []
     carried = None
@@ -72,8 +71,10 @@ def recode(op: ButterflyOperator, kind: str, bits: int | Sequence[int]) -> Tiled
     return TiledCodes.pack(chain, codes, blocks, pivots, scale, steps)
 
 
-def _kind_of(kind: str, pattern: Pattern, rank: int) -> str:
-    return "skeleton" if kind == "skeleton" and rank <= pattern[1] else "lattice"
+def kinds_of(chain: Chain, kind: str) -> list[str]:
+    """Return the kind of code of each factor: the last one, and those with more ranks than rows, are lattices."""
+    fits = [rank <= pattern[1] for pattern, rank in zip(chain, chain.ranks, strict=False)]
+    return ["skeleton" if kind == "skeleton" and good else "lattice" for good in (*fits, False)]
 
 
 def _as_dense(factor: Array | Skeleton) -> Array:
