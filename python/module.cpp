@@ -13,6 +13,7 @@
 #include "operators.hpp"
 #include "pack.hpp"
 #include "quantize.hpp"
+#include "shortens.hpp"
 #include "splits.hpp"
 
 using namespace bitterfly;
@@ -105,8 +106,8 @@ IndexArray py_unpack(const IndexArray& words, std::size_t n, std::size_t d, int 
 
 // (tiles, count, 16) codes <-> (tiles, lines, 16) words of a factor in tiles.
 IndexArray py_pack_lanes(const IndexArray& codes, int bits) {
-    require(codes.ndim() == 3 && codes.shape(2) == static_cast<py::ssize_t>(kLanes) && bits >= 2 && bits <= 16,
-            "codes: expected shape (tiles, count, 16) and 2 to 16 bits");
+    require(codes.ndim() == 3 && codes.shape(2) == static_cast<py::ssize_t>(kLanes) && bits >= 2 && bits <= 30,
+            "codes: expected shape (tiles, count, 16) and 2 to 30 bits");
     const auto tiles = static_cast<std::size_t>(codes.shape(0)), count = static_cast<std::size_t>(codes.shape(1));
     const auto lines = static_cast<py::ssize_t>((count * static_cast<std::size_t>(bits) + 31) / 32);
     auto words = aligned_array<std::uint32_t>({codes.shape(0), lines, codes.shape(2)});
@@ -115,7 +116,7 @@ IndexArray py_pack_lanes(const IndexArray& codes, int bits) {
 }
 
 IndexArray py_unpack_lanes(const IndexArray& words, std::size_t tiles, std::size_t count, int bits) {
-    require(bits >= 2 && bits <= 16, "bits: expected 2 to 16");
+    require(bits >= 2 && bits <= 30, "bits: expected 2 to 30");
     const std::size_t lines = (count * static_cast<std::size_t>(bits) + 31) / 32;
     require(static_cast<std::size_t>(words.size()) == tiles * lines * kLanes, "words: expected whole tiles");
     auto codes = aligned_array<std::uint32_t>(
@@ -211,5 +212,12 @@ PYBIND11_MODULE(_core, m) {
           py::arg("scale") = 1.0);
     m.def("pivot_tails", &py_pivot_tails, py::arg("x").noconvert());
     m.def("skeletonize", &py_skeletonize, py::arg("x").noconvert(), py::arg("rank"));
+    m.def("shorten", &py_shorten, py::arg("factors"), py::arg("bits"), py::arg("driver"), py::arg("depth"),
+          py::arg("weighted") = true);
+    m.def("rank_one", &py_rank_one, py::arg("x").noconvert(), py::arg("y").noconvert(), py::arg("bits"),
+          py::arg("depth"));
+    m.def("chain_error", &py_chain_error, py::arg("factors"), py::arg("rounded"));
+    m.def("encode_floats", &py_encode_floats, py::arg("values").noconvert(), py::arg("bits"), py::arg("significand"));
+    m.def("decode_floats", &py_decode_floats, py::arg("codes").noconvert(), py::arg("bits"), py::arg("significand"));
     m.def("tile_layout", &tile_layout, py::arg("pattern"), py::arg("rank"));
 }

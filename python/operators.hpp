@@ -12,6 +12,7 @@
 #include "apply.hpp"
 #include "arrays.hpp"
 #include "codes.hpp"
+#include "float_codes.hpp"
 #include "pack.hpp"
 #include "tiled.hpp"
 
@@ -127,16 +128,20 @@ inline std::unique_ptr<Core> make_packed(const std::vector<std::pair<std::string
     });
 }
 
-// (a, b, c, d), junction rank (0: dense), bits (0: floats), step, values, pivot masks.
-using FactorArrays = std::tuple<std::array<std::size_t, 4>, std::size_t, int, double, py::array, OptionalIndex>;
+// (a, b, c, d), junction rank (0: dense), bits (0: floats), significand (0: integers), step, values, pivot masks.
+using FactorArrays = std::tuple<std::array<std::size_t, 4>, std::size_t, int, int, double, py::array, OptionalIndex>;
 
 inline TileFactor tile_factor(const FactorArrays& arrays, const py::dtype& dtype) {
-    const auto& [pattern, rank, bits, step, values, pivots] = arrays;
+    const auto& [pattern, rank, bits, significand, step, values, pivots] = arrays;
     TileFactor f = layout_of(pattern[0], pattern[1], pattern[2], pattern[3], rank);
     const bool cplx = dtype.kind() == 'c';
     const auto item = dtype.itemsize() / (cplx ? 2 : 1);
-    require(bits == 0 || (bits >= 2 && bits <= 16), "bits: expected 0 (floats) or 2 to 16");
-    f.bits = bits, f.step = step;
+    if (significand == 0) {
+        require(bits == 0 || (bits >= 2 && bits <= 16), "bits: expected 0 (floats) or 2 to 16");
+    } else {
+        require_float_code(bits, significand);
+    }
+    f.bits = bits, f.significand = significand, f.step = step;
     const char kind = values.dtype().kind();
     require(bits == 0 ? kind == 'f' && values.itemsize() == item : kind == 'u' && values.itemsize() == 4,
             "values: expected floats of the operator's precision, or uint32 code words");
@@ -177,8 +182,8 @@ inline std::unique_ptr<Core> make_tiled(std::pair<std::size_t, std::size_t> shap
     for (const FactorArrays& f : arrays) {
         factors.push_back(tile_factor(f, dtype));
         require_pivots(factors.back());
-        keep.push_back(std::get<4>(f));
-        keep.push_back(py::cast(std::get<5>(f)));
+        keep.push_back(std::get<5>(f));
+        keep.push_back(py::cast(std::get<6>(f)));
     }
     for (std::size_t l = 1; l < factors.size(); ++l) {
         const TileFactor &left = factors[l - 1], &right = factors[l];

@@ -43,14 +43,15 @@ struct PassArgs {
 // A factor of any pattern (a, b, c, d), in tiles: the blocks (i, t) are lanes q = (i*split + g)*d + t, where `split` >
 // 1 cuts the rows of a block into groups g of group_rows, so that narrow factors fill the lanes too. 16 consecutive
 // lanes are one tile: all their weights, row by row, one number of each lane beside the other (a complex weight: 16
-// real parts, 16 imaginary ones). Codes: one 32-bit bit stream for each lane, LSB first, padded to whole words; the
-// weight is step * (code - 2^(bits-1)). In skeleton form (rank r > 0) the columns come in c / r groups of r, each P [I;
+// real parts, 16 imaginary ones). Codes: one 32-bit bit stream for each lane, LSB first, padded to whole words in each tile (floats: in the factor); the
+// weight is step * (code - 2^(bits-1)), or step times a short float. In skeleton form (rank r > 0) the columns come in c / r groups of r, each P [I;
 // T]: `pivots` holds, for each tile and group, ceil(b / 32) words for each lane whose bit j says that row j is the next
 // row of I; the values are those of T.
 struct TileFactor {
     std::size_t a, b, c, d, split, rank;
     const void* values;
-    int bits;  // of a code; 0: weights of the operator's precision
+    int bits;         // of a code; 0: weights of the operator's precision
+    int significand;  // 0: integer codes, otherwise floats with so many significand bits
     double step;
     const std::uint32_t* pivots;
     // What follows from the above, see layout_of() in tiled.hpp: a * split * d lanes, lanes / 16 tiles, the rows of a

@@ -10,29 +10,80 @@ namespace {
 
 using bitterfly::TileArgs;
 
-// The weights of one tile as Real: in place, or decoded to `out`.
-template <class V>
-const typename V::Real* tile_weights(const TileFactor& f, std::size_t tile, std::size_t planes, typename V::Real* out) {
-    using Real = typename V::Real;
-    const std::size_t count = f.weights * planes;
-    if (f.bits == 0) return static_cast<const Real*>(f.values) + tile * count * kLanes;
-    const auto bits = static_cast<std::size_t>(f.bits), words = (count * bits + 31) / 32;
-    const auto* stream = static_cast<const std::uint32_t*>(f.values) + tile * words * kLanes;
+// Calls visit(offset, code) for the codes of one tile, a register at a time. Streams of integers start anew with every
+// tile, those of floats go on.
+template <class V, class Visit>
+void for_codes(const TileFactor& f, std::size_t tile, std::size_t count, Visit visit) {
+    const auto bits = static_cast<std::size_t>(f.bits);
+    const std::size_t first = f.significand > 0 ? tile * count * bits : tile * ((count * bits + 31) / 32) * 32;
+    const auto* stream = static_cast<const std::uint32_t*>(f.values);
     const std::uint32_t mask = (std::uint32_t{1} << bits) - 1;
-    const auto step = V::broadcast(static_cast<Real>(f.step));
-    const auto zero = V::broadcast(static_cast<Real>(-f.step * (std::uint32_t{1} << (bits - 1))));
     for (std::size_t t = 0; t < count; ++t) {
-        const std::size_t start = t * bits % 32;
-        const std::uint32_t* line = stream + t * bits / 32 * kLanes;
+        const std::size_t bit = first + t * bits, start = bit % 32;
+        const std::uint32_t* line = stream + bit / 32 * kLanes;
         for (std::size_t h = 0; h < kLanes; h += V::width) {
             auto code = V::shift_right(V::load_words(line + h), static_cast<int>(start));
             if (start + bits > 32) {
                 const auto high = V::load_words(line + kLanes + h);
                 code = V::bit_or(code, V::shift_left(high, static_cast<int>(32 - start)));
             }
-            V::store(out + t * kLanes + h, V::multiply_add(V::to_real(V::bit_and(code, mask)), step, zero));
+            visit(t * kLanes + h, V::bit_and(code, mask));
         }
     }
+}
+
+// Sign, exponent field E of e bits, fraction of t - 1 bits, as in IEEE 754: the largest E stands for [1, 2) * step, E =
+// 0 for zero and for numbers without the leading bit.
+template <class V>
+class FloatDecoder {
+public:
+    explicit FloatDecoder(const TileFactor& f)
+        : sign_(32 - f.bits),
+          fraction_(24 - f.significand),
+          magnitude_((std::uint32_t{1} << (f.bits - 1)) - 1),
+          normal_(std::uint32_t{1} << (f.significand - 1)),
+          // The largest field becomes 127, the exponent zero of a float; the bias keeps subnormal floats out of reach.
+          bias_(128 - (std::uint32_t{1} << (f.bits - f.significand))),
+          least_(V::broadcast(power(static_cast<int>(bias_) - 127))),
+          step_(V::broadcast(static_cast<typename V::Real>(f.step))) {}
+
+    typename V::Vec operator()(typename V::Word code) const {
+        const auto magnitude = V::bit_and(code, magnitude_);
+        const auto number = V::from_float_bits(V::add(V::shift_left(magnitude, fraction_), bias_ << 23));
+        const auto shortened = V::mul(V::sub(number, least_), V::broadcast(2));
+        const auto is_short = V::from_float_bits(V::bit_and(V::add(magnitude, 0U - normal_), kSign));
+        const auto sign = V::from_float_bits(V::bit_and(V::shift_left(code, sign_), kSign));
+        return V::mul(V::with_sign(V::select_negative(is_short, shortened, number), sign), step_);
+    }
+
+private:
+    static constexpr std::uint32_t kSign = 0x80000000U;
+    static typename V::Real power(int exponent) {  // 2^exponent, for exponent <= 0
+        typename V::Real x = 1;
+        for (; exponent < 0; ++exponent) x /= 2;
+        return x;
+    }
+    int sign_, fraction_;
+    std::uint32_t magnitude_, normal_, bias_;
+    typename V::Vec least_, step_;
+};
+
+// The weights of one tile as Real: in place, or decoded to `out`.
+template <class V>
+const typename V::Real* tile_weights(const TileFactor& f, std::size_t tile, std::size_t planes, typename V::Real* out) {
+    using Real = typename V::Real;
+    const std::size_t count = f.weights * planes;
+    if (f.bits == 0) return static_cast<const Real*>(f.values) + tile * count * kLanes;
+    if (f.significand > 0) {
+        const FloatDecoder<V> decode(f);
+        for_codes<V>(f, tile, count, [&](std::size_t at, auto code) { V::store(out + at, decode(code)); });
+        return out;
+    }
+    const auto step = V::broadcast(static_cast<Real>(f.step));
+    const auto zero = V::broadcast(static_cast<Real>(-f.step * (std::uint32_t{1} << (f.bits - 1))));
+    for_codes<V>(f, tile, count, [&](std::size_t at, auto code) {
+        V::store(out + at, V::multiply_add(V::to_real(code), step, zero));
+    });
     return out;
 }
 

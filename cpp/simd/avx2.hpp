@@ -62,7 +62,9 @@ struct Simd<float> {
     }
     static Word shift_left(Word w, int n) { return _mm256_sll_epi32(w, _mm_cvtsi32_si128(n)); }
     static Word shift_right(Word w, int n) { return _mm256_srl_epi32(w, _mm_cvtsi32_si128(n)); }
+    static Word add(Word a, std::uint32_t b) { return _mm256_add_epi32(a, _mm256_set1_epi32(static_cast<int>(b))); }
     static Vec to_real(Word w) { return _mm256_cvtepi32_ps(w); }
+    static Vec from_float_bits(Word w) { return _mm256_castsi256_ps(w); }
     // vpermps reads the low three bits of each index; bit 3, moved to the sign, picks the half.
     struct Table {  // 16 entries
         Vec low, high;
@@ -158,7 +160,9 @@ struct Simd<double> {
     }
     static Word shift_left(Word w, int n) { return _mm_sll_epi32(w, _mm_cvtsi32_si128(n)); }
     static Word shift_right(Word w, int n) { return _mm_srl_epi32(w, _mm_cvtsi32_si128(n)); }
+    static Word add(Word a, std::uint32_t b) { return _mm_add_epi32(a, _mm_set1_epi32(static_cast<int>(b))); }
     static Vec to_real(Word w) { return _mm256_cvtepi32_pd(w); }
+    static Vec from_float_bits(Word w) { return _mm256_cvtps_pd(_mm_castsi128_ps(w)); }
     // A table of 16 doubles fills four registers: the gather from L1 costs less than the blends.
     using Table = const Real*;  // 16 entries
     static Table load_table(const Real* p) { return p; }

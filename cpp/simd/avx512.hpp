@@ -87,7 +87,9 @@ struct Simd<float> {
     }
     static Word shift_left(Word w, int n) { return _mm512_sll_epi32(w, _mm_cvtsi32_si128(n)); }
     static Word shift_right(Word w, int n) { return _mm512_srl_epi32(w, _mm_cvtsi32_si128(n)); }
+    static Word add(Word a, std::uint32_t b) { return _mm512_add_epi32(a, _mm512_set1_epi32(static_cast<int>(b))); }
     static Vec to_real(Word w) { return _mm512_cvtepi32_ps(w); }
+    static Vec from_float_bits(Word w) { return _mm512_castsi512_ps(w); }
     using Table = Vec;  // 16 entries
     static Table load_table(const Real* p) { return load(p); }
     static Vec lookup16(Table table, Word index) {  // vpermps ignores the upper index bits
@@ -163,7 +165,9 @@ struct Simd<double> {
     }
     static Word shift_left(Word w, int n) { return _mm256_sll_epi32(w, _mm_cvtsi32_si128(n)); }
     static Word shift_right(Word w, int n) { return _mm256_srl_epi32(w, _mm_cvtsi32_si128(n)); }
+    static Word add(Word a, std::uint32_t b) { return _mm256_add_epi32(a, _mm256_set1_epi32(static_cast<int>(b))); }
     static Vec to_real(Word w) { return _mm512_cvtepi32_pd(w); }
+    static Vec from_float_bits(Word w) { return _mm512_cvtps_pd(_mm256_castsi256_ps(w)); }
     struct Table {  // 16 entries
         Vec low, high;
     };

@@ -1,6 +1,7 @@
 // The vocabulary of the kernels on one lane: plain C++, the honest baseline and the portable fallback.
 #pragma once
 
+#include <bit>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -45,7 +46,9 @@ struct Simd {
     }
     static Word shift_left(Word w, int n) { return static_cast<Word>(std::uint64_t{w} << n); }
     static Word shift_right(Word w, int n) { return static_cast<Word>(std::uint64_t{w} >> n); }
+    static Word add(Word a, std::uint32_t b) { return a + b; }
     static Vec to_real(Word w) { return static_cast<Real>(static_cast<std::int32_t>(w)); }
+    static Vec from_float_bits(Word w) { return static_cast<Real>(std::bit_cast<float>(w)); }
     using Table = const Real*;  // 16 entries
     static Table load_table(const Real* p) { return p; }
     static Vec lookup16(Table table, Word index) { return table[index & 15]; }

@@ -9,6 +9,7 @@ from bitterfly.config import __version__, show_config
 from bitterfly.factorize import factorize
 from bitterfly.operator import ButterflyOperator, PackedButterfly
 from bitterfly.quantize import quantize
+from bitterfly.rank_one import quantize_rank_one
 from bitterfly.search import IncompressibleError
 from bitterfly.storage import load, save
 
@@ -28,6 +29,7 @@ __all__ = [
     "ordering",
     "plots",
     "quantize",
+    "quantize_rank_one",
     "save",
     "show_config",
     "transforms",

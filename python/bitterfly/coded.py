@@ -17,19 +17,35 @@ from bitterfly.tiles import LANES, Layout, Skeleton, layouts, planes_of, slices
 
 # Kinds of codes and the bits that they take: of a column (directions), or of a real number.
 MAX_BITS = {"angle": 16, "phase": 24, "sphere": 32}
-TILED_KINDS = ("lattice", "skeleton")
+INTEGER_KINDS = ("lattice", "skeleton")
 TILED_BITS = (2, 16)
+# "float4" has significands of 4 bits, the leading one included; a code has as many bits and those of the exponent.
+FLOAT_KINDS = tuple(f"float{t}" for t in range(1, 25))
+FLOAT_EXPONENT_BITS = 6
+TILED_KINDS = (*INTEGER_KINDS, *FLOAT_KINDS)
 
 
 class Code(NamedTuple):
     """How one factor is coded.
 
     Kinds "angle", "phase", "sphere": `bits` for the direction of a column; "lattice": for each real number of the
-    factor; "skeleton": for each real number of T, the rest being pivots.
+    factor; "skeleton": for each real number of T, the rest being pivots; "float1" to "float24": for each real number
+    of the factor, a significand of so many bits and an exponent.
     """
 
     kind: str
     bits: int
+
+
+def significand_of(kind: str) -> int:
+    """Return the bits of a significand, the leading one included, or 0 for integer codes."""
+    return FLOAT_KINDS.index(kind) + 1 if kind in FLOAT_KINDS else 0
+
+
+def tiled_range(kind: str) -> tuple[int, int]:
+    """Return the least and the most bits that a kind of code in tiles takes."""
+    t = significand_of(kind)
+    return (t + 1, t + FLOAT_EXPONENT_BITS) if t else TILED_BITS
 
 
 class CodeStore(Protocol):
@@ -101,7 +117,10 @@ class DirectionCodes:
 
 @dataclass(frozen=True)
 class TiledCodes:
-    """Integers of a few bits in tiles; `steps` has the value of one unit, a number for each factor."""
+    """Integers or short floats of a few bits in tiles; `steps` has the value of one unit, a number for each factor.
+
+    Integers leave the lengths of columns to `scale`; short floats hold them, and `scale` is empty.
+    """
 
     chain: Chain
     codes: tuple[Code, ...]
@@ -126,7 +145,7 @@ class TiledCodes:
             full = np.zeros((layout.tiles * LANES, count), np.uint32)
             full[: layout.lanes] = q.reshape(layout.lanes, count)
             tiles = np.ascontiguousarray(full.reshape(layout.tiles, LANES, count).transpose(0, 2, 1))
-            parts.append(_core.pack_lanes(tiles, code.bits).reshape(-1))
+            parts.append(_packed(code, tiles))
             if flags is not None:
                 parts.append(layout.masks_of(flags))
         words = _core.aligned_empty([sum(len(p) for p in parts)], np.dtype(np.uint32))
@@ -137,7 +156,7 @@ class TiledCodes:
 
     def _parts(self) -> list[tuple[Layout, Code, float, Array, Array | None]]:
         layouts_, planes = plan(self.chain, self.codes), planes_of(self.scale.dtype)
-        sizes = [[at.words(code.bits, planes), at.pivot_words] for at, code in zip(layouts_, self.codes, strict=True)]
+        sizes = [[_words(at, code, planes), at.pivot_words] for at, code in zip(layouts_, self.codes, strict=True)]
         cuts = list(slices([size for pair in sizes for size in pair]))
         return [
             (at, code, float(step), self.words[first], self.words[second] if at.rank else None)
@@ -148,17 +167,21 @@ class TiledCodes:
 
     def kernel(self, shape: tuple[int, int], base: Permutations) -> _core.Core:
         arrays = [
-            (at.pattern, at.rank, code.bits, step, words, masks) for at, code, step, words, masks in self._parts()
+            (at.pattern, at.rank, code.bits, significand_of(code.kind), step, words, masks)
+            for at, code, step, words, masks in self._parts()
         ]
-        return _core.tiled(shape, arrays, self.scale.dtype, self.scale, *(as_uint32(p) for p in base))
+        scale = self.scale if len(self.scale) else None
+        return _core.tiled(shape, arrays, self.scale.dtype, scale, *(as_uint32(p) for p in base))
 
     def is_canonical(self) -> bool:
-        """Whether all bits that no code uses are zero."""
+        """Whether all bits that no code uses are zero, and no zero is negative."""
         planes = planes_of(self.scale.dtype)
         for at, code, _, words, masks in self._parts():
-            q = _core.unpack_lanes(words, at.tiles, at.weights * planes, code.bits)
+            q = _unpacked(code, at, words, planes)
             q[-1, :, at.lanes - (at.tiles - 1) * LANES :] = 0
-            if not np.array_equal(_core.pack_lanes(q, code.bits).reshape(-1), words):
+            if code.kind in FLOAT_KINDS and np.any(q == 1 << (code.bits - 1)):
+                return False  # a negative zero
+            if not np.array_equal(_packed(code, q), words):
                 return False
             if masks is not None and not np.array_equal(at.masks_of(cast(Array, at.pivots_of(masks))), masks):
                 return False
@@ -168,7 +191,7 @@ class TiledCodes:
         """Return the codes of each factor, (lanes, weights, planes)."""
         planes, out = planes_of(self.scale.dtype), []
         for at, code, _, words, _ in self._parts():
-            q = _core.unpack_lanes(words, at.tiles, at.weights * planes, code.bits)
+            q = _unpacked(code, at, words, planes)
             lanes = q.transpose(0, 2, 1).reshape(at.tiles * LANES, at.weights, planes)
             out.append(np.ascontiguousarray(lanes[: at.lanes]))
         return tuple(out)
@@ -177,14 +200,21 @@ class TiledCodes:
         factors: list[Array | Skeleton] = []
         real = self.scale.real.dtype
         for (at, code, step, _, masks), q in zip(self._parts(), self.unpack(), strict=True):
-            numbers = ((q.astype(np.float64) - (1 << (code.bits - 1))) * step).astype(real)
+            numbers = (_values_of(code, q) * step).astype(real)
             blocks = numbers.view(self.scale.dtype)[..., 0] if numbers.shape[2] == 2 else numbers[..., 0]
             factors.append(at.factor_of(blocks, None if masks is None else at.pivots_of(masks)))
         last = factors[-1]
         assert not isinstance(last, Skeleton)
         a, _, c, d = last.shape
-        factors[-1] = last * self.scale.reshape(a, 1, c, d)
+        if len(self.scale):
+            factors[-1] = last * self.scale.reshape(a, 1, c, d)
         return TiledFloats.of(self.chain, factors, self.scale.dtype)
+
+
+def _values_of(code: Code, q: Array) -> Array:
+    """Return the numbers that codes stand for, in units of the step."""
+    t = significand_of(code.kind)
+    return _core.decode_floats(q, code.bits, t) if t else q.astype(np.float64) - (1 << (code.bits - 1))
 
 
 def plan(chain: Chain, codes: Sequence[Code]) -> list[Layout]:
@@ -198,7 +228,25 @@ def word_count(chain: Chain, codes: Sequence[Code], is_complex: bool) -> int:
     if codes[0].kind in MAX_BITS:
         return int(sum(_core.packed_words(chain.shape[1], code.bits) for code in codes))
     planes = 2 if is_complex else 1
-    return sum(at.words(code.bits, planes) + at.pivot_words for at, code in zip(plan(chain, codes), codes, strict=True))
+    return sum(_words(at, code, planes) + at.pivot_words for at, code in zip(plan(chain, codes), codes, strict=True))
+
+
+def _words(layout: Layout, code: Code, planes: int) -> int:
+    return (layout.joined_words if code.kind in FLOAT_KINDS else layout.words)(code.bits, planes)
+
+
+def _packed(code: Code, tiles: Array) -> Array:
+    """Return the words of codes (tiles, count, 16)."""
+    streams = tiles.reshape(1, -1, LANES) if code.kind in FLOAT_KINDS else tiles
+    return _core.pack_lanes(streams, code.bits).reshape(-1)
+
+
+def _unpacked(code: Code, layout: Layout, words: Array, planes: int) -> Array:
+    """Return the codes (tiles, count, 16) in `words`."""
+    count = layout.weights * planes
+    if code.kind in FLOAT_KINDS:
+        return _core.unpack_lanes(words, 1, layout.tiles * count, code.bits).reshape(layout.tiles, count, LANES)
+    return _core.unpack_lanes(words, layout.tiles, count, code.bits)
 
 
 def code_store(words: Any, codes: Any, scale: Any, chain: Chain | None, steps: Any) -> CodeStore:
@@ -221,11 +269,10 @@ def code_store(words: Any, codes: Any, scale: Any, chain: Chain | None, steps: A
         return DirectionCodes(dyadic, kinds, _frozen(_as_words(words)), _frozen(scale))
     if chain is None or steps is None:
         raise ValueError("chain, steps: expected both for lattice and skeleton codes")
-    if len(kinds) != len(chain) or chain.shape[1] != len(scale):
-        raise ValueError(f"codes, scale: expected {len(chain)} codes and {chain.shape[1]} lengths for {chain}")
-    least, most = TILED_BITS
-    if any(code.kind not in TILED_KINDS or not least <= code.bits <= most for code in kinds):
-        raise ValueError(f"codes: expected kinds {' or '.join(TILED_KINDS)} of {least} to {most} bits, got {kinds}")
+    lengths = scale_length(chain, kinds)
+    if len(kinds) != len(chain) or len(scale) != lengths:
+        raise ValueError(f"codes, scale: expected {len(chain)} codes and {lengths} lengths for {chain}")
+    _check_tiled(kinds)
     if kinds[-1].kind == "skeleton":
         raise ValueError("codes: the last factor has no junction to its right, expected 'lattice'")
     units = np.array(steps, np.float64)
@@ -233,6 +280,23 @@ def code_store(words: Any, codes: Any, scale: Any, chain: Chain | None, steps: A
         raise ValueError(f"steps: expected {len(kinds)} finite numbers, got shape {units.shape} or NaN, infinity")
     units.flags.writeable = False
     return TiledCodes(chain, kinds, _frozen(_as_words(words)), _frozen(scale), units)
+
+
+def scale_length(chain: Chain, codes: Sequence[Code]) -> int:
+    """Return the entries of the scale vector: none where short floats hold the lengths."""
+    return 0 if codes[0].kind in FLOAT_KINDS else chain.shape[1]
+
+
+def _check_tiled(codes: Sequence[Code]) -> None:
+    floats = [code.kind in FLOAT_KINDS for code in codes]
+    if any(floats) != all(floats):
+        raise ValueError(f"codes: expected floats in all factors or in none, got {codes}")
+    for code in codes:
+        if code.kind not in TILED_KINDS:
+            raise ValueError(f"codes: expected kinds lattice, skeleton or float1 to float24, got {code.kind!r}")
+        least, most = tiled_range(code.kind)
+        if not least <= code.bits <= most:
+            raise ValueError(f"codes: expected {least} to {most} bits for {code.kind!r}, got {code.bits}")
 
 
 def _frozen(a: Array) -> Array:

@@ -7,7 +7,7 @@ import math
 from typing import Any, NoReturn, cast
 
 from bitterfly.chain import Chain
-from bitterfly.coded import MAX_BITS, TILED_BITS, TILED_KINDS, Code
+from bitterfly.coded import MAX_BITS, TILED_KINDS, Code, tiled_range
 
 Header = dict[str, Any]
 
@@ -165,7 +165,7 @@ def _checked_codes(header: Header) -> tuple[Code, ...]:
     if good and tiled:
         chain = Chain(header["chain"])
         rooms = zip(codes, (*chain.ranks, 0), chain, strict=True)
-        good = all(code[0] == "lattice" or 0 < rank <= p[1] for code, rank, p in rooms)
+        good = all(code[0] != "skeleton" or 0 < rank <= p[1] for code, rank, p in rooms)
     _expect(good, "codes", f"pairs [kind, bits] of kind {' or '.join(kinds)}", header)
     return tuple(Code(*code) for code in codes)
 
@@ -173,5 +173,5 @@ def _checked_codes(header: Header) -> tuple[Code, ...]:
 def _is_code(code: object, kinds: tuple[str, ...]) -> bool:
     if not (isinstance(code, list) and len(code) == 2 and _is_one_of(code[0], kinds)):
         return False
-    least, most = (1, MAX_BITS[code[0]]) if code[0] in MAX_BITS else TILED_BITS
+    least, most = (1, MAX_BITS[code[0]]) if code[0] in MAX_BITS else tiled_range(code[0])
     return _is_int(code[1]) and least <= code[1] <= most

@@ -162,10 +162,10 @@ class PackedButterfly(Butterfly):
     codes : sequence of (kind, bits)
         For each factor, the kind of code and its bits, see :class:`Code`.
     scale : ndarray, shape (n,)
-        Lengths of the columns; its dtype is the operator's.
+        Lengths of the columns; its dtype is the operator's. Empty for floats.
     chain : Chain, optional
-        Default: the square dyadic chain of size n. Its codes are "angle", "phase" and "sphere", those of other chains
-        "lattice" and "skeleton".
+        Default: the square dyadic chain of size n. Its codes are "angle", "phase" and "sphere", those of any
+        chain "lattice", "skeleton" and, without a scale vector, "float1" to "float24".
     steps : sequence of float, optional
         For the codes of other chains, the value of one unit, a number for each factor.
     shape, permutations, relative_error, error_kind, mode

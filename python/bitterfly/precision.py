@@ -33,7 +33,7 @@ def relative_change(old: Array, new: Array) -> float:
     """Return ``||new - old|| / ||old||`` for vectors of any scale; 0 for the zero vector."""
     wide = np.result_type(old.dtype, new.dtype)
     parts = np.ascontiguousarray(old, wide).view(np.float64)
-    largest = np.max(np.abs(parts))
+    largest = np.max(np.abs(parts), initial=0.0)
     if largest == 0:
         return 0.0
     scaled = np.ldexp(parts, -np.frexp(largest)[1])

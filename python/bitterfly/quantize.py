@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 import numpy as np
 
 from bitterfly import _core
-from bitterfly.coded import MAX_BITS, TILED_BITS, TILED_KINDS, Code
+from bitterfly.coded import INTEGER_KINDS, MAX_BITS, TILED_BITS, Code
 from bitterfly.inputs import as_number
 from bitterfly.operator import ButterflyOperator, PackedButterfly
 from bitterfly.precision import rounding_term
 from bitterfly.recode import packed_operator, recode
+from bitterfly.short_floats import quantize_floats
 
 _log = logging.getLogger("bitterfly")
 
@@ -27,6 +29,8 @@ def quantize(
     bits: float | None = None,
     rtol: float | None = None,
     code: str = "auto",
+    driver: str = "left_to_right",
+    significand: int | Sequence[int] | None = None,
     rng: np.random.Generator | int | None = None,
 ) -> PackedButterfly:
     """Code the factors in a few bits: directions of columns, skeletons of blocks, or integers.
@@ -43,12 +47,19 @@ def quantize(
     rtol : float, optional
         Instead of `bits`: the fewest bits whose relative error is at most `rtol`. Beyond n = 256 they are found by
         bisection, which takes the error to fall with every bit; the next narrower width tried misses `rtol`.
-    code : {"auto", "direction", "angle", "phase", "sphere", "skeleton", "lattice"}
+    code : {"auto", "direction", "angle", "phase", "sphere", "skeleton", "lattice", "float"}
         "auto" takes "direction" for the square dyadic chain and "skeleton" for all others. "direction" takes for each
         factor the code with the least error: "angle" for real directions, "phase" for complex columns of two equal
         moduli (exact for the DFT), "sphere" for any complex direction; "phase" and "sphere" need a complex operator.
         "skeleton" stores, for each block, which rows are pivots and the other rows as combinations of them; "lattice"
         stores integers and one length a column, which moves on to the next factor. The last factor is always a lattice.
+        "float", for junctions of rank one, rounds to significands of `significand` bits, as published.
+    driver : {"left_to_right", "right_to_left", "pairwise", "refined"}
+        For "float": the order in which factors are rounded. "refined" goes from both ends to the middle pair, then
+        chooses the scales beside it anew until a sweep gains less than 0.5 %: the least error, and the longest time.
+    significand : int or sequence of int, optional
+        For "float", instead of `bits` and `rtol`: bits of a significand, the leading one included, 1 to 24, one number
+        or one for each factor. The exponent takes as few more as keep the error, 1 to 6.
     rng : numpy.random.Generator or int, optional
         Draws the vectors on which the error of large operators with skeleton or lattice codes is estimated. Default: a
         fixed seed.
@@ -76,9 +87,15 @@ def quantize(
         code = "direction" if isinstance(op, ButterflyOperator) and op.store.chain.is_square_dyadic else "skeleton"
     if not isinstance(op, ButterflyOperator):
         raise TypeError(f"op: expected a ButterflyOperator, got {type(op).__name__}")
+    if code == "float":
+        if significand is None or bits is not None or rtol is not None:
+            raise ValueError("significand: expected for code 'float', without bits and rtol")
+        return quantize_floats(op, significand, driver)
+    if significand is not None or driver != "left_to_right":
+        raise ValueError(f"significand, driver: expected for code 'float' only, got code {code!r}")
     if (bits is None) == (rtol is None):
         raise ValueError("bits, rtol: expected exactly one of them")
-    if code in TILED_KINDS:
+    if code in INTEGER_KINDS:
         return _quantize_tiled(op, code, bits, rtol, np.random.default_rng(0 if rng is None else rng))
     if not op.store.chain.is_square_dyadic:
         raise ValueError(f"code: {code!r} needs the square dyadic chain; use 'skeleton' or 'lattice' for {op.chain}")
@@ -92,7 +109,7 @@ def _candidates(code: str, is_complex: bool) -> tuple[str, ...]:
     names = _CANDIDATES.get(code, (code,))
     if not set(names) <= set(MAX_BITS):
         raise ValueError(
-            f"code: expected one of {', '.join(['auto', *_CANDIDATES, *MAX_BITS, *TILED_KINDS])}, got {code!r}"
+            f"code: expected one of {', '.join(['auto', *_CANDIDATES, *MAX_BITS, *INTEGER_KINDS, 'float'])}, got {code!r}"
         )
     usable = names if is_complex else tuple(name for name in names if name == "angle")
     if not usable:

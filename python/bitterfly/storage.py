@@ -16,7 +16,7 @@ import numpy as np
 
 from bitterfly import _core
 from bitterfly.chain import Chain
-from bitterfly.coded import Code, DirectionCodes, TiledCodes, word_count
+from bitterfly.coded import Code, DirectionCodes, TiledCodes, scale_length, word_count
 from bitterfly.inputs import Array, IndexArray, as_permutation
 from bitterfly.metadata import (
     REAL_TYPE,
@@ -171,7 +171,7 @@ def _checksum(header: Header, tensors: dict[str, Array]) -> str:
         little = np.ascontiguousarray(tensor, dtype=tensor.dtype.newbyteorder("<"))
         description = [name, _type_name(tensor), list(tensor.shape)]
         digest.update(json.dumps(description, separators=(",", ":")).encode() + b"\n")
-        digest.update(little.data.cast("B"))
+        digest.update(little.reshape(-1).view(np.uint8))
     return digest.hexdigest()
 
 
@@ -201,7 +201,7 @@ def _expected_tensors(header: Header, codes: tuple[Code, ...]) -> dict[str, tupl
     expected = {name: ("U32", [size]) for name, size in zip(_PERMUTATIONS, chain.shape, strict=True)}
     if header["kind"] == "packed":
         words = word_count(chain, codes, is_complex(header))
-        expected |= {"words": ("U32", [words]), "scale": (real, [chain.shape[1], *tail])}
+        expected |= {"words": ("U32", [words]), "scale": (real, [scale_length(chain, codes), *tail])}
         return expected if header["format_version"] == 1 else expected | {"steps": ("F64", [len(chain)])}
     if header["format_version"] == 1:
         return expected | {"values": (real, [len(chain), 2 * chain.shape[1], *tail])}

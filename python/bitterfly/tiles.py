@@ -83,6 +83,10 @@ class Layout:
         """32-bit words of the codes of `bits` bits."""
         return self.tiles * LANES * ((self.weights * planes * bits + 31) // 32)
 
+    def joined_words(self, bits: int, planes: int) -> int:
+        """32-bit words of codes whose streams go on from tile to tile."""
+        return LANES * ((self.tiles * self.weights * planes * bits + 31) // 32)
+
     def numbers(self, planes: int) -> int:
         return self.tiles * LANES * self.weights * planes
 

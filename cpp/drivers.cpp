@@ -1,0 +1,252 @@
+// The drivers. A junction of rank one joins column q of one factor to row q of the next: one term each. Supports of
+// terms are disjoint, so their squared errors add up; with the rounded factors beyond the two fixed, each term is a
+// rank-one problem of its own, weighted by the norms of the rounded products beyond.
+#include "drivers.hpp"
+
+#include <cmath>
+#include <limits>
+
+#include "lines.hpp"
+#include "require.hpp"
+
+namespace bitterfly {
+namespace {
+
+constexpr int kMaxSweeps = 12;
+constexpr double kWorthwhile = 0.995;  // a sweep that gains less is the last
+constexpr std::size_t kPool = 24;      // directions of a line among which its scale is chosen
+
+template <class T>
+class Shortening {
+public:
+    Shortening(std::vector<ShortFactor<T>> factors, int depth, bool weighted)
+        : f_(std::move(factors)), depth_(depth), weighted_(weighted) {}
+
+    // From both ends of the factors [first, last) to the pair at `junction` and the next, which are rounded together.
+    void sweep(std::size_t first, std::size_t last, std::size_t junction) {
+        reset(first, last);
+        for (std::size_t l = first; l < junction; ++l) round_columns(l);
+        mirror();
+        for (std::size_t l = f_.size() - last; l + junction + 2 < f_.size(); ++l) round_columns(l);
+        mirror();
+        round_pair(junction);
+    }
+    // Chooses scales beyond the pair anew until that gains little; returns the sweeps.
+    int refine(std::size_t junction) {
+        double before = std::numeric_limits<double>::infinity();
+        for (int sweeps = 0; sweeps < kMaxSweeps; ++sweeps) {
+            const double error = pair_error(junction);
+            if (error >= kWorthwhile * before) return sweeps;
+            before = error;
+            if (junction > 0) rescale(junction);
+            mirror();
+            const std::size_t mirrored = f_.size() - 2 - junction;
+            if (mirrored > 0) rescale(mirrored);
+            mirror();
+        }
+        return kMaxSweeps;
+    }
+    void mirror() {
+        mirrored_ = !mirrored_;
+        std::reverse(f_.begin(), f_.end());
+        std::reverse(left_.begin(), left_.end());
+        std::reverse(right_.begin(), right_.end());
+        std::swap(left_, right_);
+    }
+    double relative_error() {
+        weighted_ = true;
+        reset(0, f_.size());
+        std::vector<double> energies(rows(f_.front()), 1.0);
+        for (std::size_t l = 0; l < f_.size(); ++l) {
+            pass_on(l);
+            std::vector<double> next(columns(f_[l]));
+            for (std::size_t q = 0; q < next.size(); ++q) {
+                const Line line = near(f_[l], q);
+                for (std::size_t e = 0; e < line.size; ++e) {
+                    const double size = std::norm(f_[l].values[line.first + e * line.stride]);
+                    next[q] += size * energies[line.cross + e * line.cross_stride];
+                }
+            }
+            energies = std::move(next);
+        }
+        double missed = 0, total = 0;
+        for (const Part<T>& part : left_.back()) missed += std::norm(part.kappa - 1.0) * part.norm + part.missed;
+        for (const double energy : energies) total += energy;
+        return total > 0 ? std::sqrt(missed / total) : 0;
+    }
+
+private:
+    Line near(const ShortFactor<T>& f, std::size_t q) const { return mirrored_ ? row(f, q) : column(f, q); }
+    Line far(const ShortFactor<T>& f, std::size_t q) const { return mirrored_ ? column(f, q) : row(f, q); }
+    std::size_t columns(const ShortFactor<T>& f) const { return f.a * f.d * (mirrored_ ? f.b : f.c); }
+    std::size_t rows(const ShortFactor<T>& f) const { return f.a * f.d * (mirrored_ ? f.c : f.b); }
+
+    // left_[l]: the rounded product before factor l; right_[l + 1]: the one after it. Exact outside [first, last).
+    void reset(std::size_t first, std::size_t last) {
+        left_.assign(f_.size() + 1, {}), right_.assign(f_.size() + 1, {});
+        left_[first].assign(rows(f_[first]), Part<T>{});
+        right_[last].assign(columns(f_[last - 1]), Part<T>{});
+    }
+    void pass_on(std::size_t l) {
+        left_[l + 1].resize(columns(f_[l]));
+        for (std::size_t q = 0; q < left_[l + 1].size(); ++q) {
+            const Target<T> target(f_[l], near(f_[l], q), left_[l], weighted_);
+            left_[l + 1][q] = target.part(target.rounded.data());
+        }
+    }
+    void round_columns(std::size_t l) {
+        RankOne<T> search(f_[l].bits, f_[l].bits, depth_);
+        for (std::size_t q = 0; q < columns(f_[l]); ++q) {
+            const Line line = near(f_[l], q);
+            Target<T> target(f_[l], line, left_[l], weighted_);
+            search.direction(target.view(), target.rounded.data());
+            if (!weighted_) as_published(target);
+            store(f_[l], line, target.rounded);
+        }
+        pass_on(l);
+    }
+    // Without weights the lengths of rounded columns matter: those of round(lambda x), 1 <= lambda < 2.
+    static void as_published(Target<T>& target) {
+        const double length = std::abs(scale_of(target.view(), target.rounded.data()));
+        if (length == 0) return;
+        for (T& value : target.rounded) value *= std::ldexp(1.0, std::ilogb(length) + 1);
+    }
+    void round_pair(std::size_t l) {
+        for (std::size_t q = 0; q < columns(f_[l]); ++q) {
+            const Line line = near(f_[l], q), next = far(f_[l + 1], q);
+            Target<T> x(f_[l], line, left_[l], weighted_), y(f_[l + 1], next, right_[l + 2], weighted_);
+            both(l, x, y, std::numeric_limits<double>::infinity());
+            store(f_[l], line, x.rounded);
+            store(f_[l + 1], next, y.rounded);
+        }
+    }
+    // The candidates come from the shorter side. Returns the error, infinite where none is below `bound`.
+    double both(std::size_t l, Target<T>& x, Target<T>& y, double bound) const {
+        const int first = f_[l].bits, second = f_[l + 1].bits;
+        if (x.at.size() <= y.at.size()) {
+            return RankOne<T>(first, second, depth_)
+                .both(x.view(), y.view(), x.rounded.data(), y.rounded.data(), bound);
+        }
+        return RankOne<T>(second, first, depth_).both(y.view(), x.view(), y.rounded.data(), x.rounded.data(), bound);
+    }
+    // What a term misses: parts that the rounded factors beyond do not reach, and the rounded term itself.
+    static double beyond(const Target<T>& x, const Target<T>& y) {
+        return x.missed * (y.energy() + y.missed) + x.energy() * y.missed;
+    }
+    double pair_error(std::size_t l) const {
+        double sum = 0;
+        for (std::size_t q = 0; q < columns(f_[l]); ++q) {
+            const Target<T> x(f_[l], near(f_[l], q), left_[l]), y(f_[l + 1], far(f_[l + 1], q), right_[l + 2]);
+            sum += beyond(x, y) + error_of(x.view(), y.view(), x.rounded.data(), y.rounded.data());
+        }
+        return sum;
+    }
+
+    // A term of the pair at l, rounded anew.
+    struct Term {
+        Line line, next;
+        Target<T> x, y;
+    };
+    // For each column of factor l - 1, the direction among the best ones after whose scale the terms in its row of
+    // factor l, rounded anew, miss least.
+    void rescale(std::size_t l) {
+        const RankOne<T> search(f_[l - 1].bits, f_[l - 1].bits, depth_);
+        for (std::size_t i = 0; i < columns(f_[l - 1]); ++i) {
+            const Line line = near(f_[l - 1], i);
+            const Target<T> target(f_[l - 1], line, left_[l - 1]);
+            const std::vector<T> pool = search.directions(target.view(), kPool);
+            double best = row_error(l, i);
+            const Part<T> old = left_[l][i];
+            Part<T> chosen = old;
+            for (std::size_t at = 0; at < pool.size(); at += line.size) {
+                left_[l][i] = target.part(pool.data() + at);
+                std::vector<Term> terms;
+                const double error = try_row(l, i, best, terms);
+                if (error >= best) continue;
+                best = error, chosen = left_[l][i];
+                store(f_[l - 1], line, std::vector<T>(pool.begin() + static_cast<std::ptrdiff_t>(at),
+                                                      pool.begin() + static_cast<std::ptrdiff_t>(at + line.size)));
+                for (const Term& term : terms) {
+                    store(f_[l], term.line, term.x.rounded);
+                    store(f_[l + 1], term.next, term.y.rounded);
+                }
+            }
+            left_[l][i] = chosen;
+        }
+    }
+    double row_error(std::size_t l, std::size_t i) const {
+        const Line cross = far(f_[l], i);
+        double sum = 0;
+        for (std::size_t e = 0; e < cross.size; ++e) {
+            const std::size_t q = cross.cross + e * cross.cross_stride;
+            const Target<T> x(f_[l], near(f_[l], q), left_[l]), y(f_[l + 1], far(f_[l + 1], q), right_[l + 2]);
+            sum += beyond(x, y) + error_of(x.view(), y.view(), x.rounded.data(), y.rounded.data());
+        }
+        return sum;
+    }
+    double try_row(std::size_t l, std::size_t i, double bound, std::vector<Term>& terms) const {
+        const Line cross = far(f_[l], i);
+        double sum = 0;
+        for (std::size_t e = 0; e < cross.size; ++e) {
+            const std::size_t q = cross.cross + e * cross.cross_stride;
+            const Line line = near(f_[l], q), next = far(f_[l + 1], q);
+            terms.push_back({line, next, {f_[l], line, left_[l]}, {f_[l + 1], next, right_[l + 2]}});
+            sum += beyond(terms.back().x, terms.back().y);
+        }
+        for (Term& term : terms) {
+            if (sum >= bound) return sum;
+            sum += both(l, term.x, term.y, bound - sum);
+        }
+        return sum;
+    }
+
+    std::vector<ShortFactor<T>> f_;
+    std::vector<std::vector<Part<T>>> left_, right_;
+    int depth_;
+    bool weighted_, mirrored_ = false;
+};
+
+template <class T>
+void round_all(const std::vector<ShortFactor<T>>& factors) {
+    for (const ShortFactor<T>& f : factors) {
+        const Significand round(f.bits);
+        for (std::size_t i = 0; i < f.a * f.b * f.c * f.d; ++i) f.rounded[i] = round(f.values[i]);
+    }
+}
+
+}  // namespace
+
+template <class T>
+ShortReport shorten(const std::vector<ShortFactor<T>>& factors, Driver driver, int depth, bool weighted) {
+    const std::size_t count = factors.size();
+    require(count >= 1, "factors: expected at least one");
+    Shortening<T> work(factors, depth, weighted);
+    round_all(factors);
+    if (count == 1) return {work.relative_error(), 0};
+    if (driver == Driver::kPairwise) {
+        for (std::size_t first = 0; first + 2 <= count; first += 2) {
+            const std::size_t last = first + 3 == count ? count : first + 2;
+            work.sweep(first, last, last - 2);
+        }
+    } else if (driver != Driver::kRefined) {
+        work.sweep(0, count, driver == Driver::kLeftToRight ? count - 2 : 0);
+    } else {
+        const std::size_t junction = (count - 2) / 2;
+        work.sweep(0, count, junction);
+        const int sweeps = work.refine(junction);
+        return {work.relative_error(), sweeps};
+    }
+    return {work.relative_error(), 0};
+}
+
+template <class T>
+double chain_error(const std::vector<ShortFactor<T>>& factors) {
+    return Shortening<T>(factors, 0, true).relative_error();
+}
+
+template double chain_error(const std::vector<ShortFactor<double>>&);
+template double chain_error(const std::vector<ShortFactor<std::complex<double>>>&);
+template ShortReport shorten(const std::vector<ShortFactor<double>>&, Driver, int, bool);
+template ShortReport shorten(const std::vector<ShortFactor<std::complex<double>>>&, Driver, int, bool);
+
+}  // namespace bitterfly

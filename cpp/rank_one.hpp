@@ -1,0 +1,50 @@
+// The rank-one matrix x y^T -> the nearest product of vectors whose entries have short significands.
+#pragma once
+
+#include <complex>
+#include <cstddef>
+#include <vector>
+
+#include "significand.hpp"
+
+namespace bitterfly {
+
+// `size` numbers and the weight of each in the norm.
+template <class T>
+struct Weighted {
+    const T* at;
+    const double* weight;
+    std::size_t size;
+};
+
+// Candidates are the vectors round(lambda x), up to powers of two and quarter turns; for each, mu = <x^, x> / <x^, x^>
+// is the least-squares scale and y^ = round(mu y). The squared error, without cancellation, is
+//     |x - mu x^|^2 |y|^2 + |x^|^2 |y^ - mu y|^2.
+// Real: a candidate in each cell of lambda, so the least error of all. Complex: likewise for two entries (parts down to
+// 2^-depth times the largest), for more entries one lambda for each rounded value of the largest entry.
+template <class T>
+class RankOne {
+public:
+    RankOne(int x_bits, int y_bits, int depth);
+
+    // Both rounded; x is the side whose candidates are taken. Infinite where no squared error is below `bound`.
+    double both(const Weighted<T>& x, const Weighted<T>& y, T* x_out, T* y_out, double bound) const;
+    // x rounded, y free: the direction nearest to that of x.
+    double direction(const Weighted<T>& x, T* x_out) const;
+    // The `most` directions of least error, or fewer, best first; `size` numbers each.
+    std::vector<T> directions(const Weighted<T>& x, std::size_t most) const;
+
+private:
+    Significand x_bits_, y_bits_;
+    int depth_;
+};
+
+// The squared error of x_out y_out^T.
+template <class T>
+double error_of(const Weighted<T>& x, const Weighted<T>& y, const T* x_out, const T* y_out);
+
+// The least-squares scale mu = <x_out, x> / <x_out, x_out>, zero for a zero vector.
+template <class T>
+T scale_of(const Weighted<T>& x, const T* x_out);
+
+}  // namespace bitterfly
