@@ -3,6 +3,7 @@
 #include "tiled.hpp"
 
 #include <algorithm>
+#include <bit>
 
 #include "panel.hpp"
 #include "require.hpp"
@@ -29,7 +30,7 @@ template <class Real>
 std::size_t scratch_of(const TiledProduct<Real>& product, std::size_t planes) {
     std::size_t most = 0;
     for (const TileFactor& f : product.factors) {
-        most = std::max(most, (f.weights + kTileVectors * (f.c + 2 * f.b + f.rank)) * planes * kLanes);
+        most = std::max(most, (f.weights + kTileVectors * scratch_rows(f)) * planes * kLanes);
     }
     return most;
 }
@@ -42,7 +43,7 @@ public:
         : product_(product),
           mode_(mode),
           planes_(product.is_complex ? 2 : 1),
-          stride_(padded(widest(product), 2 * planes_ * vectors)),
+          stride_(aligned(widest(product) + kTileSlack)),
           panel_(vectors * planes_ * stride_),
           memory_(2 * panel_ + scratch_of(product, planes_)) {}
 
@@ -69,17 +70,17 @@ private:
         return {memory_.data() + which * panel_, n, planes_, vectors, stride_};
     }
     void multiply(const TileFactor& factor, const Panel<Real>& x, const Panel<Real>& y) const {
-        for (std::size_t v = 0; v < y.vectors; ++v) {
-            for (std::size_t p = 0; p < planes_; ++p) std::fill_n(y.at(v, p), y.n, Real(0));
-        }
+        const auto plane = static_cast<std::ptrdiff_t>(stride_), vector = static_cast<std::ptrdiff_t>(planes_) * plane;
         kernels().template of<Real>().tiles({&factor,
-                                             {x.data, 1, stride_, planes_ * stride_},
-                                             {y.data, 1, stride_, planes_ * stride_},
+                                             {x.data, 1, plane, vector},
+                                             {y.data, 1, plane, vector},
                                              x.vectors,
                                              planes_,
                                              mode_.transposed,
                                              memory_.data() + 2 * panel_});
     }
+    // Panels on cache lines; the slack keeps vectors of a power of two entries out of each other's cache sets.
+    static std::size_t aligned(std::size_t count) { return (count + kLanes - 1) / kLanes * kLanes; }
 
     const TiledProduct<Real>& product_;
     Mode mode_;
@@ -92,13 +93,15 @@ private:
 TileFactor layout_of(std::size_t a, std::size_t b, std::size_t c, std::size_t d, std::size_t rank) {
     require(a > 0 && b > 0 && c > 0 && d > 0, "pattern: expected positive numbers");
     require(rank == 0 || (c % rank == 0 && rank <= b), "rank: expected a divisor of c, at most b");
-    TileFactor f{a, b, c, d, 1, rank, nullptr, 0, 0, 1, nullptr, 0, 0, 0, 0, 0};
+    TileFactor f{a, b, c, d, 1, rank, nullptr, 0, 0, 1, nullptr, nullptr, 0, 0, 0, 0, 0, 0, 0};
     if (rank == 0 && a * d < kLanes) f.split = std::min(b, (kLanes + a * d - 1) / (a * d));
     f.lanes = a * f.split * d;
     f.tiles = (f.lanes + kLanes - 1) / kLanes;
     f.group_rows = (b + f.split - 1) / f.split;
     f.mask_words = (b + 31) / 32;
     f.weights = rank == 0 ? f.group_rows * c : (b - rank) * c;
+    f.route_rows = std::bit_ceil(b);
+    f.switches = f.route_rows / 2 * static_cast<std::size_t>(std::countr_zero(f.route_rows));
     return f;
 }
 

@@ -8,6 +8,7 @@
 #include "apply.hpp"
 #include "kernels/kernels.hpp"
 #include "matrix.hpp"
+#include "routes.hpp"
 
 namespace bitterfly {
 
@@ -26,7 +27,18 @@ struct TiledProduct {
     std::vector<TileFactor> factors;
     const Real* scale;
     const std::uint32_t *rows, *columns;
+    std::vector<std::vector<std::uint16_t>> routes{};  // what the factors in skeleton form point to
 };
+
+// Works out the routes of all factors in skeleton form.
+template <class Real>
+void add_routes(TiledProduct<Real>& product) {
+    product.routes.resize(product.factors.size());
+    for (std::size_t l = 0; l < product.factors.size(); ++l) {
+        product.routes[l] = routes_of(product.factors[l]);
+        product.factors[l].routes = product.routes[l].data();
+    }
+}
 
 template <class Real>
 void apply(const TiledProduct<Real>& product, Mode mode, const View& x, const MutableView& y);

@@ -208,6 +208,7 @@ inline std::unique_ptr<Core> make_tiled(std::pair<std::size_t, std::size_t> shap
                                    scale ? static_cast<const Real*>(scale->data()) : nullptr,
                                    data_of(rows),
                                    data_of(columns)};
+        add_routes(product);
         return std::make_unique<TypedCore<Real, TiledProduct>>(std::move(product), shape.first, shape.second,
                                                                std::move(keep));
     });

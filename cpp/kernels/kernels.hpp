@@ -54,20 +54,22 @@ struct TileFactor {
     int significand;  // 0: integer codes, otherwise floats with so many significand bits
     double step;
     const std::uint32_t* pivots;
+    const std::uint16_t* routes;  // P of each tile and group as a network of switches, see routes.hpp
     // What follows from the above, see layout_of() in tiled.hpp: a * split * d lanes, lanes / 16 tiles, the rows of a
-    // lane, words of one mask, numbers of one lane.
-    std::size_t lanes, tiles, group_rows, mask_words, weights;
+    // lane, words of one mask, numbers of one lane, rows and switches of a network.
+    std::size_t lanes, tiles, group_rows, mask_words, weights, route_rows, switches;
 };
 
-// The plane p of vector v starts at data + v*vector + p*plane, its row r lies r*row further.
+// The plane p of vector v starts at data + v*vector + p*plane, its row r lies r*row further; rows may run backwards.
 template <class Real>
 struct Rows {
     Real* data;
-    std::size_t row, plane, vector;
+    std::ptrdiff_t row, plane, vector;
 };
 
-// y += factor x, or its transpose, for all vectors of a panel. `scratch` has room for the weights
-// of a tile and for kTileVectors times c + 2 b + rank of its rows.
+// y = factor x, or its transpose, for all vectors of a panel. Up to kTileSlack numbers behind each plane of x may be
+// read, and behind each plane of y be written. `scratch` has room for the weights of a tile and, for kTileVectors
+// vectors, for scratch_rows() rows.
 template <class Real>
 struct TileArgs {
     const TileFactor* factor;
@@ -79,6 +81,12 @@ struct TileArgs {
 };
 
 inline constexpr std::size_t kTileVectors = 4;  // vectors that share one load of a weight
+inline constexpr std::size_t kTileSlack = kLanes;
+
+// Rows of 16 lanes that the product of a tile needs beside x and y: those of x and y, gathered, and before P.
+constexpr std::size_t scratch_rows(const TileFactor& f) {
+    return f.b + f.c + 2 * kTileSlack + (f.rank == 0 ? f.c : f.c / f.rank * f.route_rows);
+}
 
 // Two rows of a block, real and imaginary planes; the imaginary ones are null for real data.
 template <class Real>

@@ -1,7 +1,7 @@
-// The rows of one tile: where they lie in the vectors, where the pivots are, and the copies in and out.
+// The rows of one tile, 16 lanes each: where they lie in the vectors, and the copies in and out.
 #pragma once
 
-#include <cstring>
+#include <utility>
 
 #include "kernels.hpp"
 
@@ -13,7 +13,8 @@ using bitterfly::TileFactor;
 
 template <class Real>
 Real* at(const Rows<Real>& x, std::size_t vector, std::size_t plane, std::size_t row) {
-    return x.data + vector * x.vector + plane * x.plane + row * x.row;
+    return x.data + static_cast<std::ptrdiff_t>(vector) * x.vector + static_cast<std::ptrdiff_t>(plane) * x.plane +
+           static_cast<std::ptrdiff_t>(row) * x.row;
 }
 
 template <class Real>
@@ -21,12 +22,46 @@ Rows<const Real> reading(const Rows<Real>& y) {
     return {y.data, y.row, y.plane, y.vector};
 }
 
-// Where the rows of the lanes of one tile lie in the vectors: lane q at start[q] + r*d, `rows[q]` of them.
+template <class Real>
+Rows<Real> from_row(const Rows<Real>& x, std::size_t r) {
+    return {at(x, 0, 0, r), x.row, x.plane, x.vector};
+}
+
+template <class Real>
+Rows<Real> backwards_from(const Rows<Real>& x, std::size_t r) {
+    return {at(x, 0, 0, r), -x.row, x.plane, x.vector};
+}
+
+template <class Real>
+Rows<Real> from_vector(const Rows<Real>& x, std::size_t v) {
+    return {at(x, v, 0, 0), x.row, x.plane, x.vector};
+}
+
+// Numbers one after the other: rows of kLanes, planes of `rows` rows.
+template <class Real>
+Rows<Real> tile_rows(Real* data, std::size_t rows, std::size_t planes) {
+    const auto plane = static_cast<std::ptrdiff_t>(rows * kLanes);
+    return {data, static_cast<std::ptrdiff_t>(kLanes), plane, static_cast<std::ptrdiff_t>(planes) * plane};
+}
+
+// How the lanes of a tile lie: the 16 numbers of a row side by side; in chunks of d, those of consecutive rows side by
+// side; or anyhow.
+enum class Placement { kDirect, kChunks, kAny };
+
+inline Placement placement_of(const TileFactor& f, std::size_t tile) {
+    if (f.split == 1 && f.d % kLanes == 0) return Placement::kDirect;
+    const bool whole = f.split == 1 && (tile + 1) * kLanes <= f.lanes;
+    return whole && kLanes % f.d == 0 ? Placement::kChunks : Placement::kAny;
+}
+
+// Where the rows of the lanes of one tile lie in the vectors: lane q at start[q] + r*d, `rows[q]` of them. A lane that
+// is not the first of its block adds to what that one has written.
 struct TilePlaces {
     std::size_t start[kLanes], rows[kLanes];
+    bool adds[kLanes];
 };
 
-TilePlaces places_of(const TileFactor& f, std::size_t tile, bool columns) {
+inline TilePlaces places_of(const TileFactor& f, std::size_t tile, bool columns) {
     TilePlaces out;
     std::size_t lane = tile * kLanes, t = lane % f.d, i = lane / f.d / f.split, part = lane / f.d % f.split;
     for (std::size_t q = 0; q < kLanes; ++q, ++lane) {
@@ -35,6 +70,7 @@ TilePlaces places_of(const TileFactor& f, std::size_t tile, bool columns) {
         const std::size_t left = columns ? f.c : f.b - (outside ? 0 : first);
         out.start[q] = i * (columns ? f.c : f.b) * f.d + (columns ? 0 : first * f.d) + t;
         out.rows[q] = outside ? 0 : columns ? f.c : left < f.group_rows ? left : f.group_rows;
+        out.adds[q] = columns && part > 0;
         if (++t == f.d) t = 0, ++part;
         if (part == f.split) part = 0, ++i;
     }
@@ -42,104 +78,144 @@ TilePlaces places_of(const TileFactor& f, std::size_t tile, bool columns) {
 }
 
 template <class Real>
-void gather_rows(const Rows<const Real>& x, const TilePlaces& places, std::size_t d, const Rows<Real>& out,
-                 std::size_t rows, std::size_t planes, std::size_t vectors) {
-    for (std::size_t v = 0; v < vectors; ++v) {
-        for (std::size_t p = 0; p < planes; ++p) {
-            const Real* from = at(x, v, p, 0);
+void gather_any(const Real* from, const TilePlaces& places, std::size_t d, Real* out, std::size_t rows) {
+    for (std::size_t q = 0; q < kLanes; ++q) {
+        const Real* lane = from + places.start[q];
+        const std::size_t inside = places.rows[q];
+        for (std::size_t r = 0; r < inside; ++r) out[r * kLanes + q] = lane[r * d];
+        for (std::size_t r = inside; r < rows; ++r) out[r * kLanes + q] = 0;
+    }
+}
+
+template <class Real>
+void put_any(const Real* from, const TilePlaces& places, std::size_t d, Real* to) {
+    for (std::size_t q = 0; q < kLanes; ++q) {
+        Real* lane = to + places.start[q];
+        for (std::size_t r = 0; r < places.rows[q]; ++r) {
+            lane[r * d] = from[r * kLanes + q] + (places.adds[q] ? lane[r * d] : Real(0));
+        }
+    }
+}
+
+// ---- chunks: the rows of 16 / d blocks are transposed in registers ----
+
+// One stage of the transposition of Count x Count chunks of D lanes: registers whose numbers differ by Stride.
+template <class V, int D, bool Out, int Stride, int... Pair>
+void transpose_stage(typename V::Vec* v, std::integer_sequence<int, Pair...>) {
+    const auto exchange = [](typename V::Vec& a, typename V::Vec& b) {
+        Out ? V::template zip<D>(a, b) : V::template unzip<D>(a, b);
+    };
+    (exchange(v[Pair / Stride * 2 * Stride + Pair % Stride], v[Pair / Stride * 2 * Stride + Pair % Stride + Stride]),
+     ...);
+}
+
+// Chunk j of register i becomes chunk i of register j, for Count chunks in as many registers: unzipping registers i
+// and i + 1, then i and i + 2, ... moves the bits of i, one by one, from the register's number to the lane's; zipping
+// in the opposite order is the same permutation.
+template <class V, int D, bool Out, int Count, int Stride = Out ? Count / 2 : 1>
+void transpose_chunks(typename V::Vec* v) {
+    if constexpr (Stride >= 1 && Stride < Count) {
+        transpose_stage<V, D, Out, Stride>(v, std::make_integer_sequence<int, Count / 2>{});
+        transpose_chunks<V, D, Out, Count, (Out ? Stride / 2 : Stride * 2)>(v);
+    }
+}
+
+// Copies `rows` rows between a tile and 16 / D blocks of them, which start at `blocks`. Numbers that fill up the last
+// register of a block are garbage: the rows behind the last one have room for them, and in the blocks, ones written
+// later overwrite them, the last excepted.
+template <class V, int D, bool Out, class Real, class BlockReal>
+void copy_chunks(Real* tile, BlockReal* blocks, std::size_t rows) {
+    constexpr std::size_t width = V::width, d = D;
+    for (std::size_t h = 0; h < kLanes; h += width) {
+        BlockReal* block = blocks + h / d * rows * d + h % d;
+        if constexpr (d >= width) {
             for (std::size_t r = 0; r < rows; ++r) {
-                for (std::size_t q = 0; q < kLanes; ++q) {
-                    at(out, v, p, r)[q] = r < places.rows[q] ? from[places.start[q] + r * d] : Real(0);
+                if constexpr (Out) {
+                    V::store(block + r * d, V::load(tile + r * kLanes + h));
+                } else {
+                    V::store(tile + r * kLanes + h, V::load(block + r * d));
+                }
+            }
+        } else {
+            constexpr std::size_t count = width / d;
+            for (std::size_t left = (rows + count - 1) / count; left > 0; --left) {
+                const std::size_t r = (left - 1) * count;
+                typename V::Vec v[count];
+                for (std::size_t i = 0; i < count; ++i) {
+                    v[i] = V::load(Out ? tile + (r + i) * kLanes + h : block + (i * rows + r) * d);
+                }
+                transpose_chunks<V, D, Out, static_cast<int>(count)>(v);
+                for (std::size_t i = 0; i < count; ++i) {
+                    if constexpr (Out) {
+                        V::store(block + (i * rows + r) * d, v[i]);
+                    } else {
+                        V::store(tile + (r + i) * kLanes + h, v[i]);
+                    }
                 }
             }
         }
     }
 }
 
-template <class Real>
-void add_rows(const Rows<const Real>& from, const TilePlaces& places, std::size_t d, const Rows<Real>& y,
-              std::size_t rows, std::size_t planes, std::size_t vectors) {
-    for (std::size_t v = 0; v < vectors; ++v) {
-        for (std::size_t p = 0; p < planes; ++p) {
-            Real* to = at(y, v, p, 0);
+template <class V, bool Out, class Real, class BlockReal>
+void copy_chunks_of(std::size_t d, Real* tile, BlockReal* blocks, std::size_t rows) {
+    if (d == 1) return copy_chunks<V, 1, Out>(tile, blocks, rows);
+    if (d == 2) return copy_chunks<V, 2, Out>(tile, blocks, rows);
+    if (d == 4) return copy_chunks<V, 4, Out>(tile, blocks, rows);
+    copy_chunks<V, 8, Out>(tile, blocks, rows);
+}
+
+// ---- the rows of one tile ----
+
+template <class V, std::size_t N, std::size_t Planes, class Real = typename V::Real>
+void copy_rows(const Rows<const Real>& from, const Rows<Real>& to, std::size_t rows) {
+    for (std::size_t v = 0; v < N; ++v) {
+        for (std::size_t p = 0; p < Planes; ++p) {
             for (std::size_t r = 0; r < rows; ++r) {
-                for (std::size_t q = 0; q < kLanes; ++q) {
-                    if (r < places.rows[q]) to[places.start[q] + r * d] += at(from, v, p, r)[q];
+                for (std::size_t h = 0; h < kLanes; h += V::width) {
+                    V::store(at(to, v, p, r) + h, V::load(at(from, v, p, r) + h));
                 }
             }
         }
     }
 }
 
-// Numbers one after the other: rows of kLanes, planes of `rows` rows.
-template <class Real>
-Rows<Real> tile_rows(Real* data, std::size_t rows, std::size_t planes) {
-    return {data, kLanes, rows * kLanes, rows * planes * kLanes};
-}
-
-// Where row j of a group lies among [rows of I; rows of T], lane by lane.
-class PivotScan {
-public:
-    PivotScan(const std::uint32_t* masks, std::size_t rank) : masks_(masks), of_i_{}, of_t_{} {
-        for (std::size_t q = 0; q < kLanes; ++q) of_i_[q] = static_cast<std::int32_t>(q);
-        of_t_ = of_i_ + static_cast<std::int32_t>(rank * kLanes);
-    }
-    // Writes kLanes places; call for j = 0, 1, ...
-    void advance(std::size_t j, std::int32_t* place) {
-        Lanes words;
-        std::memcpy(&words, masks_ + j / 32 * kLanes, sizeof words);
-        const Lanes pivot = -(words >> static_cast<int>(j % 32) & 1);  // all bits, or none
-        const Lanes chosen = of_t_ ^ ((of_t_ ^ of_i_) & pivot);
-        std::memcpy(place, &chosen, sizeof chosen);
-        of_i_ += pivot & kStep, of_t_ += ~pivot & kStep;
-    }
-
-private:
-    using Lanes [[gnu::vector_size(4 * kLanes)]] = std::int32_t;
-    static constexpr std::int32_t kStep = kLanes;
-    const std::uint32_t* masks_;
-    Lanes of_i_, of_t_;
-};
-
-template <class Action>
-void for_rows_in_place(const TileFactor& f, const std::uint32_t* masks, std::size_t planes, std::size_t vectors,
-                       Action action) {
-    PivotScan scan(masks, f.rank);
-    for (std::size_t j = 0; j < f.b; ++j) {
-        alignas(64) std::int32_t place[kLanes];
-        scan.advance(j, place);
-        for (std::size_t v = 0; v < vectors; ++v) {
-            for (std::size_t p = 0; p < planes; ++p) action(v, p, j, place);
+template <class V, std::size_t Planes, class Real = typename V::Real>
+void clear_rows(const Rows<Real>& y, std::size_t rows) {
+    for (std::size_t p = 0; p < Planes; ++p) {
+        for (std::size_t r = 0; r < rows; ++r) {
+            for (std::size_t h = 0; h < kLanes; h += V::width) V::store(at(y, 0, p, r) + h, V::broadcast(0));
         }
     }
 }
 
-template <class Real>
-void copy_rows(const Rows<const Real>& from, const Rows<Real>& to, std::size_t rows, std::size_t planes,
-               std::size_t n) {
-    for (std::size_t v = 0; v < n; ++v) {
-        for (std::size_t p = 0; p < planes; ++p) {
-            for (std::size_t r = 0; r < rows; ++r) {
-                for (std::size_t q = 0; q < kLanes; ++q) at(to, v, p, r)[q] = at(from, v, p, r)[q];
+// Copies the rows that a tile reads of N vectors.
+template <class V, std::size_t N, std::size_t Planes, class Real = typename V::Real>
+void gather_rows(const TileFactor& f, Placement placement, const TilePlaces& places, const Rows<const Real>& x,
+                 const Rows<Real>& tile, std::size_t rows) {
+    for (std::size_t v = 0; v < N; ++v) {
+        for (std::size_t p = 0; p < Planes; ++p) {
+            if (placement == Placement::kChunks) {
+                copy_chunks_of<V, false>(f.d, at(tile, v, p, 0), at(x, v, p, 0) + places.start[0], rows);
+            } else {
+                gather_any(at(x, v, p, 0), places, f.d, at(tile, v, p, 0), rows);
             }
         }
     }
 }
 
-template <class Real>
-void clear_rows(const Rows<Real>& y, std::size_t first, std::size_t last, std::size_t planes, std::size_t n) {
-    for (std::size_t v = 0; v < n; ++v) {
-        for (std::size_t p = 0; p < planes; ++p) {
-            for (std::size_t r = first; r < last; ++r) {
-                for (std::size_t q = 0; q < kLanes; ++q) at(y, v, p, r)[q] = 0;
+template <class V, std::size_t N, std::size_t Planes, class Real = typename V::Real>
+void put_rows(const TileFactor& f, Placement placement, const TilePlaces& places, const Rows<const Real>& tile,
+              const Rows<Real>& y, std::size_t rows) {
+    for (std::size_t v = 0; v < N; ++v) {
+        for (std::size_t p = 0; p < Planes; ++p) {
+            if (placement == Placement::kChunks) {
+                copy_chunks_of<V, true>(f.d, at(tile, v, p, 0), at(y, v, p, 0) + places.start[0], rows);
+            } else {
+                put_any(at(tile, v, p, 0), places, f.d, at(y, v, p, 0));
             }
         }
     }
-}
-
-template <class Real>
-Rows<Real> from_row(const Rows<Real>& x, std::size_t r) {
-    return {x.data + r * x.row, x.row, x.plane, x.vector};
 }
 
 }  // namespace

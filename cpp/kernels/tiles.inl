@@ -1,90 +1,16 @@
-// Factors of any pattern, 16 blocks side by side: y += F x and y += F^T x from float weights or packed integers.
+// Factors of any pattern, 16 blocks side by side: y = F x and y = F^T x from float weights or packed codes.
 //
-// Bytes: each weight is read once for up to four vectors; from memory or L3 that is the time of a pass. Operations: one
-// multiply-add for each weight and vector (four if complex).
+// Bytes: each weight is read once for all vectors of a panel; from memory or L3 that is the time of a pass. Operations:
+// one multiply-add for each weight and vector (four if complex), for one vector and codes three to decode each number.
 #pragma once
 
-#include "rows.inl"
+#include "fused.inl"
+#include "routes.inl"
 
 namespace {
 
+using bitterfly::kTileSlack;
 using bitterfly::TileArgs;
-
-// Calls visit(offset, code) for the codes of one tile, a register at a time. Streams of integers start anew with every
-// tile, those of floats go on.
-template <class V, class Visit>
-void for_codes(const TileFactor& f, std::size_t tile, std::size_t count, Visit visit) {
-    const auto bits = static_cast<std::size_t>(f.bits);
-    const std::size_t first = f.significand > 0 ? tile * count * bits : tile * ((count * bits + 31) / 32) * 32;
-    const auto* stream = static_cast<const std::uint32_t*>(f.values);
-    const std::uint32_t mask = (std::uint32_t{1} << bits) - 1;
-    for (std::size_t t = 0; t < count; ++t) {
-        const std::size_t bit = first + t * bits, start = bit % 32;
-        const std::uint32_t* line = stream + bit / 32 * kLanes;
-        for (std::size_t h = 0; h < kLanes; h += V::width) {
-            auto code = V::shift_right(V::load_words(line + h), static_cast<int>(start));
-            if (start + bits > 32) {
-                const auto high = V::load_words(line + kLanes + h);
-                code = V::bit_or(code, V::shift_left(high, static_cast<int>(32 - start)));
-            }
-            visit(t * kLanes + h, V::bit_and(code, mask));
-        }
-    }
-}
-
-// Sign, exponent field E of e bits, fraction of t - 1 bits, as in IEEE 754: the largest E stands for [1, 2) * step, E =
-// 0 for zero and for numbers without the leading bit.
-template <class V>
-class FloatDecoder {
-public:
-    explicit FloatDecoder(const TileFactor& f)
-        : sign_(32 - f.bits),
-          fraction_(24 - f.significand),
-          magnitude_((std::uint32_t{1} << (f.bits - 1)) - 1),
-          normal_(std::uint32_t{1} << (f.significand - 1)),
-          // The largest field becomes 127, the exponent zero of a float; the bias keeps subnormal floats out of reach.
-          bias_(128 - (std::uint32_t{1} << (f.bits - f.significand))),
-          least_(V::broadcast(power(static_cast<int>(bias_) - 127))),
-          step_(V::broadcast(static_cast<typename V::Real>(f.step))) {}
-
-    typename V::Vec operator()(typename V::Word code) const {
-        const auto magnitude = V::bit_and(code, magnitude_);
-        const auto number = V::from_float_bits(V::add(V::shift_left(magnitude, fraction_), bias_ << 23));
-        const auto shortened = V::mul(V::sub(number, least_), V::broadcast(2));
-        const auto is_short = V::from_float_bits(V::bit_and(V::add(magnitude, 0U - normal_), kSign));
-        const auto sign = V::from_float_bits(V::bit_and(V::shift_left(code, sign_), kSign));
-        return V::mul(V::with_sign(V::select_negative(is_short, shortened, number), sign), step_);
-    }
-
-private:
-    static constexpr std::uint32_t kSign = 0x80000000U;
-    static typename V::Real power(int exponent) {  // 2^exponent, for exponent <= 0
-        typename V::Real x = 1;
-        for (; exponent < 0; ++exponent) x /= 2;
-        return x;
-    }
-    int sign_, fraction_;
-    std::uint32_t magnitude_, normal_, bias_;
-    typename V::Vec least_, step_;
-};
-
-// The weights of one tile as Real: in place, or decoded to `out`.
-template <class V>
-const typename V::Real* tile_weights(const TileFactor& f, std::size_t tile, std::size_t planes, typename V::Real* out) {
-    using Real = typename V::Real;
-    const std::size_t count = f.weights * planes;
-    if (f.bits == 0) return static_cast<const Real*>(f.values) + tile * count * kLanes;
-    if (f.significand > 0) {
-        const FloatDecoder<V> decode(f);
-        for_codes<V>(f, tile, count, [&](std::size_t at, auto code) { V::store(out + at, decode(code)); });
-        return out;
-    }
-    const auto step = V::broadcast(static_cast<Real>(f.step));
-    const auto zero = V::broadcast(static_cast<Real>(-f.step * (std::uint32_t{1} << (f.bits - 1))));
-    for_codes<V>(f, tile, count,
-                 [&](std::size_t at, auto code) { V::store(out + at, V::multiply_add(V::to_real(code), step, zero)); });
-    return out;
-}
 
 // acc + w x for one lane vector; planes are real and imaginary parts.
 template <class V, bool IsComplex>
@@ -112,152 +38,173 @@ struct Accumulator {
     }
 };
 
-// y[j .. j + J) = sum_k w[j, k] x[k], added to y unless it is `Fresh`; one tile, N vectors.
-template <class V, bool IsComplex, int N, int J, bool Fresh>
-void multiply_rows(const typename V::Real* w, std::size_t j, std::size_t columns, const Rows<const typename V::Real>& x,
+// A product y[j] = sum_k w[j, k] x[k]: rows of y, terms of a sum, and how far apart their weights lie.
+struct Sums {
+    std::size_t rows, terms, row_step, term_step;
+};
+
+// Weights in row-major order; the transposed product walks over the same ones the other way.
+inline Sums sums_of(std::size_t rows, std::size_t columns, std::size_t planes, bool transposed) {
+    const std::size_t weight = planes * kLanes, row = columns * weight;
+    return transposed ? Sums{columns, rows, weight, row} : Sums{rows, columns, row, weight};
+}
+
+// J rows of y for N vectors.
+template <class V, bool IsComplex, int N, int J, bool Adds>
+void multiply_rows(const typename V::Real* w, std::size_t j, const Sums& sums, const Rows<const typename V::Real>& x,
                    const Rows<typename V::Real>& y) {
-    constexpr std::size_t step = kLanes * (IsComplex ? 2 : 1);
+    const auto each = [&](auto visit) {
+        for (std::size_t i = 0; i < J; ++i) {
+            for (std::size_t v = 0; v < N; ++v) visit(i, v);
+        }
+    };
     for (std::size_t h = 0; h < kLanes; h += V::width) {
         Accumulator<V, IsComplex> sum[J][N];
-        if constexpr (!Fresh) {
-            for (int i = 0; i < J; ++i) {
-                for (int v = 0; v < N; ++v) {
-                    sum[i][v].load(reading(y), static_cast<std::size_t>(v), j + static_cast<std::size_t>(i), h);
-                }
-            }
+        if constexpr (Adds) each([&](std::size_t i, std::size_t v) { sum[i][v].load(reading(y), v, j + i, h); });
+        const typename V::Real* p = w + j * sums.row_step + h;
+        for (std::size_t k = 0; k < sums.terms; ++k, p += sums.term_step) {
+            each([&](std::size_t i, std::size_t v) { sum[i][v].add(p + i * sums.row_step, x, v, k, h); });
         }
-        const typename V::Real* p = w + j * columns * step + h;
-        for (std::size_t k = 0; k < columns; ++k, p += step) {
-            for (int i = 0; i < J; ++i) {
-                const typename V::Real* weight = p + static_cast<std::size_t>(i) * columns * step;
-                for (int v = 0; v < N; ++v) sum[i][v].add(weight, x, static_cast<std::size_t>(v), k, h);
-            }
-        }
-        for (int i = 0; i < J; ++i) {
-            for (int v = 0; v < N; ++v) {
-                sum[i][v].store(y, static_cast<std::size_t>(v), j + static_cast<std::size_t>(i), h);
-            }
-        }
+        each([&](std::size_t i, std::size_t v) { sum[i][v].store(y, v, j + i, h); });
     }
 }
 
-// The same for j < rows; a single vector takes several rows at once, so that products do not wait for each other.
-template <class V, bool IsComplex, int N, bool Fresh = false>
-void multiply_tile(const typename V::Real* w, std::size_t rows, std::size_t columns,
-                   const Rows<const typename V::Real>& x, const Rows<typename V::Real>& y) {
+// As many rows at once as keep the multipliers busy: a chain of multiply-adds waits four cycles for each of them.
+template <class V, bool IsComplex, int N, bool Adds>
+void multiply(const typename V::Real* w, const Sums& sums, const Rows<const typename V::Real>& x,
+              const Rows<typename V::Real>& y) {
+    constexpr int together = N == 1 ? (IsComplex ? 4 : 8) / (V::registers == 16 ? 2 : 1) : IsComplex ? 1 : 2;
     std::size_t j = 0;
-    if constexpr (N == 1) {
-        for (; j + 4 <= rows; j += 4) multiply_rows<V, IsComplex, N, 4, Fresh>(w, j, columns, x, y);
-    }
-    for (; j < rows; ++j) multiply_rows<V, IsComplex, N, 1, Fresh>(w, j, columns, x, y);
+    for (; j + together <= sums.rows; j += together) multiply_rows<V, IsComplex, N, together, Adds>(w, j, sums, x, y);
+    for (; j < sums.rows; ++j) multiply_rows<V, IsComplex, N, 1, Adds>(w, j, sums, x, y);
 }
 
-// y[k] += sum_j w[j, k] x[j].
-template <class V, bool IsComplex, int N>
-void multiply_tile_transposed(const typename V::Real* w, std::size_t rows, std::size_t columns,
-                              const Rows<const typename V::Real>& x, const Rows<typename V::Real>& y) {
-    constexpr std::size_t step = kLanes * (IsComplex ? 2 : 1);
-    for (std::size_t j = 0; j < rows; ++j) {
-        const typename V::Real* p = w + j * columns * step;
-        for (std::size_t k = 0; k < columns; ++k, p += step) {
-            for (std::size_t h = 0; h < kLanes; h += V::width) {
-                for (int v = 0; v < N; ++v) {
-                    Accumulator<V, IsComplex> sum;
-                    sum.load(reading(y), static_cast<std::size_t>(v), k, h);
-                    sum.add(p + h, x, static_cast<std::size_t>(v), j, h);
-                    sum.store(y, static_cast<std::size_t>(v), k, h);
-                }
-            }
+// The factor, the number of the tile and its weights; null weights: codes, to be decoded as they are multiplied.
+template <class V, bool IsComplex>
+struct Tile {
+    static constexpr std::size_t planes = IsComplex ? 2 : 1;
+    using Real = typename V::Real;
+    const TileFactor& f;
+    std::size_t number;
+    const Real* weights;
+
+    std::size_t groups() const { return f.rank == 0 ? 1 : f.c / f.rank; }
+    std::size_t group_columns() const { return f.rank == 0 ? f.c : f.rank; }
+    std::size_t group_rows() const { return f.rank == 0 ? f.group_rows : f.b - f.rank; }
+    const std::uint16_t* switches(std::size_t g) const { return f.routes + (number * groups() + g) * f.switches; }
+
+    // All groups: rows x[g * x_group ...] times the weights, to rows y[g * y_group ...].
+    template <int N, bool Adds>
+    void multiply_groups(const Rows<const Real>& x, std::ptrdiff_t x_group, const Rows<Real>& y,
+                         std::ptrdiff_t y_group, bool transposed) const {
+        if (f.weights == 0) return;
+        if (N == 1 && weights == nullptr) {
+            const Groups<Real> all{groups(), group_rows(), group_columns(), x, x_group, y, y_group};
+            return multiply_codes<V, IsComplex>(f, lines_of(f, number, planes), all, transposed);
+        }
+        const Sums sums = sums_of(group_rows(), group_columns(), planes, transposed);
+        const Real* w = weights;
+        Rows<const Real> from = x;
+        Rows<Real> to = y;
+        for (std::size_t g = 0; g < groups(); ++g) {
+            multiply<V, IsComplex, N, Adds>(w, sums, from, to);
+            w += group_rows() * group_columns() * planes * kLanes;
+            from.data += x_group, to.data += y_group;
         }
     }
-}
 
-// One tile in skeleton form: each group of columns is P [I; T]; `sorted` holds the b rows before P.
-template <class V, bool IsComplex, int N>
-void multiply_skeleton(const TileFactor& f, const std::uint32_t* masks, const typename V::Real* w,
-                       const Rows<const typename V::Real>& x, const Rows<typename V::Real>& y,
-                       const Rows<typename V::Real>& sorted, bool transposed) {
-    using Real = typename V::Real;
-    constexpr std::size_t planes = IsComplex ? 2 : 1;
-    const std::size_t others = f.b - f.rank;
-    for (std::size_t group = 0; group < f.c / f.rank; ++group) {
-        const Real* t = w + group * others * f.rank * planes * kLanes;
-        const std::uint32_t* mask = masks + group * f.mask_words * kLanes;
-        if (transposed) {
-            for_rows_in_place(f, mask, planes, N, [&](auto v, auto p, auto j, const std::int32_t* place) {
-                const Real* from = at(x, v, p, j);
-                for (std::size_t h = 0; h < kLanes; h += V::width) {
-                    V::store_at(at(sorted, v, p, 0), place + h, V::load(from + h));
-                }
-            });
-            const Rows<Real> out = from_row(y, group * f.rank);
-            multiply_tile_transposed<V, IsComplex, N>(t, others, f.rank, reading(from_row(sorted, f.rank)), out);
+    // Dense blocks. Codes add up the transposed product in memory: in `sums`, side by side.
+    template <int N>
+    void dense(const Rows<const Real>& x, const Rows<Real>& y, const Rows<Real>& sums, bool transposed) const {
+        if (weights != nullptr || !transposed) return multiply_groups<N, false>(x, 0, y, 0, transposed);
+        clear_rows<V, planes>(sums, f.c);
+        multiply_groups<N, true>(x, 0, sums, 0, true);
+        copy_rows<V, N, planes>(reading(sums), y, f.c);
+    }
+
+    // Blocks P [I; T], the network between y and T x.
+    template <int N>
+    void skeleton(const Rows<const Real>& x, const Rows<Real>& y, const Rows<Real>& sorted) const {
+        const auto of_group = static_cast<std::ptrdiff_t>(f.route_rows * kLanes);
+        multiply_groups<N, false>(x, static_cast<std::ptrdiff_t>(f.rank) * x.row,
+                                  backwards_from(sorted, f.route_rows - 1), of_group, false);
+        for (std::size_t g = 0; g < groups(); ++g) {
             for (std::size_t v = 0; v < N; ++v) {
                 for (std::size_t p = 0; p < planes; ++p) {
-                    for (std::size_t r = 0; r < f.rank; ++r) {
-                        for (std::size_t q = 0; q < kLanes; ++q) at(out, v, p, r)[q] += at(sorted, v, p, r)[q];
-                    }
+                    expand<V>(f, switches(g), at(x, v, p, g * f.rank), x.row, at(sorted, v, p, g * f.route_rows),
+                              at(y, v, p, 0), y.row, g > 0);
                 }
             }
-        } else {
-            const Rows<const Real> in = from_row(x, group * f.rank);
-            copy_rows(in, sorted, f.rank, planes, N);
-            multiply_tile<V, IsComplex, N, true>(t, others, f.rank, in, from_row(sorted, f.rank));
-            for_rows_in_place(f, mask, planes, N, [&](auto v, auto p, auto j, const std::int32_t* place) {
-                Real* to = at(y, v, p, j);
-                for (std::size_t h = 0; h < kLanes; h += V::width) {
-                    V::store(to + h, V::add(V::load(to + h), V::load_at(at(sorted, v, p, 0), place + h)));
-                }
-            });
         }
     }
+    template <int N>
+    void skeleton_transposed(const Rows<const Real>& x, const Rows<Real>& y, const Rows<Real>& sorted) const {
+        const auto of_group = static_cast<std::ptrdiff_t>(f.route_rows * kLanes);
+        for (std::size_t g = 0; g < groups(); ++g) {
+            for (std::size_t v = 0; v < N; ++v) {
+                for (std::size_t p = 0; p < planes; ++p) {
+                    compress<V>(f, switches(g), at(x, v, p, 0), x.row, at(sorted, v, p, g * f.route_rows));
+                }
+            }
+        }
+        multiply_groups<N, true>(reading(backwards_from(sorted, f.route_rows - 1)), of_group, sorted, of_group, true);
+        for (std::size_t g = 0; g < groups(); ++g) {
+            copy_rows<V, N, planes>(reading(from_row(sorted, g * f.route_rows)), from_row(y, g * f.rank), f.rank);
+        }
+    }
+};
+
+template <int N, class V, bool IsComplex, class Real>
+void multiply_rows_of(const Tile<V, IsComplex>& tile, const Rows<const Real>& x, const Rows<Real>& y,
+                      const Rows<Real>& sorted, bool transposed) {
+    if (tile.f.rank == 0) return tile.template dense<N>(x, y, sorted, transposed);
+    transposed ? tile.template skeleton_transposed<N>(x, y, sorted) : tile.template skeleton<N>(x, y, sorted);
 }
 
 template <class V, bool IsComplex, int N>
-void tiles_of(const TileArgs<typename V::Real>& args, std::size_t first) {
+void multiply_tile(const Tile<V, IsComplex>& tile, const TileArgs<typename V::Real>& args, std::size_t first,
+                   typename V::Real* scratch) {
     using Real = typename V::Real;
-    constexpr std::size_t planes = IsComplex ? 2 : 1;
-    const TileFactor& f = *args.factor;
+    constexpr std::size_t planes = IsComplex ? 2 : 1, numbers = N * planes * kLanes;
+    const TileFactor& f = tile.f;
     const std::size_t row_count = f.rank == 0 ? f.group_rows : f.b;
     const std::size_t in_rows = args.transposed ? row_count : f.c, out_rows = args.transposed ? f.c : row_count;
-    Real* weights = args.scratch;
-    const Rows<Real> x_tile = tile_rows(weights + f.weights * planes * kLanes, in_rows, planes);
-    const Rows<Real> y_tile = tile_rows(x_tile.data + N * in_rows * planes * kLanes, out_rows, planes);
-    // Lanes beyond the last one have no pivots: their rows seem to be the rank-th, rank+1-th, ... of T.
-    const Rows<Real> sorted = tile_rows(y_tile.data + N * out_rows * planes * kLanes, f.b + f.rank, planes);
-    const Rows<const Real> x{at(args.x, first, 0, 0), f.d, args.x.plane, args.x.vector};
-    const Rows<Real> y{at(args.y, first, 0, 0), f.d, args.y.plane, args.y.vector};
-    const bool direct = f.split == 1 && f.d % kLanes == 0;
-    for (std::size_t tile = 0; tile < f.tiles; ++tile) {
-        const Real* w = tile_weights<V>(f, tile, planes, weights);
-        const TilePlaces in = places_of(f, tile, !args.transposed), out = places_of(f, tile, args.transposed);
-        if (!direct) gather_rows(x, in, f.d, x_tile, in_rows, planes, N), clear_rows(y_tile, 0, out_rows, planes, N);
-        const Rows<const Real> from =
-            direct ? Rows<const Real>{x.data + in.start[0], x.row, x.plane, x.vector} : reading(x_tile);
-        const Rows<Real> to = direct ? Rows<Real>{y.data + out.start[0], y.row, y.plane, y.vector} : y_tile;
-        if (f.rank != 0) {
-            const std::uint32_t* masks = f.pivots + tile * (f.c / f.rank) * f.mask_words * kLanes;
-            multiply_skeleton<V, IsComplex, N>(f, masks, w, from, to, sorted, args.transposed);
-        } else if (args.transposed) {
-            multiply_tile_transposed<V, IsComplex, N>(w, f.group_rows, f.c, from, to);
-        } else {
-            multiply_tile<V, IsComplex, N>(w, f.group_rows, f.c, from, to);
-        }
-        if (!direct) add_rows(reading(y_tile), out, f.d, y, out_rows, planes, N);
+    const Rows<Real> x_tile = tile_rows(scratch, in_rows, planes);
+    const Rows<Real> y_tile = tile_rows(x_tile.data + (in_rows + kTileSlack) * numbers, out_rows, planes);
+    const Rows<Real> sorted = tile_rows(y_tile.data + (out_rows + kTileSlack) * numbers,
+                                        f.rank == 0 ? f.c : tile.groups() * f.route_rows, planes);
+    const Placement placement = placement_of(f, tile.number);
+    const TilePlaces in = places_of(f, tile.number, !args.transposed), out = places_of(f, tile.number, args.transposed);
+    const auto d = static_cast<std::ptrdiff_t>(f.d);
+    Rows<const Real> x{at(args.x, first, 0, 0), d, args.x.plane, args.x.vector};
+    Rows<Real> y{at(args.y, first, 0, 0), d, args.y.plane, args.y.vector};
+    if (placement == Placement::kDirect) {
+        x.data += in.start[0], y.data += out.start[0];
+        return multiply_rows_of<N>(tile, x, y, sorted, args.transposed);
     }
+    gather_rows<V, N, planes>(f, placement, in, x, x_tile, in_rows);
+    multiply_rows_of<N>(tile, reading(x_tile), y_tile, sorted, args.transposed);
+    put_rows<V, N, planes>(f, placement, out, reading(y_tile), y, out_rows);
 }
 
+// One vector of integer codes is multiplied as it is decoded; several share the decoded tile.
 template <class V, bool IsComplex>
-void tiles_by_vectors(const TileArgs<typename V::Real>& args) {
-    constexpr std::size_t together = bitterfly::kTileVectors;
-    std::size_t v = 0;
-    for (; v + together <= args.vectors; v += together) tiles_of<V, IsComplex, together>(args, v);
-    for (; v < args.vectors; ++v) tiles_of<V, IsComplex, 1>(args, v);
+void tiles_of(const TileArgs<typename V::Real>& args) {
+    constexpr std::size_t planes = IsComplex ? 2 : 1, together = bitterfly::kTileVectors;
+    const TileFactor& f = *args.factor;
+    const bool fused = args.vectors == 1 && f.bits > 0 && f.significand == 0;
+    typename V::Real* scratch = args.scratch + f.weights * planes * kLanes;
+    for (std::size_t number = 0; number < f.tiles; ++number) {
+        const Tile<V, IsComplex> tile{f, number, fused ? nullptr : tile_weights<V>(f, number, planes, args.scratch)};
+        std::size_t v = 0;
+        for (; v + together <= args.vectors; v += together) multiply_tile<V, IsComplex, together>(tile, args, v, scratch);
+        for (; v < args.vectors; ++v) multiply_tile<V, IsComplex, 1>(tile, args, v, scratch);
+    }
 }
 
 template <class V>
 void tiles(const TileArgs<typename V::Real>& args) {
-    args.planes == 2 ? tiles_by_vectors<V, true>(args) : tiles_by_vectors<V, false>(args);
+    args.planes == 2 ? tiles_of<V, true>(args) : tiles_of<V, false>(args);
 }
 
 }  // namespace

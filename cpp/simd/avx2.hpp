@@ -16,7 +16,7 @@ struct Simd<float> {
     using Real = float;
     using Vec = __m256;
     using Word = __m256i;
-    static constexpr int width = 8;
+    static constexpr int width = 8, registers = 16;
 
     static Vec load(const Real* p) { return _mm256_loadu_ps(p); }
     static void store(Real* p, Vec v) { _mm256_storeu_ps(p, v); }
@@ -31,14 +31,16 @@ struct Simd<float> {
     static Vec multiply_subtract_from(Vec a, Vec b, Vec c) { return _mm256_fnmadd_ps(a, b, c); }
     static Vec with_sign(Vec magnitude, Vec sign) { return _mm256_or_ps(magnitude, _mm256_and_ps(sign_bit(), sign)); }
     static Vec select_negative(Vec s, Vec a, Vec b) { return _mm256_blendv_ps(b, a, s); }
-    // The numbers p[at[i]], and back there.
-    static Vec load_at(const Real* p, const std::int32_t* at) {
-        return _mm256_i32gather_ps(p, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(at)), 4);
+    // Bit q of *p decides whether `exchange` swaps lane q; the first lane of a register is lane `lane`.
+    using Switch = Vec;  // in the signs
+    static Switch load_switch(const std::uint16_t* p, std::size_t lane) {
+        const __m256i word = _mm256_set1_epi32(*p >> lane), shifts = _mm256_setr_epi32(31, 30, 29, 28, 27, 26, 25, 24);
+        return _mm256_castsi256_ps(_mm256_sllv_epi32(word, shifts));
     }
-    static void store_at(Real* p, const std::int32_t* at, Vec v) {
-        alignas(32) Real lanes[width];
-        store(lanes, v);
-        for (std::size_t i = 0; i < width; ++i) p[at[i]] = lanes[i];
+    static void exchange(Switch s, Vec& a, Vec& b) {
+        const Vec x = a, y = b;
+        a = _mm256_blendv_ps(x, y, s);
+        b = _mm256_blendv_ps(y, x, s);
     }
     static Real sum(Vec v) {
         __m128 h = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
@@ -59,6 +61,13 @@ struct Simd<float> {
     template <int N>
     static Word shift_right(Word w) {
         return _mm256_srli_epi32(w, N);
+    }
+    template <int N>
+    static Word funnel_right(Word low, Word high) {  // bits N .. N + 31 of high|low
+        return bit_or(shift_right<N>(low), shift_left<32 - N>(high));
+    }
+    static Word replace_bits(Word w, std::uint32_t kept, std::uint32_t others) {  // (w & kept) | others
+        return bit_or(bit_and(w, kept), _mm256_set1_epi32(static_cast<int>(others)));
     }
     static Word shift_left(Word w, int n) { return _mm256_sll_epi32(w, _mm_cvtsi32_si128(n)); }
     static Word shift_right(Word w, int n) { return _mm256_srl_epi32(w, _mm_cvtsi32_si128(n)); }
@@ -118,7 +127,7 @@ struct Simd<double> {
     using Real = double;
     using Vec = __m256d;
     using Word = __m128i;
-    static constexpr int width = 4;
+    static constexpr int width = 4, registers = 16;
 
     static Vec load(const Real* p) { return _mm256_loadu_pd(p); }
     static void store(Real* p, Vec v) { _mm256_storeu_pd(p, v); }
@@ -133,14 +142,16 @@ struct Simd<double> {
     static Vec multiply_subtract_from(Vec a, Vec b, Vec c) { return _mm256_fnmadd_pd(a, b, c); }
     static Vec with_sign(Vec magnitude, Vec sign) { return _mm256_or_pd(magnitude, _mm256_and_pd(sign_bit(), sign)); }
     static Vec select_negative(Vec s, Vec a, Vec b) { return _mm256_blendv_pd(b, a, s); }
-    // The numbers p[at[i]], and back there.
-    static Vec load_at(const Real* p, const std::int32_t* at) {
-        return _mm256_i32gather_pd(p, _mm_loadu_si128(reinterpret_cast<const __m128i*>(at)), 8);
+    // Bit q of *p decides whether `exchange` swaps lane q; the first lane of a register is lane `lane`.
+    using Switch = Vec;  // in the signs
+    static Switch load_switch(const std::uint16_t* p, std::size_t lane) {
+        const __m256i word = _mm256_set1_epi64x(*p >> lane), shifts = _mm256_setr_epi64x(63, 62, 61, 60);
+        return _mm256_castsi256_pd(_mm256_sllv_epi64(word, shifts));
     }
-    static void store_at(Real* p, const std::int32_t* at, Vec v) {
-        alignas(32) Real lanes[width];
-        store(lanes, v);
-        for (std::size_t i = 0; i < width; ++i) p[at[i]] = lanes[i];
+    static void exchange(Switch s, Vec& a, Vec& b) {
+        const Vec x = a, y = b;
+        a = _mm256_blendv_pd(x, y, s);
+        b = _mm256_blendv_pd(y, x, s);
     }
     static Real sum(Vec v) {
         const __m128d h = _mm_add_pd(_mm256_castpd256_pd128(v), _mm256_extractf128_pd(v, 1));
@@ -157,6 +168,13 @@ struct Simd<double> {
     template <int N>
     static Word shift_right(Word w) {
         return _mm_srli_epi32(w, N);
+    }
+    template <int N>
+    static Word funnel_right(Word low, Word high) {  // bits N .. N + 31 of high|low
+        return bit_or(shift_right<N>(low), shift_left<32 - N>(high));
+    }
+    static Word replace_bits(Word w, std::uint32_t kept, std::uint32_t others) {  // (w & kept) | others
+        return bit_or(bit_and(w, kept), _mm_set1_epi32(static_cast<int>(others)));
     }
     static Word shift_left(Word w, int n) { return _mm_sll_epi32(w, _mm_cvtsi32_si128(n)); }
     static Word shift_right(Word w, int n) { return _mm_srl_epi32(w, _mm_cvtsi32_si128(n)); }

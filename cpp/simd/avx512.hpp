@@ -43,7 +43,7 @@ struct Simd<float> {
     using Real = float;
     using Vec = __m512;
     using Word = __m512i;
-    static constexpr int width = 16;
+    static constexpr int width = 16, registers = 32;
 
     static Vec load(const Real* p) { return _mm512_loadu_ps(p); }
     static void store(Real* p, Vec v) { _mm512_storeu_ps(p, v); }
@@ -62,12 +62,13 @@ struct Simd<float> {
     static Vec select_negative(Vec s, Vec a, Vec b) {
         return _mm512_mask_blend_ps(_mm512_movepi32_mask(_mm512_castps_si512(s)), b, a);
     }
-    // The numbers p[at[i]], and back there.
-    static Vec load_at(const Real* p, const std::int32_t* at) {
-        return _mm512_i32gather_ps(_mm512_loadu_si512(at), p, 4);
-    }
-    static void store_at(Real* p, const std::int32_t* at, Vec v) {
-        _mm512_i32scatter_ps(p, _mm512_loadu_si512(at), v, 4);
+    // Bit q of *p decides whether `exchange` swaps lane q; the first lane of a register is lane `lane`.
+    using Switch = __mmask16;
+    static Switch load_switch(const std::uint16_t* p, std::size_t) { return static_cast<Switch>(*p); }
+    static void exchange(Switch s, Vec& a, Vec& b) {
+        const Vec x = a, y = b;
+        a = _mm512_mask_blend_ps(s, x, y);
+        b = _mm512_mask_blend_ps(s, y, x);
     }
     static Real sum(Vec v) { return _mm512_reduce_add_ps(v); }
 
@@ -84,6 +85,14 @@ struct Simd<float> {
     template <int N>
     static Word shift_right(Word w) {
         return _mm512_srli_epi32(w, N);
+    }
+    template <int N>
+    static Word funnel_right(Word low, Word high) {  // bits N .. N + 31 of high|low
+        return _mm512_or_si512(shift_right<N>(low), shift_left<32 - N>(high));
+    }
+    static Word replace_bits(Word w, std::uint32_t kept, std::uint32_t others) {  // (w & kept) | others
+        return _mm512_ternarylogic_epi32(w, _mm512_set1_epi32(static_cast<int>(kept)),
+                                         _mm512_set1_epi32(static_cast<int>(others)), 0xea);
     }
     static Word shift_left(Word w, int n) { return _mm512_sll_epi32(w, _mm_cvtsi32_si128(n)); }
     static Word shift_right(Word w, int n) { return _mm512_srl_epi32(w, _mm_cvtsi32_si128(n)); }
@@ -122,7 +131,7 @@ struct Simd<double> {
     using Real = double;
     using Vec = __m512d;
     using Word = __m256i;
-    static constexpr int width = 8;
+    static constexpr int width = 8, registers = 32;
 
     static Vec load(const Real* p) { return _mm512_loadu_pd(p); }
     static void store(Real* p, Vec v) { _mm512_storeu_pd(p, v); }
@@ -141,12 +150,13 @@ struct Simd<double> {
     static Vec select_negative(Vec s, Vec a, Vec b) {
         return _mm512_mask_blend_pd(_mm512_movepi64_mask(_mm512_castpd_si512(s)), b, a);
     }
-    // The numbers p[at[i]], and back there.
-    static Vec load_at(const Real* p, const std::int32_t* at) {
-        return _mm512_i32gather_pd(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(at)), p, 8);
-    }
-    static void store_at(Real* p, const std::int32_t* at, Vec v) {
-        _mm512_i32scatter_pd(p, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(at)), v, 8);
+    // Bit q of *p decides whether `exchange` swaps lane q; the first lane of a register is lane `lane`.
+    using Switch = __mmask8;
+    static Switch load_switch(const std::uint16_t* p, std::size_t lane) { return static_cast<Switch>(*p >> lane); }
+    static void exchange(Switch s, Vec& a, Vec& b) {
+        const Vec x = a, y = b;
+        a = _mm512_mask_blend_pd(s, x, y);
+        b = _mm512_mask_blend_pd(s, y, x);
     }
     static Real sum(Vec v) { return _mm512_reduce_add_pd(v); }
 
@@ -162,6 +172,14 @@ struct Simd<double> {
     template <int N>
     static Word shift_right(Word w) {
         return _mm256_srli_epi32(w, N);
+    }
+    template <int N>
+    static Word funnel_right(Word low, Word high) {  // bits N .. N + 31 of high|low
+        return _mm256_or_si256(shift_right<N>(low), shift_left<32 - N>(high));
+    }
+    static Word replace_bits(Word w, std::uint32_t kept, std::uint32_t others) {  // (w & kept) | others
+        return _mm256_ternarylogic_epi32(w, _mm256_set1_epi32(static_cast<int>(kept)),
+                                         _mm256_set1_epi32(static_cast<int>(others)), 0xea);
     }
     static Word shift_left(Word w, int n) { return _mm256_sll_epi32(w, _mm_cvtsi32_si128(n)); }
     static Word shift_right(Word w, int n) { return _mm256_srl_epi32(w, _mm_cvtsi32_si128(n)); }

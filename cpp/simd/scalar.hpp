@@ -13,7 +13,7 @@ struct Simd {
     using Real = T;
     using Vec = T;
     using Word = std::uint32_t;
-    static constexpr int width = 1;
+    static constexpr int width = 1, registers = 16;
 
     static Vec load(const Real* p) { return *p; }
     static void store(Real* p, Vec v) { *p = v; }
@@ -28,8 +28,13 @@ struct Simd {
     static Vec multiply_subtract_from(Vec a, Vec b, Vec c) { return c - a * b; }
     static Vec with_sign(Vec magnitude, Vec sign) { return std::copysign(magnitude, sign); }
     static Vec select_negative(Vec s, Vec a, Vec b) { return std::signbit(s) ? a : b; }
-    static Vec load_at(const Real* p, const std::int32_t* at) { return p[*at]; }
-    static void store_at(Real* p, const std::int32_t* at, Vec v) { p[*at] = v; }
+    using Switch = std::uint32_t;
+    static Switch load_switch(const std::uint16_t* p, std::size_t lane) { return *p >> lane & 1; }
+    static void exchange(Switch s, Vec& a, Vec& b) {
+        const Vec x = a, y = b;
+        a = s ? y : x;
+        b = s ? x : y;
+    }
     static Real sum(Vec v) { return v; }
 
     static Word load_words(const std::uint32_t* p) { return *p; }
@@ -44,6 +49,11 @@ struct Simd {
     static Word shift_right(Word w) {
         return shift_right(w, N);
     }
+    template <int N>
+    static Word funnel_right(Word low, Word high) {
+        return static_cast<Word>((std::uint64_t{high} << 32 | low) >> N);
+    }
+    static Word replace_bits(Word w, std::uint32_t kept, std::uint32_t others) { return (w & kept) | others; }
     static Word shift_left(Word w, int n) { return static_cast<Word>(std::uint64_t{w} << n); }
     static Word shift_right(Word w, int n) { return static_cast<Word>(std::uint64_t{w} >> n); }
     static Word add(Word a, std::uint32_t b) { return a + b; }
