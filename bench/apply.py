@@ -75,6 +75,37 @@ def ratios(row: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in row.items() if not name.endswith(" us")} | found
 
 
+def core_contenders(n: int) -> dict[str, _core.Core]:
+    """Products of the core alone: Hadamard without weights, packed codes, float32 factors, all in the same passes."""
+    op = transforms.random(n, rng=np.random.default_rng(n), dtype=np.float32)
+    contenders = {"Hadamard": _core.hadamard(n, np.dtype(np.float32)), "float32": op._kernel}
+    for bits in (2, 4):
+        contenders[f"{bits} bits"] = bitterfly.quantize(op, bits=bits)._kernel
+    return contenders
+
+
+def core_row(n: int, rounds: int) -> dict[str, Any]:
+    """Medians of calls within the core, against the measured peak of additions and the own Hadamard transform."""
+    contenders = core_contenders(n)
+    x, out = (_core.aligned_empty([n], np.dtype(np.float32)) for _ in range(2))
+    x[...] = np.random.default_rng(0).standard_normal(n)
+    contenders["Hadamard"].apply(x, out, False, False)
+    assert abs(np.linalg.norm(out) / np.linalg.norm(x) / np.sqrt(n) - 1) <= 1e-5
+    peak = max(_core.add_peak(20_000) for _ in range(rounds))
+    samples: dict[str, list[float]] = {}
+    for _ in range(rounds):
+        for name, kernel in contenders.items():
+            for mode, transposed in (("", False), (" adjoint", True)):
+                calls = max(int(4e-3 / kernel.seconds(x, out, transposed, 1)), 1)
+                samples.setdefault(name + mode, []).append(kernel.seconds(x, out, transposed, calls))
+    us = {name: 1e6 * float(np.median(values)) for name, values in samples.items()}
+    row: dict[str, Any] = {"n": n, "add peak G/s": peak / 1e9}
+    row["Hadamard / peak"] = n * np.log2(n) / (us["Hadamard"] * 1e-6) / peak
+    row |= {f"{name} us": value for name, value in us.items()}
+    row |= {f"{name} / Hadamard": us[name] / us["Hadamard"] for name in ("2 bits", "4 bits")}
+    return row | {f"float32 / {name}": us["float32"] / us[name] for name in ("2 bits", "4 bits")}
+
+
 def by_tier(n: int, rounds: int) -> list[dict[str, Any]]:
     rng = np.random.default_rng(0)
     op = transforms.random(n, rng=rng, dtype=np.float32)
@@ -101,9 +132,17 @@ def main() -> None:
         many = [row_of({"n": n, "columns": 64}, real_contenders(n, 64), rounds) for n in sizes if n <= DENSE_LIMIT]
         dft = [row_of({"n": n}, dft_contenders(n), rounds) for n in sizes if n <= 2**16]
         tiers = by_tier(4096, rounds)
+        core = [core_row(n, rounds) for n in sizes if n >= 1024]
     timing.write(
         "apply",
-        {"one vector": one, "ratios": [ratios(r) for r in one + many], "64 vectors": many, "DFT": dft, "tiers": tiers},
+        {
+            "one vector": one,
+            "ratios": [ratios(r) for r in one + many],
+            "64 vectors": many,
+            "DFT": dft,
+            "tiers": tiers,
+            "core": core,
+        },
     )
 
 

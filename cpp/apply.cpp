@@ -2,103 +2,212 @@
 #include "apply.hpp"
 
 #include <algorithm>
-#include <bit>
 
-#include "codes.hpp"
 #include "panel.hpp"
+#include "stream.hpp"
 #include "workspace.hpp"
 
 namespace bitterfly {
 namespace {
 
-// Bytes of panel that a run of passes may cover before it is cut in parts: one third of a usual L1 and L2.
-constexpr std::size_t kCacheBytes[] = {std::size_t{1} << 14, std::size_t{1} << 19};
 constexpr std::size_t kPanelBytes = std::size_t{1} << 18;
 constexpr std::size_t kMaxVectors = 16;
 
-// Below this size a factor does not fill the registers of the wide tiers.
-constexpr std::size_t kSmallestWide = 2 * kLanes;
+// Small vectors are run with room for 32 elements.
+constexpr std::size_t kLeastElements = 2 * kLanes;
 
-// Runs the passes of all factors on a panel: inner factors (small d) on cache-sized parts first, or last if transposed.
+// One real vector whose memory the first pass can read, or the last one write, without a copy; null where it cannot.
+// The scale vector is multiplied part by part, while a part is in the cache.
+template <class Real>
+struct Direct {
+    const Real* x;
+    Real* y;
+    const Real* scale;
+};
+
+// Runs all passes on a panel, forward or backward through the stream.
 template <class Real>
 class Passes {
 public:
-    Passes(const Product<Real>& product, bool transposed, const Panel<Real>& panel)
+    Passes(const Product<Real>& product, bool transposed, const Panel<Real>& panel, Direct<Real> direct, Real* scratch)
         : product_(product),
+          plan_(product.plan),
           panel_(panel),
+          direct_(direct),
+          scratch_(scratch),
+          table_(kernels().template of<Real>()),
           transposed_(transposed),
-          table_((product.n < kSmallestWide ? kScalarKernels : kernels()).template of<Real>()) {}
+          at_(static_cast<const char*>(product.stream)) {
+        if (transposed && at_ != nullptr) at_ += bytes_of_part(plan_.tops());
+    }
 
-    void run() const { run_part(0, product_.n); }
+    void run() { run_part(plan_.tops(), 0); }
 
 private:
-    // The largest part that fits the next smaller cache; zero if `size` already fits the smallest.
-    std::size_t part_of(std::size_t size) const {
-        const std::size_t row_bytes = panel_.vectors * panel_.planes * sizeof(Real);
-        std::size_t part = 0;
-        for (const std::size_t bytes : kCacheBytes) {
-            const std::size_t fits = std::max(std::bit_floor(bytes / row_bytes), 2 * kGroupBlocks);
-            if (fits < size) part = fits;
-        }
-        return part;
+    std::size_t bytes_of_pass(std::size_t pass, std::size_t size) const {
+        return Plan::groups(size) * product_.passes[pass].group_words *
+               (product_.passes[pass].factors.empty() ? sizeof(Real) : sizeof(std::uint32_t));
     }
-    void run_part(std::size_t first, std::size_t size) const {
-        const std::size_t part = part_of(size);
-        if (transposed_) run_factors(first, size, std::max<std::size_t>(part, 1));
-        for (std::size_t at = first; part != 0 && at < first + size; at += part) run_part(at, part);
-        if (!transposed_) run_factors(first, size, std::max<std::size_t>(part, 1));
+    std::size_t bytes_of_part(std::size_t top) const {
+        std::size_t bytes = 0;
+        for (std::size_t pass = 0; pass <= top; ++pass) bytes += bytes_of_pass(pass, plan_.part(top));
+        return bytes;
     }
-    // The factors with part <= d < size, on the elements [first, first + size).
-    void run_factors(std::size_t first, std::size_t size, std::size_t part) const {
-        if (transposed_) {
-            for (std::size_t d = size / 2; d >= part; d /= 2) run_factor(first, size, d);
+
+    // The passes up to `top` on the elements that depend on each other there.
+    void run_part(std::size_t top, std::size_t first) {
+        const std::size_t size = plan_.part(top);
+        if (transposed_ && top > 0) run_pass(top, first, size);
+        if (top <= 1) {
+            run_pass(0, first, size);
         } else {
-            for (std::size_t d = part; d < size; d *= 2) run_factor(first, size, d);
+            const std::size_t inner = plan_.part(top - 1);
+            for (std::size_t at = 0; at < size; at += inner) {
+                run_part(top - 1, first + (transposed_ ? size - inner - at : at));
+            }
+        }
+        if (!transposed_ && top > 0) run_pass(top, first, size);
+    }
+    void run_pass(std::size_t pass, std::size_t first, std::size_t size) {
+        const StreamPass<Real>& how = product_.passes[pass];
+        const std::size_t bytes = bytes_of_pass(pass, size);
+        const Weights weights = panel_.vectors == 1 ? how.direct : how.general;
+        const int factors = plan_.passes[pass].factors;
+        const int kernel = plan_.n < 256 ? kSmallFused : pass == 0 ? kBaseFused : factors - 1;
+        const bool is_first = pass == (transposed_ ? plan_.tops() : 0),
+                   is_last = pass == (transposed_ ? 0 : plan_.tops());
+        const Real* scale_first = transposed_ ? nullptr : direct_.scale;
+        const Real* scale_last = transposed_ ? direct_.scale : nullptr;
+        const Real* from = panel_.data + first;
+        if (is_first && direct_.x != nullptr) from = scaled(direct_.x + first, scale_first, first, size);
+        Real* to = (is_last && scale_last == nullptr && direct_.y != nullptr ? direct_.y : panel_.data) + first;
+        if (transposed_) at_ -= bytes;
+        const PassArgs<Real> args{at_,
+                                  how.factors.empty() ? nullptr : how.factors.data(),
+                                  static_cast<std::size_t>(factors),
+                                  how.group_words,
+                                  plan_.passes[pass].stride,
+                                  size,
+                                  from,
+                                  to,
+                                  panel_.vectors,
+                                  panel_.stride * panel_.planes,
+                                  panel_.stride,
+                                  scratch_,
+                                  transposed_};
+        table_.fused[static_cast<int>(weights)][kernel](args);
+        if (!transposed_) at_ += bytes;
+        if (is_last && scale_last != nullptr && direct_.y != nullptr) {
+            table_.multiply(panel_.data + first, scale_last + first, direct_.y + first, size);
         }
     }
-    void run_factor(std::size_t first, std::size_t size, std::size_t d) const {
-        const auto level = static_cast<std::size_t>(std::countr_zero(product_.n / (2 * d)));
-        const FactorData& f = product_.factors[level];
-        const bool by_planes = f.source == Source::kRealWeights || f.source == Source::kAngle;
-        const std::size_t plane = panel_.stride, planes = panel_.planes;
-        table_.pass[static_cast<int>(f.source)]({f.data, rotation_tables<Real>(f.source), f.bits, product_.n, d,
-                                                 first / 2, size / 2, panel_.data,
-                                                 by_planes ? panel_.vectors * planes : panel_.vectors,
-                                                 by_planes ? plane : plane * planes, plane, transposed_});
+    // A part of x, or its product with the scale vector, in the panel.
+    const Real* scaled(const Real* x, const Real* scale, std::size_t first, std::size_t size) const {
+        if (scale == nullptr) return x;
+        table_.multiply(x, scale + first, panel_.data + first, size);
+        return panel_.data + first;
     }
 
     const Product<Real>& product_;
+    const Plan& plan_;
     const Panel<Real>& panel_;
-    bool transposed_;
+    Direct<Real> direct_;
+    Real* scratch_;
     const RealKernels<Real>& table_;
+    bool transposed_;
+    const char* at_;
 };
 
+// The numbers of a real vector, if they are `Real`, in order, beside each other and fill whole lines; else null.
+template <class Real, class ViewType>
+auto numbers_of(const ViewType& view, std::size_t n, const std::uint32_t* order) -> decltype(view.re) {
+    const bool plain = view.columns == 1 && view.im == nullptr && view.is_double == (sizeof(Real) == sizeof(double)) &&
+                       view.rows == n && view.row_stride == sizeof(Real);
+    return plain && order == nullptr && n >= kLeastElements ? view.re : nullptr;
+}
+
 template <class Real>
-void apply_panel(const Product<Real>& product, Mode mode, const Panel<Real>& panel, const View& x, const MutableView& y,
-                 std::size_t first) {
+void apply_panel(const Product<Real>& product, Mode mode, const Panel<Real>& panel, Real* scratch, const View& x,
+                 const MutableView& y, std::size_t first) {
     const Diagonal<Real> scale{product.scale, product.is_complex}, none{nullptr, false};
     const auto* in = mode.transposed ? product.rows : product.columns;
     const auto* out = mode.transposed ? product.columns : product.rows;
-    gather(panel, x, first, in, mode.transposed ? none : scale, mode.conjugated);
-    Passes<Real>(product, mode.transposed, panel).run();
-    scatter(panel, y, first, out, mode.transposed ? scale : none, mode.conjugated);
+    Direct<Real> direct{nullptr, nullptr, product.scale};
+    if (!product.is_complex) {
+        direct.x = reinterpret_cast<const Real*>(numbers_of<Real>(x, panel.n, in));
+        direct.y = reinterpret_cast<Real*>(numbers_of<Real>(y, panel.n, out));
+    }
+    if (direct.x == nullptr) gather(panel, x, first, in, mode.transposed ? none : scale, mode.conjugated);
+    Passes<Real>(product, mode.transposed, panel, direct, scratch).run();
+    if (direct.y == nullptr) scatter(panel, y, first, out, mode.transposed ? scale : none, mode.conjugated);
+}
+
+template <class Real>
+StreamPass<Real> coded_pass(const Plan& plan, std::size_t pass, const std::vector<Code>& codes, bool is_complex) {
+    const Weights general = is_complex ? Weights::kColumns : Weights::kReal;
+    StreamPass<Real> out{general, general, {}, 0};
+    bool four = plan.n >= 512 && sizeof(Real) == sizeof(float) && !is_complex, eight = four;
+    for (int j = 0; j < plan.passes[pass].factors; ++j) {
+        const Code code = codes[plan.level(pass, j)];
+        out.factors.push_back({code.source, code.bits, rotation_tables<Real>(code.source), out.group_words});
+        out.group_words += group_words(plan, code.bits);
+        four = four && code.bits == 4, eight = eight && code.bits == 8;
+    }
+    if (four || eight) out.direct = four ? Weights::kAngle4 : Weights::kAngle8;
+    return out;
 }
 
 }  // namespace
 
 template <class Real>
+Product<Real> product_of_weights(std::size_t n, bool is_complex, const Real* stream) {
+    Product<Real> out{Plan(n), is_complex, {}, stream, nullptr, nullptr, nullptr};
+    const Weights weights = is_complex ? Weights::kComplex : Weights::kReal;
+    for (const PassPlan& pass : out.plan.passes) {
+        const std::size_t vectors = static_cast<std::size_t>(pass.factors) * out.plan.group_vectors();
+        out.passes.push_back({weights, weights, {}, vectors * 4 * (is_complex ? 2 : 1) * kLanes});
+    }
+    return out;
+}
+
+template <class Real>
+Product<Real> product_of_codes(const std::vector<Code>& codes, bool is_complex, const std::uint32_t* stream,
+                               const Real* scale) {
+    Product<Real> out{Plan(std::size_t{1} << codes.size()), is_complex, {}, stream, scale, nullptr, nullptr};
+    for (std::size_t pass = 0; pass < out.plan.passes.size(); ++pass) {
+        out.passes.push_back(coded_pass<Real>(out.plan, pass, codes, is_complex));
+    }
+    return out;
+}
+
+template <class Real>
+Product<Real> product_of_signs(std::size_t n) {
+    Product<Real> out{Plan(n), false, {}, nullptr, nullptr, nullptr, nullptr};
+    out.passes.assign(out.plan.passes.size(), {Weights::kNone, Weights::kNone, {}, 0});
+    return out;
+}
+
+template <class Real>
 void apply(const Product<Real>& product, Mode mode, const View& x, const MutableView& y) {
-    const std::size_t planes = product.is_complex ? 2 : 1, vector_bytes = product.n * planes * sizeof(Real);
+    const std::size_t n = product.plan.n, planes = product.is_complex ? 2 : 1, vector_bytes = n * planes * sizeof(Real);
     const std::size_t most = std::min(kMaxVectors, std::max<std::size_t>(x.columns, 1));
     const std::size_t together = std::clamp<std::size_t>(kPanelBytes / vector_bytes, 1, most);
-    const std::size_t stride = padded(product.n, together * planes);
-    Workspace<Real> workspace(together * planes * stride);
+    const std::size_t stride = padded(std::max(n, kLeastElements), together * planes);
+    Workspace<Real> workspace(together * planes * stride + kScratchNumbers);
+    Real* scratch = workspace.data();
+    if (n < kLeastElements) std::fill_n(scratch + kScratchNumbers, together * planes * stride, Real(0));
     for (std::size_t first = 0; first < x.columns; first += together) {
-        const Panel<Real> panel{workspace.data(), product.n, planes, std::min(together, x.columns - first), stride};
-        apply_panel(product, mode, panel, x, y, first);
+        const Panel<Real> panel{scratch + kScratchNumbers, n, planes, std::min(together, x.columns - first), stride};
+        apply_panel(product, mode, panel, scratch, x, y, first);
     }
 }
 
+template Product<float> product_of_weights<float>(std::size_t, bool, const float*);
+template Product<double> product_of_weights<double>(std::size_t, bool, const double*);
+template Product<float> product_of_codes<float>(const std::vector<Code>&, bool, const std::uint32_t*, const float*);
+template Product<double> product_of_codes<double>(const std::vector<Code>&, bool, const std::uint32_t*, const double*);
+template Product<float> product_of_signs<float>(std::size_t);
+template Product<double> product_of_signs<double>(std::size_t);
 template void apply<float>(const Product<float>&, Mode, const View&, const MutableView&);
 template void apply<double>(const Product<double>&, Mode, const View&, const MutableView&);
 

@@ -5,26 +5,41 @@
 #include <cstdint>
 #include <vector>
 
+#include "codes.hpp"
 #include "kernels/kernels.hpp"
 #include "matrix.hpp"
+#include "plan.hpp"
 
 namespace bitterfly {
 
-struct FactorData {
-    Source source;
-    int bits;          // of a code
-    const void* data;  // weights of the operator's precision, or code words
+// How one pass of the plan reads the stream: `direct` is what its kernels read for one vector, `general` for several.
+template <class Real>
+struct StreamPass {
+    Weights direct, general;
+    std::vector<CodedFactor<Real>> factors;  // empty for weights
+    std::size_t group_words;                 // of codes, or numbers of Real
 };
 
 // Borrows all memory. A[rows[i], columns[j]] = (F_1 ... F_p diag(scale))[i, j]; null pointers mean the identity.
 template <class Real>
 struct Product {
-    std::size_t n;
+    Plan plan;
     bool is_complex;
-    std::vector<FactorData> factors;
-    const Real* scale;  // n numbers, complex ones interleaved
+    std::vector<StreamPass<Real>> passes;
+    const void* stream;  // see stream.hpp
+    const Real* scale;   // n numbers, complex ones interleaved
     const std::uint32_t *rows, *columns;
 };
+
+// Products of float factors, and of coded ones (the code of each factor, F_1 first).
+template <class Real>
+Product<Real> product_of_weights(std::size_t n, bool is_complex, const Real* stream);
+template <class Real>
+Product<Real> product_of_codes(const std::vector<Code>& codes, bool is_complex, const std::uint32_t* stream,
+                               const Real* scale);
+// The Hadamard transform, without weights: the same passes at their least.
+template <class Real>
+Product<Real> product_of_signs(std::size_t n);
 
 struct Mode {
     bool transposed, conjugated;

@@ -124,12 +124,11 @@ template <class Real>
 RotationTables<Real> make_tables(double half_turns, double amplitude) {
     RotationTables<Real> out{};
     for (int h = 0; h < 16; ++h) {
-        for (int level = 0; level < 2; ++level) {
-            const Value z = unit_root(half_turns * std::ldexp(h, -4 * (level + 1)));
-            const double a = level == 0 ? amplitude : 1;
-            out.cosine[level][h] = static_cast<Real>(a * z.real()),
-            out.sine[level][h] = static_cast<Real>(a * z.imag());
-        }
+        const Value coarse = amplitude * unit_root(half_turns * std::ldexp(h, -4));
+        const double fine = half_turns * std::ldexp(h, -8);
+        out.cosine[h] = static_cast<Real>(coarse.real()), out.sine[h] = static_cast<Real>(coarse.imag());
+        out.half_tangent[h] = static_cast<Real>(std::tan(kPi * fine / 2));
+        out.fine_sine[h] = static_cast<Real>(std::sin(kPi * fine));
     }
     out.step = static_cast<Real>(std::ldexp(half_turns * kPi, -32));
     out.amplitude = static_cast<Real>(amplitude);

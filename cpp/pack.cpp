@@ -1,4 +1,4 @@
-// Codes <-> packed bits, one code at a time: the plain statement of the layout (the kernels unpack whole groups).
+// Codes <-> packed bits, one code at a time: the plain statement of the layout of files.
 #include "pack.hpp"
 
 #include <algorithm>
@@ -9,26 +9,11 @@ namespace {
 // The layout is part of the file format: changing it takes a new format version.
 static_assert(kLanes == 16 && kGroupBlocks == 256 && kCodesPerLane == 32);
 
-// Where the code of column k of block beta begins: bit `shift` of words[word]; its next word, if any, is kLanes on.
-struct Position {
-    std::size_t word;
-    int shift;
-};
-
-Position position(std::size_t beta, std::size_t k, int bits) {
-    const std::size_t group = beta / kGroupBlocks, vector = beta % kGroupBlocks / kLanes, lane = beta % kLanes;
-    const std::size_t bit = (2 * vector + k) * static_cast<std::size_t>(bits);
-    const std::size_t line = group * static_cast<std::size_t>(bits) + bit / 32;
-    return {line * kLanes + lane, static_cast<int>(bit % 32)};
-}
-
-std::uint32_t low_mask(int bits) { return ~std::uint32_t{0} >> (32 - bits); }
-
 template <class Visit>
 void for_each_code(std::size_t n, std::size_t d, int bits, Visit visit) {
     for (std::size_t beta = 0; beta < n / 2; ++beta) {
         const std::size_t i = beta / d, t = beta % d;
-        for (std::size_t k = 0; k < 2; ++k) visit((2 * i + k) * d + t, position(beta, k, bits));
+        for (std::size_t k = 0; k < 2; ++k) visit((2 * i + k) * d + t, code_position(beta, k, bits));
     }
 }
 
@@ -41,19 +26,13 @@ std::size_t packed_words(std::size_t n, int bits) {
 
 void pack(const std::uint32_t* codes, std::size_t n, std::size_t d, int bits, std::uint32_t* words) {
     std::fill_n(words, packed_words(n, bits), 0U);
-    for_each_code(n, d, bits, [&](std::size_t index, Position at) {
-        const std::uint64_t code = std::uint64_t{codes[index] & low_mask(bits)} << at.shift;
-        words[at.word] |= static_cast<std::uint32_t>(code);
-        if (at.shift + bits > 32) words[at.word + kLanes] |= static_cast<std::uint32_t>(code >> 32);
+    for_each_code(n, d, bits, [&](std::size_t index, CodePosition at) {
+        write_code(words, at, bits, codes[index] & low_mask(bits));
     });
 }
 
 void unpack(const std::uint32_t* words, std::size_t n, std::size_t d, int bits, std::uint32_t* codes) {
-    for_each_code(n, d, bits, [&](std::size_t index, Position at) {
-        std::uint64_t code = words[at.word];
-        if (at.shift + bits > 32) code |= std::uint64_t{words[at.word + kLanes]} << 32;
-        codes[index] = static_cast<std::uint32_t>(code >> at.shift) & low_mask(bits);
-    });
+    for_each_code(n, d, bits, [&](std::size_t index, CodePosition at) { codes[index] = read_code(words, at, bits); });
 }
 
 void pack_lanes(const std::uint32_t* codes, std::size_t tiles, std::size_t count, int bits, std::uint32_t* words) {

@@ -1,4 +1,5 @@
 // Bindings: NumPy arrays -> views of the core, the GIL released around one call, results -> NumPy arrays.
+#include <chrono>
 #include <memory>
 #include <string>
 #include <vector>
@@ -7,6 +8,7 @@
 #include "arrays.hpp"
 #include "balance.hpp"
 #include "codes.hpp"
+#include "dyadic.hpp"
 #include "factorize.hpp"
 #include "kernels/dispatch.hpp"
 #include "lattice.hpp"
@@ -162,6 +164,15 @@ py::array py_aligned_empty(const std::vector<py::ssize_t>& shape, const py::dtyp
     return py::array(dtype, shape, memory.data(), memory);
 }
 
+// Additions of float32 numbers a second, in registers.
+double py_add_peak(std::size_t rounds) {
+    alignas(64) float out[128];
+    py::gil_scoped_release release;
+    const auto start = std::chrono::steady_clock::now();
+    const auto count = static_cast<double>(kernels().single.add(rounds, out));
+    return count / std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
 py::dict config() {
     py::dict out;
     out["compiler"] = __VERSION__;
@@ -195,12 +206,21 @@ PYBIND11_MODULE(_core, m) {
     m.def("active_isa", [] { return std::string(kernels().name); });
     m.def("select_isa", &select_isa, py::arg("name"));
     m.def("config", &config);
-    py::class_<Core>(m, "Core").def("apply", &Core::apply, py::arg("x").noconvert(), py::arg("out").noconvert(),
-                                    py::arg("transposed"), py::arg("conjugated"));
-    m.def("factors", &make_factors, py::arg("values").noconvert(), py::arg("rows") = py::none(),
-          py::arg("columns") = py::none());
-    m.def("packed", &make_packed, py::arg("codes"), py::arg("words").noconvert(), py::arg("scale").noconvert(),
+    py::class_<Core>(m, "Core")
+        .def("apply", &Core::apply, py::arg("x").noconvert(), py::arg("out").noconvert(), py::arg("transposed"),
+             py::arg("conjugated"))
+        .def("seconds", &Core::seconds, py::arg("x").noconvert(), py::arg("out").noconvert(), py::arg("transposed"),
+             py::arg("calls"));
+    m.def("factors", &make_factors, py::arg("n"), py::arg("stream").noconvert(), py::arg("dtype"),
           py::arg("rows") = py::none(), py::arg("columns") = py::none());
+    m.def("packed", &make_packed, py::arg("codes"), py::arg("stream").noconvert(), py::arg("scale").noconvert(),
+          py::arg("rows") = py::none(), py::arg("columns") = py::none());
+    m.def("add_peak", &py_add_peak, py::arg("rounds"));
+    m.def("plan", &plan_of, py::arg("n"));
+    m.def("hadamard", &make_hadamard, py::arg("n"), py::arg("dtype"));
+    m.def("reordered", &reordered, py::arg("codes"), py::arg("words").noconvert(), py::arg("to_stream"));
+    m.def("stream_of_values", &stream_of_values, py::arg("values").noconvert());
+    m.def("values_of_stream", &values_of_stream, py::arg("n"), py::arg("stream").noconvert(), py::arg("dtype"));
     m.def("tiled", &make_tiled, py::arg("shape"), py::arg("factors"), py::arg("dtype"), py::arg("scale") = py::none(),
           py::arg("rows") = py::none(), py::arg("columns") = py::none());
     m.def("split", &py_split, py::arg("x").noconvert(), py::arg("groups"), py::arg("rank"), py::arg("first"),

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <bit>
+#include <chrono>
 #include <memory>
 #include <string>
 #include <tuple>
@@ -11,41 +12,17 @@
 
 #include "apply.hpp"
 #include "arrays.hpp"
-#include "codes.hpp"
 #include "float_codes.hpp"
-#include "pack.hpp"
 #include "tiled.hpp"
 
 namespace bitterfly {
-
-inline const char* name_of(Source source) {
-    switch (source) {
-        case Source::kAngle: return "angle";
-        case Source::kPhase: return "phase";
-        case Source::kSphere: return "sphere";
-        default: return "weights";
-    }
-}
-
-inline Source source_of(const std::string& name) {
-    for (const Source s : {Source::kAngle, Source::kPhase, Source::kSphere}) {
-        if (name == name_of(s)) return s;
-    }
-    require(false, "code: expected 'angle', 'phase' or 'sphere', got '" + name + "'");
-    return Source::kAngle;
-}
-
-inline Code code_of(const std::string& name, int bits) {
-    const Code code{source_of(name), bits};
-    require(bits >= 1 && bits <= max_bits(code.source), "bits: expected 1 to " + std::to_string(max_bits(code.source)) +
-                                                            " for code '" + name + "', got " + std::to_string(bits));
-    return code;
-}
 
 class Core {
 public:
     virtual ~Core() = default;
     virtual void apply(const py::array& x, py::array& out, bool transposed, bool conjugated) const = 0;
+    // For benchmarks: seconds of one product, the mean of `calls` without Python between them.
+    virtual double seconds(const py::array& x, py::array& out, bool transposed, int calls) const = 0;
 };
 
 // `Kind` is Product or TiledProduct.
@@ -56,6 +33,21 @@ public:
         : product_(std::move(product)), rows_(rows), columns_(columns), keep_(std::move(keep)) {}
 
     void apply(const py::array& x, py::array& out, bool transposed, bool conjugated) const override {
+        const auto [from, to] = views(x, out, transposed);
+        py::gil_scoped_release release;
+        run({transposed, conjugated}, from, to);
+    }
+
+    double seconds(const py::array& x, py::array& out, bool transposed, int calls) const override {
+        const auto [from, to] = views(x, out, transposed);
+        py::gil_scoped_release release;
+        const auto start = std::chrono::steady_clock::now();
+        for (int i = 0; i < calls; ++i) run({transposed, false}, from, to);
+        return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() / calls;
+    }
+
+private:
+    std::pair<View, MutableView> views(const py::array& x, py::array& out, bool transposed) const {
         require_floating(x, "x");
         require_floating(out, "out");
         const View from = const_view(x);
@@ -65,14 +57,13 @@ public:
                 "x, out: expected rows that fit the operator, and equal numbers of columns");
         require((to.im != nullptr) == (product_.is_complex || from.im != nullptr),
                 "out: expected a complex array exactly where the result is complex");
-        py::gil_scoped_release release;
-        if (product_.is_complex || from.im == nullptr)
-            return bitterfly::apply<Real>(product_, {transposed, conjugated}, from, to);
-        apply_plane(transposed, from, to, from.re, to.re);
-        apply_plane(transposed, from, to, from.im, to.im);
+        return {from, to};
     }
-
-private:
+    void run(Mode mode, const View& from, const MutableView& to) const {
+        if (product_.is_complex || from.im == nullptr) return bitterfly::apply<Real>(product_, mode, from, to);
+        apply_plane(mode.transposed, from, to, from.re, to.re);
+        apply_plane(mode.transposed, from, to, from.im, to.im);
+    }
     void apply_plane(bool transposed, View from, MutableView to, const char* x, char* y) const {
         from.re = x, to.re = y, from.im = nullptr, to.im = nullptr;
         bitterfly::apply<Real>(product_, {transposed, false}, from, to);
@@ -82,51 +73,6 @@ private:
     std::size_t rows_, columns_;
     std::vector<py::object> keep_;
 };
-
-inline std::unique_ptr<Core> make_factors(const py::array& values, const OptionalIndex& rows,
-                                          const OptionalIndex& columns) {
-    const std::size_t n = size_of_values(values);
-    require_order(rows, n, "rows");
-    require_order(columns, n, "columns");
-    return by_dtype(values, [&](auto zero) -> std::unique_ptr<Core> {
-        using Real = decltype(std::abs(zero));
-        const bool cplx = is_complex(values);
-        Product<Real> product{n, cplx, {}, nullptr, data_of(rows), data_of(columns)};
-        for (py::ssize_t l = 0; l < values.shape(0); ++l) {
-            product.factors.push_back({cplx ? Source::kComplexWeights : Source::kRealWeights, 0, values.data(l, 0)});
-        }
-        return std::make_unique<TypedCore<Real, Product>>(
-            std::move(product), n, n, std::vector<py::object>{values, py::cast(rows), py::cast(columns)});
-    });
-}
-
-inline std::unique_ptr<Core> make_packed(const std::vector<std::pair<std::string, int>>& codes, const IndexArray& words,
-                                         const py::array& scale, const OptionalIndex& rows,
-                                         const OptionalIndex& columns) {
-    require_floating(scale, "scale");
-    require(scale.ndim() == 1 && (scale.flags() & py::array::c_style) != 0, "scale: expected a contiguous vector");
-    const auto n = static_cast<std::size_t>(scale.size());
-    require(log2_of(n) == codes.size(), "codes: expected log2(n) of them");
-    require_order(rows, n, "rows");
-    require_order(columns, n, "columns");
-    std::vector<FactorData> factors;
-    std::size_t offset = 0;
-    for (const auto& [name, bits] : codes) {
-        const Code code = code_of(name, bits);
-        require(is_complex(scale) || code.source == Source::kAngle, "codes: '" + name + "' needs a complex operator");
-        factors.push_back({code.source, bits, words.data() + offset});
-        offset += packed_words(n, bits);
-    }
-    require(static_cast<std::size_t>(words.size()) == offset,
-            "words: expected " + std::to_string(offset) + " words, got " + std::to_string(words.size()));
-    return by_dtype(scale, [&](auto zero) -> std::unique_ptr<Core> {
-        using Real = decltype(std::abs(zero));
-        Product<Real> product{
-            n, is_complex(scale), factors, static_cast<const Real*>(scale.data()), data_of(rows), data_of(columns)};
-        return std::make_unique<TypedCore<Real, Product>>(
-            std::move(product), n, n, std::vector<py::object>{words, scale, py::cast(rows), py::cast(columns)});
-    });
-}
 
 // (a, b, c, d), junction rank (0: dense), bits (0: floats), significand (0: integers), step, values, pivot masks.
 using FactorArrays = std::tuple<std::array<std::size_t, 4>, std::size_t, int, int, double, py::array, OptionalIndex>;

@@ -343,6 +343,18 @@ def test_dense_matrix_and_trace() -> None:
         assert np.abs(a[np.ix_(rows, columns)] - dense).max() <= bound
 
 
+@pytest.mark.parametrize("n", [32, 256, 512, 2**14])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_transform_without_weights(isa: str, n: int, dtype: type) -> None:
+    """Sums of small integers are exact."""
+    x = np.random.default_rng(0).integers(-4, 5, n).astype(dtype)
+    out = np.empty_like(x)
+    expected = transforms.hadamard(n) @ x.astype(np.float64)
+    for transposed in (False, True):
+        _core.hadamard(n, np.dtype(dtype)).apply(x, out, transposed, False)
+        np.testing.assert_array_equal(out, np.rint(expected))
+
+
 def test_isa_by_name() -> None:
     with pytest.raises(ValueError, match=r"BITTERFLY_ISA: expected one of .*scalar, got 'sse9'"):
         _core.select_isa("sse9")

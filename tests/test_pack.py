@@ -97,3 +97,43 @@ def test_bad_bits(bits: int) -> None:
 def test_bad_words() -> None:
     with pytest.raises(ValueError, match="words: expected 16 words"):
         _core.unpack(np.zeros(15, np.uint32), 8, 2, 3)
+
+
+@pytest.mark.parametrize("n", [2, 16, 32, 64, 128, 256, 512, 1024, 4096, 2**14])
+def test_stream_holds_every_code_once(n: int) -> None:
+    """Words to the order of the kernels and back; as many bits are set there."""
+    p = n.bit_length() - 1
+    codes = [("angle", 1 + (7 * level + 2) % 16) for level in range(p)]
+    parts = [_core.pack(random_codes(n, n >> (level + 1), bits, level), bits) for level, (_, bits) in enumerate(codes)]
+    words = np.concatenate(parts)
+    stream = _core.reordered(codes, words, True)
+    assert stream.size == words.size and stream.ctypes.data % 64 == 0
+    np.testing.assert_array_equal(_core.reordered(codes, stream, False), words)
+    assert sum(int(w).bit_count() for w in stream) == sum(int(w).bit_count() for w in words)
+
+
+@pytest.mark.parametrize("n", [2, 16, 32, 256, 512, 4096])
+@pytest.mark.parametrize("dtype", [np.float32, np.complex128])
+def test_stream_holds_every_weight_once(n: int, dtype: type) -> None:
+    p = n.bit_length() - 1
+    values = np.arange(1, 2 * n * p + 1).reshape(p, 2 * n).astype(dtype) * (1 if dtype == np.float32 else 1 - 2j)
+    stream = _core.stream_of_values(values)
+    np.testing.assert_array_equal(_core.values_of_stream(n, stream, np.dtype(dtype)), values)
+    assert n < 32 or stream.nbytes == values.nbytes
+
+
+def test_golden_stream() -> None:
+    """n = 64, 8 bits: factor 6 (d = 1) comes first, its lane bits are the bits 3, 2, 1 and 4 of the element."""
+    codes = np.zeros((32, 2, 1), np.uint32)
+    codes[(32 + 16 + 2) // 2, 1, 0] = 0xAB  # element 50: pair 1, lane 0b0011, column 1
+    words = np.concatenate([np.zeros(5 * _core.packed_words(64, 8), np.uint32), _core.pack(codes, 8)])
+    stream = _core.reordered([("angle", 8)] * 6, words, True)
+    expected = np.zeros(words.size, np.uint32)
+    expected[3] = 0xAB << 24
+    np.testing.assert_array_equal(stream, expected)
+
+
+def test_passes_cover_all_factors() -> None:
+    for p in range(1, 31):
+        strides = [stride << j for factors, stride in _core.plan(2**p) for j in range(factors)]
+        assert strides == [2**j for j in range(p)]

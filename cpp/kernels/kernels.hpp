@@ -7,38 +7,62 @@
 
 namespace bitterfly {
 
-// One block is a 2 x 2 matrix of a factor (2^(l-1), 2, 2, d). Blocks are numbered beta = i*d + t; packed codes come in
-// groups of 256 blocks, one 32-bit bit stream for each of 16 lanes (lane = beta % 16); see docs/format.md.
+// One block is a 2 x 2 matrix of a factor (2^(l-1), 2, 2, d). Sixteen blocks, one a lane, are a block-vector; kernels
+// read the codes or weights of whole groups of 256 blocks, see plan.hpp and docs/performance.md.
 inline constexpr std::size_t kLanes = 16;
 inline constexpr std::size_t kGroupBlocks = 256;
 inline constexpr std::size_t kCodesPerLane = 2 * kGroupBlocks / kLanes;
 
 // How the columns of one factor are given.
 enum class Source { kRealWeights, kComplexWeights, kAngle, kPhase, kSphere };
-inline constexpr int kSources = 5;
 
-// cos and sin of the angle of a 32-bit turn, nibble by nibble: entry [k][h] is the angle of h * 2^(28 - 4k);
-// `step` is the angle of one unit. `amplitude` scales entry [0].
+// What a fused pass reads: nothing (Hadamard, real blocks (1, 1; 1, -1)), float weights, columns with a real first
+// entry (decoded codes of complex operators), or angle codes of 4 and 8 bits straight from their lines.
+enum class Weights { kNone, kReal, kComplex, kColumns, kAngle4, kAngle8 };
+inline constexpr int kWeights = 6;
+
+// Fused kernels by the number of factors, 1 to 4; the innermost eight factors; up to seven factors of a small vector.
+enum Fused { kBaseFused = 4, kSmallFused = 5 };
+inline constexpr int kFused = 6;
+
+// cos and sin of the angle of a 32-bit turn, entry [h] for h * 2^28, times `amplitude`; for the next four bits the
+// angle is a rotation in three shears by tan(angle / 2) and sin(angle); `step` is the angle of one unit.
 template <class Real>
 struct RotationTables {
-    alignas(64) Real cosine[2][16];
-    alignas(64) Real sine[2][16];
+    alignas(64) Real cosine[16];
+    alignas(64) Real sine[16];
+    alignas(64) Real half_tangent[16];
+    alignas(64) Real fine_sine[16];
     Real step;
     Real amplitude;
 };
 
-// One pass of one factor over the blocks [first_block, first_block + blocks) of a panel, in place.
-// Vector v of the panel starts at panel + v * vector_stride; the imaginary plane of a complex one plane_stride behind.
+// The codes of one factor in a group: its lines begin `offset` words behind those of the group.
+template <class Real>
+struct CodedFactor {
+    Source source;
+    int bits;
+    const RotationTables<Real>* rotation;  // for kAngle and kPhase
+    std::size_t offset;
+};
+
+// One pass over a part of `size` elements, or of the whole vector if it has fewer than 512.
+// Vector v starts at from + v * vector_stride (to + ...); an imaginary plane stands plane_stride behind.
 template <class Real>
 struct PassArgs {
-    const void* data;                      // Real weights (C order a, 2, 2, d; complex interleaved) or code words
-    const RotationTables<Real>* rotation;  // for kAngle and kPhase
-    int bits;
-    std::size_t n, d, first_block, blocks;  // blocks are a multiple of 16, or all n/2 of them
-    Real* panel;
+    const void* stream;                // codes or weights of the first group
+    const CodedFactor<Real>* factors;  // how they are coded; null for weights
+    std::size_t factor_count, group_words;
+    std::size_t stride, size;
+    const Real* from;
+    Real* to;
     std::size_t vectors, vector_stride, plane_stride;
+    Real* scratch;  // decoded weights of one step: kScratchNumbers
     bool transposed;
 };
+
+// 8 factors, 8 block-vectors, 6 numbers a block.
+inline constexpr std::size_t kScratchNumbers = 8 * 8 * 6 * kLanes;
 
 // A factor of any pattern (a, b, c, d), in tiles: the blocks (i, t) are lanes q = (i*split + g)*d + t, where `split` >
 // 1 cuts the rows of a block into groups g of group_rows, so that narrow factors fill the lanes too. 16 consecutive
@@ -129,7 +153,7 @@ struct PairArgs {
 template <class Real>
 struct RealKernels {
     using Pass = void (*)(const PassArgs<Real>&);
-    Pass pass[kSources];
+    Pass fused[kWeights][kFused];  // null where there is none
     // out = |a|^2, |b|^2, Re <a, b>, Im <a, b> with <a, b> = sum a conj(b)
     void (*gram)(const RowPair<Real>&, double* out);
     // out = u0 a + conj(u1) b (u0 real; out may be row a); returns |u0 b - u1 a|^2
@@ -137,6 +161,10 @@ struct RealKernels {
     void (*tiles)(const TileArgs<Real>&);
     void (*gram_rows)(const GramArgs<Real>&);
     void (*combine_rows)(const CombineArgs<Real>&);
+    // out = a b, number by number; `count` is a multiple of 16.
+    void (*multiply)(const Real* a, const Real* b, Real* out, std::size_t count);
+    // For benchmarks: `rounds` times 64 independent additions of registers; returns the number of sums.
+    std::size_t (*add)(std::size_t rounds, Real* out);
 };
 
 struct Kernels {

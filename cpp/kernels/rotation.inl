@@ -1,84 +1,68 @@
-// Angle and phase codes as sources of blocks: cosine and sine of a turn by table, four bits at a time.
+// Cosine and sine of a turn: sixteen directions by table, four more bits by shears, the rest by polynomials.
 #pragma once
 
 #include "blocks.inl"
-#include "unpack.inl"
 
 namespace {
 
-// Levels 1 and 2 cover four bits each by table; level 3 covers the rest by polynomials. The remaining angle is below
-// 2 pi / 256: the first neglected terms are x^8/40320 and x^9/362880, 4e-18 and 1e-20.
-template <class V, int Levels>
+template <class V>
 class Rotation {
 public:
     using Vec = typename V::Vec;
-    // The lookups ignore what stands above their four bits: one or two levels need no more than these of a turn.
-    static constexpr int width = Levels > 2 ? 32 : 4 * Levels;
+    using Word = typename V::Word;
 
     explicit Rotation(const bitterfly::RotationTables<typename V::Real>& tables)
-        : cosine_{V::load_table(tables.cosine[0]), V::load_table(tables.cosine[1])},
-          sine_{V::load_table(tables.sine[0]), V::load_table(tables.sine[1])},
+        : cosine_(V::load_table(tables.cosine)),
+          sine_(V::load_table(tables.sine)),
+          half_tangent_(V::load_table(tables.half_tangent)),
+          fine_sine_(V::load_table(tables.fine_sine)),
           step_(V::broadcast(tables.step)) {}
 
-    Complex<V> at(typename V::Word turn) const {
-        Complex<V> z = entry(0, nibble<width - 4>(turn));
-        if constexpr (Levels > 1) z = z * entry(1, nibble<width - 8>(turn));
+    // The low four bits of `index` count, the others may be anything; likewise below.
+    [[gnu::always_inline]] Complex<V> coarse(Word index) const {
+        return {V::lookup16(cosine_, index), V::lookup16(sine_, index)};
+    }
+
+    // The same where the tables cover half a turn, the second half being the first one turned by a right angle.
+    [[gnu::always_inline]] Complex<V> coarse_angle(Word index) const {
+        Complex<V> z;
+        V::lookup_half_turn(cosine_, sine_, index, z.re, z.im);
+        return z;
+    }
+
+    // z turned by the angle of the next four bits: three shears are a rotation, exact in length and angle.
+    [[gnu::always_inline]] Complex<V> fine(const Complex<V>& z, Word index) const {
+        const Vec t = V::lookup16(half_tangent_, index), s = V::lookup16(fine_sine_, index);
+        const Vec a = V::multiply_subtract_from(t, z.im, z.re), b = V::multiply_add(s, a, z.im);
+        return {V::multiply_subtract_from(t, b, a), b};
+    }
+
+    // The turn of a whole word, of which the upper 4, 8 or 32 bits may be set.
+    template <int Levels>
+    Complex<V> of_turn(Word turn) const {
+        Complex<V> z = coarse(V::template shift_right<28>(turn));
+        if constexpr (Levels > 1) z = fine(z, V::template shift_right<24>(turn));
         if constexpr (Levels > 2) z = z * small(turn);
         return z;
     }
 
 private:
-    template <int Shift>
-    static typename V::Word nibble(typename V::Word turn) {
-        if constexpr (Shift == 0) return turn;
-        return V::template shift_right<Shift>(turn);
-    }
-    Complex<V> entry(int level, typename V::Word index) const {
-        return {V::lookup16(cosine_[level], index), V::lookup16(sine_[level], index)};
-    }
-    Complex<V> small(typename V::Word turn) const {
+    // The remaining angle is below 2 pi / 256. The first neglected terms are x^8/40320 and x^9/362880, 4e-18 and 1e-20;
+    // in single precision x^4/24 and x^5/120, 1.5e-8 and 1e-10.
+    Complex<V> small(Word turn) const {
         const Vec x = V::mul(V::to_real(V::bit_and(turn, 0xffffff)), step_);
         const Vec y = V::mul(x, x);
-        Vec c = V::multiply_add(y, constant(-1.0 / 720), constant(1.0 / 24));
-        c = V::multiply_add(y, V::multiply_add(y, c, constant(-0.5)), constant(1.0));
-        Vec s = V::multiply_add(y, constant(-1.0 / 5040), constant(1.0 / 120));
-        s = V::multiply_add(y, V::multiply_add(y, s, constant(-1.0 / 6)), constant(1.0));
-        return {c, V::mul(x, s)};
+        Vec c = constant(-0.5), s = constant(-1.0 / 6);
+        if constexpr (sizeof(typename V::Real) == sizeof(double)) {
+            c = V::multiply_add(y, V::multiply_add(y, constant(-1.0 / 720), constant(1.0 / 24)), c);
+            s = V::multiply_add(y, V::multiply_add(y, constant(-1.0 / 5040), constant(1.0 / 120)), s);
+        }
+        return {V::multiply_add(y, c, constant(1.0)), V::mul(x, V::multiply_add(y, s, constant(1.0)))};
     }
     static Vec constant(double x) { return V::broadcast(static_cast<typename V::Real>(x)); }
 
-    typename V::Table cosine_[2], sine_[2];
+    typename V::Table cosine_, sine_, half_tangent_, fine_sine_;
     Vec step_;
-};
-
-template <class V, int Levels>
-struct Angle {
-    using Block = RealBlock<V>;
-    using Stream = Turns<Rotation<V, Levels>::width>;
-    Rotation<V, Levels> rotation;
-
-    explicit Angle(const bitterfly::PassArgs<typename V::Real>& args) : rotation(*args.rotation) {}
-    Block block(const Stream& turns, std::size_t beta) const {
-        const Complex<V> first = rotation.at(turns.template column<V>(beta % kGroupBlocks, 0));
-        const Complex<V> second = rotation.at(turns.template column<V>(beta % kGroupBlocks, 1));
-        return {{{first.re, second.re}, {first.im, second.im}}};
-    }
-};
-
-template <class V, int Levels>
-struct Phase {
-    using Block = PhaseBlock<V>;
-    using Stream = Turns<Rotation<V, Levels>::width>;
-    Rotation<V, Levels> rotation;
-    typename V::Vec amplitude;
-
-    explicit Phase(const bitterfly::PassArgs<typename V::Real>& args)
-        : rotation(*args.rotation), amplitude(V::broadcast(args.rotation->amplitude)) {}
-    Block block(const Stream& turns, std::size_t beta) const {
-        return {amplitude,
-                {rotation.at(turns.template column<V>(beta % kGroupBlocks, 0)),
-                 rotation.at(turns.template column<V>(beta % kGroupBlocks, 1))}};
-    }
 };
 
 }  // namespace

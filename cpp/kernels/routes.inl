@@ -29,8 +29,7 @@ void exchange_rows(const std::uint16_t* switches, std::size_t n, std::size_t lan
 
 // One stage of n rows, stride n / 2^(stage + 1), from rows read(j) to rows of `to`.
 template <class V, class Read>
-void stage_in_memory(const std::uint16_t* switches, std::size_t n, std::size_t stage, Read read,
-                     typename V::Real* to) {
+void stage_in_memory(const std::uint16_t* switches, std::size_t n, std::size_t stage, Read read, typename V::Real* to) {
     const std::size_t stride = n >> (stage + 1);
     const std::uint16_t* next = switches + stage * (n / 2);
     for (std::size_t j = 0; j < n; ++j) {

@@ -100,23 +100,19 @@ void put_any(const Real* from, const TilePlaces& places, std::size_t d, Real* to
 // ---- chunks: the rows of 16 / d blocks are transposed in registers ----
 
 // One stage of the transposition of Count x Count chunks of D lanes: registers whose numbers differ by Stride.
-template <class V, int D, bool Out, int Stride, int... Pair>
+template <class V, int D, int Stride, int... Pair>
 void transpose_stage(typename V::Vec* v, std::integer_sequence<int, Pair...>) {
-    const auto exchange = [](typename V::Vec& a, typename V::Vec& b) {
-        Out ? V::template zip<D>(a, b) : V::template unzip<D>(a, b);
-    };
-    (exchange(v[Pair / Stride * 2 * Stride + Pair % Stride], v[Pair / Stride * 2 * Stride + Pair % Stride + Stride]),
+    (V::template exchange<D * Stride>(v[Pair / Stride * 2 * Stride + Pair % Stride],
+                                      v[Pair / Stride * 2 * Stride + Pair % Stride + Stride]),
      ...);
 }
 
-// Chunk j of register i becomes chunk i of register j, for Count chunks in as many registers: unzipping registers i
-// and i + 1, then i and i + 2, ... moves the bits of i, one by one, from the register's number to the lane's; zipping
-// in the opposite order is the same permutation.
-template <class V, int D, bool Out, int Count, int Stride = Out ? Count / 2 : 1>
+// Chunk j of register i becomes chunk i of register j, for Count chunks in as many registers, bit by bit of i and j.
+template <class V, int D, int Count, int Stride = 1>
 void transpose_chunks(typename V::Vec* v) {
-    if constexpr (Stride >= 1 && Stride < Count) {
-        transpose_stage<V, D, Out, Stride>(v, std::make_integer_sequence<int, Count / 2>{});
-        transpose_chunks<V, D, Out, Count, (Out ? Stride / 2 : Stride * 2)>(v);
+    if constexpr (Stride < Count) {
+        transpose_stage<V, D, Stride>(v, std::make_integer_sequence<int, Count / 2>{});
+        transpose_chunks<V, D, Count, Stride * 2>(v);
     }
 }
 
@@ -144,7 +140,7 @@ void copy_chunks(Real* tile, BlockReal* blocks, std::size_t rows) {
                 for (std::size_t i = 0; i < count; ++i) {
                     v[i] = V::load(Out ? tile + (r + i) * kLanes + h : block + (i * rows + r) * d);
                 }
-                transpose_chunks<V, D, Out, static_cast<int>(count)>(v);
+                transpose_chunks<V, D, static_cast<int>(count)>(v);
                 for (std::size_t i = 0; i < count; ++i) {
                     if constexpr (Out) {
                         V::store(block + (i * rows + r) * d, v[i]);

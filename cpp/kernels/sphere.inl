@@ -1,8 +1,7 @@
-// Sphere codes as a source of blocks: a cell of a square grid -> a complex direction, by an equal-area octahedral map.
+// Sphere codes: a cell of a square grid -> a complex direction, by an equal-area octahedral map.
 #pragma once
 
 #include "blocks.inl"
-#include "unpack.inl"
 
 namespace {
 
@@ -10,24 +9,21 @@ namespace {
 // complex directions, with tan(pi t / 4) replaced by the cubic t (pi/4 + (1 - pi/4) t^2), so that decoding takes
 // two divisions and two square roots. Odd widths use every other cell of the next finer grid (a quincunx).
 template <class V>
-struct Sphere {
+class Sphere {
+public:
     using Real = typename V::Real;
     using Vec = typename V::Vec;
     using Word = typename V::Word;
-    using Block = ComplexBlock<V>;
-    using Stream = Turns<32>;
-    int u_bits, v_bits;
-    Vec cell;
 
-    explicit Sphere(const bitterfly::PassArgs<Real>& args)
-        : u_bits((args.bits + 1) / 2),
-          v_bits(args.bits / 2),
-          cell(V::broadcast(Real(1) / static_cast<Real>(1 << u_bits))) {}
+    explicit Sphere(int bits)
+        : u_bits_((bits + 1) / 2), v_bits_(bits / 2), cell_(V::broadcast(Real(1) / static_cast<Real>(1 << u_bits_))) {}
 
-    Block block(const Stream& turns, std::size_t beta) const {
-        Block out;
-        for (int k = 0; k < 2; ++k) column(turns.column<V>(beta % kGroupBlocks, k), out.w[0][k], out.w[1][k]);
-        return out;
+    // The code at the top of a word whose other bits are zero.
+    void direction(Word turn, Vec& first, Complex<V>& second) const {
+        const Word u = V::shift_right(turn, 32 - u_bits_);
+        Word v = V::shift_right(V::shift_left(turn, u_bits_), 32 - v_bits_);
+        if (u_bits_ != v_bits_) v = V::bit_or(V::shift_left(v, 1), V::bit_and(u, 1));
+        from_square(centre(u), centre(v), first, second);
     }
 
 private:
@@ -36,15 +32,9 @@ private:
     // Cell index -> centre of the cell in (-1, 1).
     Vec centre(Word index) const {
         const Vec twice = V::to_real(V::shift_left(index, 1));
-        return V::sub(V::mul(V::add(twice, constant(1)), cell), constant(1));
+        return V::sub(V::mul(V::add(twice, constant(1)), cell_), constant(1));
     }
-    void column(Word turn, Complex<V>& first, Complex<V>& second) const {
-        const Word u = V::shift_right(turn, 32 - u_bits);
-        Word v = V::shift_right(V::shift_left(turn, u_bits), 32 - v_bits);
-        if (u_bits != v_bits) v = V::bit_or(V::shift_left(v, 1), V::bit_and(u, 1));
-        direction(centre(u), centre(v), first, second);
-    }
-    static void direction(Vec a, Vec b, Complex<V>& first, Complex<V>& second) {
+    static void from_square(Vec a, Vec b, Vec& first, Complex<V>& second) {
         const Vec one = constant(1), a_size = V::abs(a), b_size = V::abs(b);
         const Vec s = V::sub(V::sub(one, a_size), b_size), r = V::sub(one, V::abs(s));
         const Vec t = V::div(V::sub(b_size, a_size), r);
@@ -54,9 +44,12 @@ private:
         const Vec big = V::sqrt(V::multiply_subtract_from(V::mul(r, r), constant(0.5), one));
         const Vec norm = V::sqrt(V::multiply_add(V::mul(tau, tau), constant(2), constant(2)));
         const Vec length = V::div(V::select_negative(s, big, small), norm);
-        first = {V::select_negative(s, small, big), constant(0)};
+        first = V::select_negative(s, small, big);
         second = {V::mul(length, V::with_sign(V::sub(one, tau), a)), V::mul(length, V::with_sign(V::add(one, tau), b))};
     }
+
+    int u_bits_, v_bits_;
+    Vec cell_;
 };
 
 }  // namespace

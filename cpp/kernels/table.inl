@@ -1,23 +1,69 @@
 // The kernels of one tier, collected from the vocabulary that is in force where this file is included.
 #pragma once
 
+#include "fused.inl"
 #include "gram.inl"
 #include "pairs.inl"
-#include "pass.inl"
+#include "peak.inl"
 #include "split.inl"
 #include "tiles.inl"
 
 namespace {
 
+template <class V, int F, class W>
+void numbers_pass(const PassArgs<typename V::Real>& args) {
+    args.transposed ? run_numbers<V, true, F, W>(args) : run_numbers<V, false, F, W>(args);
+}
+template <class V, class W>
+void small_pass(const PassArgs<typename V::Real>& args) {
+    args.transposed ? run_small<V, true, W>(args) : run_small<V, false, W>(args);
+}
+template <class V, int F, int Bits>
+void codes_pass(const PassArgs<typename V::Real>& args) {
+    args.transposed ? run_codes<V, true, F, Bits>(args) : run_codes<V, false, F, Bits>(args);
+}
+
+template <class V, int F>
+void signs_pass(const PassArgs<typename V::Real>& args) {
+    run_numbers<V, false, F, NoWeights<V>>(args);
+}
+
+template <class V>
+struct FusedTable {
+    using Pass = typename bitterfly::RealKernels<typename V::Real>::Pass;
+    template <class W>
+    static constexpr void numbers(Pass (&to)[bitterfly::kFused]) {
+        to[0] = numbers_pass<V, 1, W>, to[1] = numbers_pass<V, 2, W>, to[2] = numbers_pass<V, 3, W>;
+        to[3] = numbers_pass<V, 4, W>, to[4] = numbers_pass<V, 8, W>, to[5] = small_pass<V, W>;
+    }
+    template <int Bits>
+    static constexpr void codes(Pass (&to)[bitterfly::kFused]) {
+        to[0] = codes_pass<V, 1, Bits>, to[1] = codes_pass<V, 2, Bits>, to[2] = codes_pass<V, 3, Bits>;
+        to[3] = codes_pass<V, 4, Bits>, to[4] = codes_pass<V, 8, Bits>;
+    }
+    // The transform is its own transpose: its factors commute.
+    static constexpr void none(Pass (&to)[bitterfly::kFused]) {
+        to[0] = signs_pass<V, 1>, to[1] = signs_pass<V, 2>, to[2] = signs_pass<V, 3>, to[3] = signs_pass<V, 4>;
+        to[4] = signs_pass<V, 8>, to[5] = run_small<V, false, NoWeights<V>>;
+    }
+};
+
 template <class Real>
 constexpr bitterfly::RealKernels<Real> real_kernels() {
     using V = Simd<Real>;
-    return {{pass<V, RealWeights>, pass<V, ComplexWeights>, angle_pass<V>, phase_pass<V>, pass<V, AnySphere>},
-            gram<V>,
-            project<V>,
-            tiles<V>,
-            gram_rows<V>,
-            combine_rows<V>};
+    using Table = FusedTable<V>;
+    using bitterfly::Weights;
+    bitterfly::RealKernels<Real> out{{},           gram<V>,         project<V>,  tiles<V>,
+                                     gram_rows<V>, combine_rows<V>, multiply<V>, add<V>};
+    Table::none(out.fused[static_cast<int>(Weights::kNone)]);
+    Table::template numbers<RealNumbers<V>>(out.fused[static_cast<int>(Weights::kReal)]);
+    Table::template numbers<ComplexNumbers<V>>(out.fused[static_cast<int>(Weights::kComplex)]);
+    Table::template numbers<ColumnNumbers<V>>(out.fused[static_cast<int>(Weights::kColumns)]);
+    if constexpr (sizeof(Real) == sizeof(float)) {  // in double precision look-ups cost more than decoding once
+        Table::template codes<4>(out.fused[static_cast<int>(Weights::kAngle4)]);
+        Table::template codes<8>(out.fused[static_cast<int>(Weights::kAngle8)]);
+    }
+    return out;
 }
 
 }  // namespace

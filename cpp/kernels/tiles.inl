@@ -4,8 +4,8 @@
 // one multiply-add for each weight and vector (four if complex), for one vector and codes three to decode each number.
 #pragma once
 
-#include "fused.inl"
 #include "routes.inl"
+#include "tile_vector.inl"
 
 namespace {
 
@@ -95,8 +95,8 @@ struct Tile {
 
     // All groups: rows x[g * x_group ...] times the weights, to rows y[g * y_group ...].
     template <int N, bool Adds>
-    void multiply_groups(const Rows<const Real>& x, std::ptrdiff_t x_group, const Rows<Real>& y,
-                         std::ptrdiff_t y_group, bool transposed) const {
+    void multiply_groups(const Rows<const Real>& x, std::ptrdiff_t x_group, const Rows<Real>& y, std::ptrdiff_t y_group,
+                         bool transposed) const {
         if (f.weights == 0) return;
         if (N == 1 && weights == nullptr) {
             const Groups<Real> all{groups(), group_rows(), group_columns(), x, x_group, y, y_group};
@@ -197,7 +197,8 @@ void tiles_of(const TileArgs<typename V::Real>& args) {
     for (std::size_t number = 0; number < f.tiles; ++number) {
         const Tile<V, IsComplex> tile{f, number, fused ? nullptr : tile_weights<V>(f, number, planes, args.scratch)};
         std::size_t v = 0;
-        for (; v + together <= args.vectors; v += together) multiply_tile<V, IsComplex, together>(tile, args, v, scratch);
+        for (; v + together <= args.vectors; v += together)
+            multiply_tile<V, IsComplex, together>(tile, args, v, scratch);
         for (; v < args.vectors; ++v) multiply_tile<V, IsComplex, 1>(tile, args, v, scratch);
     }
 }

@@ -1,99 +1,97 @@
-// Float factors as a source of blocks: weights in C order (a, 2, 2, d), real or interleaved complex.
+// What a fused pass multiplies with: blocks of weights in the order of their use, or of angle codes decoded on the fly.
 #pragma once
 
-#include "blocks.inl"
+#include "decode.inl"
+#include "kernels.hpp"
+#include "lines.inl"
 
 namespace {
 
-// Weights need no unpacking.
-struct NoStream {
-    NoStream(const void*, int, std::size_t) {}
-    void open(std::size_t) {}
+// Hadamard: no weights at all.
+template <class V>
+struct NoWeights {
+    using Block = HadamardBlock<V>;
+    using Value = typename Block::Value;
+    static constexpr bool is_complex = false, needs_constants = false;
+    static constexpr std::size_t numbers = 0;
+    std::size_t vectors;
+
+    NoWeights(const typename V::Real*, std::size_t step_vectors) : vectors(step_vectors) {}
+    template <class Index>
+    [[gnu::always_inline]] Block block(int, Index, int) const {
+        return {};
+    }
+    NoWeights from(int, std::size_t) const { return *this; }
 };
 
-// The four weights of `width` consecutive blocks. D is d where d < width (chunks of D lanes are sorted out in
-// registers), 0 where each weight has a contiguous run of at least `width`.
-template <class V, int D>
-struct WeightOrder {
-    // Offset of w[j][k] of block beta, in weights (D == 0).
-    static std::size_t offset(std::size_t beta, std::size_t d, std::size_t j, std::size_t k) {
-        const std::size_t t = beta & (d - 1);
-        return 4 * (beta - t) + (2 * j + k) * d + t;
-    }
-    // r[0..3]: 4 * width consecutive weights -> w[j][k].
-    static void sort(typename V::Vec* r, typename V::Vec (&w)[2][2]) {
-        V::template unzip<D>(r[0], r[1]);
-        V::template unzip<D>(r[2], r[3]);
-        V::template unzip<D>(r[0], r[2]);
-        V::template unzip<D>(r[1], r[3]);
-        w[0][0] = r[0], w[1][0] = r[2], w[0][1] = r[1], w[1][1] = r[3];
-    }
-};
-
-template <class V, int D>
-struct RealWeights {
+// Block-vector v of factor j of a step: `numbers` lines of 16 at (j * vectors + v) * numbers.
+template <class V, class BlockOf, std::size_t Numbers>
+struct NumberWeights {
     using Real = typename V::Real;
+    using Block = BlockOf;
+    using Value = typename Block::Value;
+    static constexpr std::size_t numbers = Numbers;
+    static constexpr bool is_complex = Numbers > 4, needs_constants = false;
+    const Real* p;
+    std::size_t vectors;
+
+    NumberWeights(const Real* weights, std::size_t step_vectors) : p(weights), vectors(step_vectors) {}
+    template <class Index>
+    [[gnu::always_inline]] Block block(int j, Index v, int h) const {
+        return of(p + offset(j, static_cast<std::size_t>(v)) + h * V::width);
+    }
+    NumberWeights from(int j, std::size_t v) const { return {p + offset(j, v), vectors}; }
+
+private:
+    std::size_t offset(int j, std::size_t v) const {
+        return (static_cast<std::size_t>(j) * vectors + v) * Numbers * kLanes;
+    }
+    [[gnu::always_inline]] static Block of(const Real* q) {
+        typename V::Vec w[Numbers];
+        for (std::size_t i = 0; i < Numbers; ++i) w[i] = V::load(q + i * kLanes);
+        if constexpr (Numbers == 4) return {{{w[0], w[1]}, {w[2], w[3]}}};
+        if constexpr (Numbers == 6) return {{w[0], w[1]}, {{w[2], w[3]}, {w[4], w[5]}}};
+        if constexpr (Numbers == 8) return {{{{w[0], w[1]}, {w[2], w[3]}}, {{w[4], w[5]}, {w[6], w[7]}}}};
+    }
+};
+
+template <class V>
+using RealNumbers = NumberWeights<V, RealBlock<V>, 4>;
+template <class V>
+using ColumnNumbers = NumberWeights<V, ColumnsBlock<V>, 6>;
+template <class V>
+using ComplexNumbers = NumberWeights<V, ComplexBlock<V>, 8>;
+
+// Angle codes of 4 or 8 bits. Look-ups take the low four bits of an index: shifts are all it takes to unpack.
+template <class V, int Bits>
+struct AngleCodes {
     using Block = RealBlock<V>;
-    using Stream = NoStream;
-    const Real* weights;
-    std::size_t d;
+    using Value = typename Block::Value;
+    static constexpr bool is_complex = false, needs_constants = true;
+    const Rotation<V>& rotation;
+    const std::uint32_t* lines;  // of the first factor of a group, moved to the first block-vector of a step
 
-    explicit RealWeights(const bitterfly::PassArgs<Real>& args)
-        : weights(static_cast<const Real*>(args.data)), d(args.d) {}
-    Block block(const Stream&, std::size_t beta) const {
-        Block out;
-        if constexpr (D == 0) {
-            for (std::size_t jk = 0; jk < 4; ++jk) {
-                out.w[jk / 2][jk % 2] = V::load(weights + WeightOrder<V, D>::offset(beta, d, jk / 2, jk % 2));
-            }
-        } else {
-            typename V::Vec r[4];
-            for (std::size_t i = 0; i < 4; ++i) r[i] = V::load(weights + 4 * beta + i * V::width);
-            WeightOrder<V, D>::sort(r, out.w);
-        }
-        return out;
+    template <class Index>
+    [[gnu::always_inline]] Block block(int j, Index, int h) const {
+        const std::uint32_t* at = lines + j * Bits * static_cast<int>(kLanes) + h * V::width;
+        const Complex<V> a = column<2 * Index::value>(at), b = column<2 * Index::value + 1>(at);
+        return {{{a.re, b.re}, {a.im, b.im}}};
     }
-};
-
-template <class V, int D>
-struct ComplexWeights {
-    using Real = typename V::Real;
-    using Block = ComplexBlock<V>;
-    using Stream = NoStream;
-    const Real* weights;
-    std::size_t d;
-
-    explicit ComplexWeights(const bitterfly::PassArgs<Real>& args)
-        : weights(static_cast<const Real*>(args.data)), d(args.d) {}
-
-    // `width` complex numbers from weight `index` on.
-    Complex<V> load(std::size_t index) const {
-        const Real* p = weights + 2 * index;
-        if constexpr (V::width == 1) {
-            return {V::load(p), V::load(p + 1)};
-        } else {
-            Complex<V> z{V::load(p), V::load(p + V::width)};
-            V::template unzip<1>(z.re, z.im);
-            return z;
-        }
+    // v is a multiple of four: whole lines.
+    AngleCodes from(int j, std::size_t v) const {
+        return {rotation, lines + (static_cast<std::size_t>(j) * Bits + v * Bits / 16) * kLanes};
     }
-    Block block(const Stream&, std::size_t beta) const {
-        Block out;
-        if constexpr (D == 0) {
-            for (std::size_t jk = 0; jk < 4; ++jk) {
-                out.w[jk / 2][jk % 2] = load(WeightOrder<V, D>::offset(beta, d, jk / 2, jk % 2));
-            }
-        } else {
-            typename V::Vec re[4], im[4], real[2][2], imag[2][2];
-            for (std::size_t i = 0; i < 4; ++i) {
-                const Complex<V> z = load(4 * beta + i * V::width);
-                re[i] = z.re, im[i] = z.im;
-            }
-            WeightOrder<V, D>::sort(re, real);
-            WeightOrder<V, D>::sort(im, imag);
-            for (int jk = 0; jk < 4; ++jk) out.w[jk / 2][jk % 2] = {real[jk / 2][jk % 2], imag[jk / 2][jk % 2]};
+
+private:
+    template <int Code>
+    [[gnu::always_inline]] Complex<V> column(const std::uint32_t* at) const {
+        constexpr int line = Code * Bits / 32, shift = Code * Bits % 32;
+        const auto word = V::load_words(at + line * static_cast<int>(kLanes));
+        if constexpr (Bits == 4) return rotation.coarse_angle(V::template shift_right<shift>(word));
+        if constexpr (Bits == 8) {
+            return rotation.fine(rotation.coarse_angle(V::template shift_right<shift + 4>(word)),
+                                 V::template shift_right<shift>(word));
         }
-        return out;
     }
 };
 

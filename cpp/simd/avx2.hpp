@@ -84,29 +84,36 @@ struct Simd<float> {
         const Vec high = _mm256_permutevar8x32_ps(table.high, index);
         return _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32(index, 28)));
     }
-    // a|b cut into chunks of D lanes: even chunks to a, odd chunks to b. zip is the inverse.
+    // 16 cosines and sines of half a turn: from the second quarter on, (c, s) is (-s, c) of the first.
+    static void lookup_half_turn(const Table& cosine, const Table& sine, Word index, Vec& c, Vec& s) {
+        const Vec x = _mm256_permutevar8x32_ps(cosine.low, index), y = _mm256_permutevar8x32_ps(sine.low, index);
+        const Vec second = _mm256_castsi256_ps(_mm256_slli_epi32(index, 28));
+        c = _mm256_blendv_ps(x, _mm256_xor_ps(y, sign_bit()), second);
+        s = _mm256_blendv_ps(y, x, second);
+    }
+    // Lanes of a with bit D of their number set <-> lanes of b with bit D clear.
     template <int D>
-    static void unzip(Vec& a, Vec& b) {
+    static void exchange(Vec& a, Vec& b) {
         const Vec x = a, y = b;
-        if constexpr (D == 4) {
+        if constexpr (D == 1) {
+            a = _mm256_blend_ps(x, _mm256_moveldup_ps(y), 0xaa);
+            b = _mm256_blend_ps(_mm256_movehdup_ps(x), y, 0xaa);
+        } else if constexpr (D == 2) {
+            a = unpack_pairs<0>(x, y);
+            b = unpack_pairs<15>(x, y);
+        } else {
             a = _mm256_permute2f128_ps(x, y, 0x20);
             b = _mm256_permute2f128_ps(x, y, 0x31);
-        } else {
-            a = in_order(D == 1 ? _mm256_shuffle_ps(x, y, 0x88) : unpack_pairs<0>(x, y));
-            b = in_order(D == 1 ? _mm256_shuffle_ps(x, y, 0xdd) : unpack_pairs<15>(x, y));
         }
     }
-    template <int D>
-    static void zip(Vec& a, Vec& b) {
+    // Lanes of a|b: even ones to a, odd ones to b. zip is the inverse.
+    static void unzip(Vec& a, Vec& b) {
         const Vec x = a, y = b;
-        Vec low = x, high = y;
-        if constexpr (D == 1) {
-            low = _mm256_unpacklo_ps(x, y);
-            high = _mm256_unpackhi_ps(x, y);
-        } else if constexpr (D == 2) {
-            low = unpack_pairs<0>(x, y);
-            high = unpack_pairs<15>(x, y);
-        }
+        a = in_order(_mm256_shuffle_ps(x, y, 0x88));
+        b = in_order(_mm256_shuffle_ps(x, y, 0xdd));
+    }
+    static void zip(Vec& a, Vec& b) {
+        const Vec low = _mm256_unpacklo_ps(a, b), high = _mm256_unpackhi_ps(a, b);
         a = _mm256_permute2f128_ps(low, high, 0x20);
         b = _mm256_permute2f128_ps(low, high, 0x31);
     }
@@ -186,20 +193,18 @@ struct Simd<double> {
     static Table load_table(const Real* p) { return p; }
     static Vec lookup16(Table table, Word index) { return _mm256_i32gather_pd(table, bit_and(index, 15), 8); }
     template <int D>
+    static void exchange(Vec& a, Vec& b) {
+        const Vec x = a, y = b;
+        a = D == 1 ? _mm256_unpacklo_pd(x, y) : _mm256_permute2f128_pd(x, y, 0x20);
+        b = D == 1 ? _mm256_unpackhi_pd(x, y) : _mm256_permute2f128_pd(x, y, 0x31);
+    }
     static void unzip(Vec& a, Vec& b) {
         const Vec x = a, y = b;
-        if constexpr (D == 2) {
-            a = _mm256_permute2f128_pd(x, y, 0x20);
-            b = _mm256_permute2f128_pd(x, y, 0x31);
-        } else {
-            a = _mm256_permute4x64_pd(_mm256_unpacklo_pd(x, y), 0xd8);
-            b = _mm256_permute4x64_pd(_mm256_unpackhi_pd(x, y), 0xd8);
-        }
+        a = _mm256_permute4x64_pd(_mm256_unpacklo_pd(x, y), 0xd8);
+        b = _mm256_permute4x64_pd(_mm256_unpackhi_pd(x, y), 0xd8);
     }
-    template <int D>
     static void zip(Vec& a, Vec& b) {
-        const Vec low = D == 1 ? _mm256_unpacklo_pd(a, b) : a;
-        const Vec high = D == 1 ? _mm256_unpackhi_pd(a, b) : b;
+        const Vec low = _mm256_unpacklo_pd(a, b), high = _mm256_unpackhi_pd(a, b);
         a = _mm256_permute2f128_pd(low, high, 0x20);
         b = _mm256_permute2f128_pd(low, high, 0x31);
     }

@@ -11,30 +11,24 @@ namespace {
 template <class T>
 struct Simd;
 
-// Lane i of half `odd` after unzipping chunks of D from 2 * width lanes.
-constexpr int unzip_source(int i, int chunk, int odd) { return (i / chunk) * 2 * chunk + odd * chunk + i % chunk; }
-
-// Lane i of the zipped 2 * width lanes: where it lies in the concatenation even|odd.
-constexpr int zip_source(int i, int chunk, int width) {
-    return ((i / chunk) % 2) * width + (i / (2 * chunk)) * chunk + i % chunk;
-}
-
 template <class Index, int Width>
 struct Lanes {
     alignas(64) Index lane[Width];
 };
 
+// Where the lanes of a half come from in a concatenation of 2 * Width lanes: even or odd lanes ...
 template <class Index, int Width>
-constexpr Lanes<Index, Width> unzip_lanes(int chunk, int odd) {
+constexpr Lanes<Index, Width> unzip_sources(int odd) {
     Lanes<Index, Width> out{};
-    for (int i = 0; i < Width; ++i) out.lane[i] = static_cast<Index>(unzip_source(i, chunk, odd));
+    for (int i = 0; i < Width; ++i) out.lane[i] = static_cast<Index>(2 * i + odd);
     return out;
 }
 
+// ... or lanes of both registers in turn.
 template <class Index, int Width>
-constexpr Lanes<Index, Width> zip_lanes(int chunk, int half) {
+constexpr Lanes<Index, Width> zip_sources(int half) {
     Lanes<Index, Width> out{};
-    for (int i = 0; i < Width; ++i) out.lane[i] = static_cast<Index>(zip_source(half * Width + i, chunk, Width));
+    for (int i = 0; i < Width; ++i) out.lane[i] = static_cast<Index>(i % 2 * Width + (half * Width + i) / 2);
     return out;
 }
 
@@ -104,17 +98,38 @@ struct Simd<float> {
     static Vec lookup16(Table table, Word index) {  // vpermps ignores the upper index bits
         return _mm512_permutexvar_ps(index, table);
     }
-    // a|b cut into chunks of D lanes: even chunks to a, odd chunks to b. zip is the inverse.
+    // 16 cosines and sines of half a turn.
+    static void lookup_half_turn(const Table& cosine, const Table& sine, Word index, Vec& c, Vec& s) {
+        c = lookup16(cosine, index), s = lookup16(sine, index);
+    }
+    // Lanes of a with bit D of their number set <-> lanes of b with bit D clear. Shuffles of one cycle; vpermt2ps would
+    // compete with multiply-adds.
     template <int D>
+    static void exchange(Vec& a, Vec& b) {
+        const Vec x = a, y = b;
+        if constexpr (D == 1) {
+            a = _mm512_mask_moveldup_ps(x, 0xaaaa, y);
+            b = _mm512_mask_movehdup_ps(y, 0x5555, x);
+        } else if constexpr (D == 2) {
+            a = _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(x), _mm512_castps_pd(y)));
+            b = _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(x), _mm512_castps_pd(y)));
+        } else if constexpr (D == 4) {
+            a = _mm512_mask_shuffle_f32x4(x, 0xf0f0, y, y, 0x80);
+            b = _mm512_mask_shuffle_f32x4(y, 0x0f0f, x, x, 0x31);
+        } else {
+            a = _mm512_shuffle_f32x4(x, y, 0x44);
+            b = _mm512_shuffle_f32x4(x, y, 0xee);
+        }
+    }
+    // Lanes of a|b: even ones to a, odd ones to b. zip is the inverse.
     static void unzip(Vec& a, Vec& b) {
-        static constexpr auto even = unzip_lanes<std::int32_t, 16>(D, 0);
-        static constexpr auto odd = unzip_lanes<std::int32_t, 16>(D, 1);
+        static constexpr auto even = unzip_sources<std::int32_t, 16>(0);
+        static constexpr auto odd = unzip_sources<std::int32_t, 16>(1);
         gather(a, b, even.lane, odd.lane);
     }
-    template <int D>
     static void zip(Vec& a, Vec& b) {
-        static constexpr auto low = zip_lanes<std::int32_t, 16>(D, 0);
-        static constexpr auto high = zip_lanes<std::int32_t, 16>(D, 1);
+        static constexpr auto low = zip_sources<std::int32_t, 16>(0);
+        static constexpr auto high = zip_sources<std::int32_t, 16>(1);
         gather(a, b, low.lane, high.lane);
     }
 
@@ -194,15 +209,27 @@ struct Simd<double> {
         return _mm512_permutex2var_pd(table.low, _mm512_cvtepu32_epi64(index), table.high);
     }
     template <int D>
+    static void exchange(Vec& a, Vec& b) {
+        const Vec x = a, y = b;
+        if constexpr (D == 1) {
+            a = _mm512_unpacklo_pd(x, y);
+            b = _mm512_unpackhi_pd(x, y);
+        } else if constexpr (D == 2) {
+            a = _mm512_mask_shuffle_f64x2(x, 0xcc, y, y, 0x80);
+            b = _mm512_mask_shuffle_f64x2(y, 0x33, x, x, 0x31);
+        } else {
+            a = _mm512_shuffle_f64x2(x, y, 0x44);
+            b = _mm512_shuffle_f64x2(x, y, 0xee);
+        }
+    }
     static void unzip(Vec& a, Vec& b) {
-        static constexpr auto even = unzip_lanes<std::int64_t, 8>(D, 0);
-        static constexpr auto odd = unzip_lanes<std::int64_t, 8>(D, 1);
+        static constexpr auto even = unzip_sources<std::int64_t, 8>(0);
+        static constexpr auto odd = unzip_sources<std::int64_t, 8>(1);
         gather(a, b, even.lane, odd.lane);
     }
-    template <int D>
     static void zip(Vec& a, Vec& b) {
-        static constexpr auto low = zip_lanes<std::int64_t, 8>(D, 0);
-        static constexpr auto high = zip_lanes<std::int64_t, 8>(D, 1);
+        static constexpr auto low = zip_sources<std::int64_t, 8>(0);
+        static constexpr auto high = zip_sources<std::int64_t, 8>(1);
         gather(a, b, low.lane, high.lane);
     }
 

@@ -62,6 +62,13 @@ struct Simd {
     using Table = const Real*;  // 16 entries
     static Table load_table(const Real* p) { return p; }
     static Vec lookup16(Table table, Word index) { return table[index & 15]; }
+    // 16 cosines and sines of half a turn.
+    static void lookup_half_turn(Table cosine, Table sine, Word index, Vec& c, Vec& s) {
+        c = lookup16(cosine, index), s = lookup16(sine, index);
+    }
+    // Two lanes a|b: the even one to a, the odd one to b; they are there. zip is the inverse.
+    static void unzip(Vec&, Vec&) {}
+    static void zip(Vec&, Vec&) {}
 };
 
 }  // namespace

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import index
 from typing import Any, Protocol, cast
 
@@ -43,6 +43,13 @@ class CodeStore(Protocol):
     def steps(self) -> Array | None:
         """Value of a unit of each factor's codes, for codes in tiles."""
 
+    @property
+    def code_bytes(self) -> int:
+        """Bytes of all codes."""
+
+    def scaled(self, scale: Array) -> CodeStore:
+        """Return the same codes with other lengths."""
+
     def kernel(self, shape: tuple[int, int], base: Permutations) -> _core.Core:
         """Return the product that borrows the buffers."""
 
@@ -55,23 +62,45 @@ class CodeStore(Protocol):
 
 @dataclass(frozen=True)
 class DirectionCodes:
-    """Unit 2-vectors in a few bits, and the lengths of the columns of their product."""
+    """Unit 2-vectors in a few bits, and the lengths of the columns of their product.
+
+    The codes are kept once, as the stream that the kernels read; `words` has them in the order of files.
+    """
 
     chain: Chain
     codes: tuple[Code, ...]
-    words: Array
+    stream: Array
     scale: Array
     steps: Array | None = None
 
+    @classmethod
+    def of_words(cls, chain: Chain, codes: tuple[Code, ...], words: Array, scale: Array) -> DirectionCodes:
+        stream = _core.reordered(list(codes), words, True)
+        stream.flags.writeable = False
+        return cls(chain, codes, stream, scale)
+
+    @property
+    def words(self) -> Array:
+        words = _core.reordered(list(self.codes), self.stream, False)
+        words.flags.writeable = False
+        return words
+
+    @property
+    def code_bytes(self) -> int:
+        return self.stream.nbytes
+
+    def scaled(self, scale: Array) -> DirectionCodes:
+        return replace(self, scale=scale)
+
     def kernel(self, shape: tuple[int, int], base: Permutations) -> _core.Core:
-        return _core.packed(list(self.codes), self.words, self.scale, *(as_uint32(p) for p in base))
+        return _core.packed(list(self.codes), self.stream, self.scale, *(as_uint32(p) for p in base))
 
     def unpack(self) -> tuple[Array, ...]:
         """Return arrays (2**(l-1), 2, n / 2**l): the code of column (i, k, t)."""
-        n = len(self.scale)
+        n, words = len(self.scale), self.words
         parts = slices([_core.packed_words(n, code.bits) for code in self.codes])
         return tuple(
-            _core.unpack(self.words[part], n, pattern[3], code.bits)
+            _core.unpack(words[part], n, pattern[3], code.bits)
             for part, pattern, code in zip(parts, self.chain, self.codes, strict=True)
         )
 
@@ -125,6 +154,13 @@ class TiledCodes:
         for array in (words, scale):
             array.flags.writeable = False
         return cls(chain, tuple(codes), words, scale, np.asarray(steps, np.float64))
+
+    @property
+    def code_bytes(self) -> int:
+        return self.words.nbytes
+
+    def scaled(self, scale: Array) -> TiledCodes:
+        return replace(self, scale=scale)
 
     def _parts(self) -> list[tuple[Layout, Code, float, Array, Array | None]]:
         layouts_, planes = plan(self.chain, self.codes), planes_of(self.scale.dtype)
@@ -238,7 +274,7 @@ def code_store(words: Any, codes: Any, scale: Any, chain: Chain | None, steps: A
         dyadic = Chain.square_dyadic(as_size(len(scale), "scale"))
         if chain is not None and chain != dyadic:
             raise ValueError(f"chain: expected {dyadic} for direction codes, got {chain}")
-        return DirectionCodes(dyadic, kinds, _frozen(_as_words(words)), _frozen(scale))
+        return DirectionCodes.of_words(dyadic, kinds, _as_words(words), _frozen(scale))
     if chain is None or steps is None:
         raise ValueError("chain, steps: expected both for lattice and skeleton codes")
     lengths = scale_length(chain, kinds)

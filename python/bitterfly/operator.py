@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from bitterfly.chain import Chain
-from bitterfly.coded import Code, CodeStore, code_store
+from bitterfly.coded import Code, CodeStore, DirectionCodes, code_store
 from bitterfly.inputs import Array, Side
 from bitterfly.linear import Butterfly
 from bitterfly.ordering import digit_reversal
+from bitterfly.plan import ProductPlan, plan_of
 from bitterfly.precision import cast_dtype, relative_change
 from bitterfly.stores import DyadicFloats, FloatStore, frozen_view, store_of
 from bitterfly.views import FLAGS
@@ -100,7 +102,14 @@ class ButterflyOperator(Butterfly):
         return known | {"shape": self._stored_shape, "permutations": self._base, "mode": self.mode}
 
     def _buffer_bytes(self) -> int:
-        return sum(buffer.nbytes for buffer in self._store.buffers.values())
+        return self._store.nbytes
+
+    def plan(self) -> ProductPlan:
+        """Return how a product with one vector runs: passes, what they read, bytes that they move; print it."""
+        bits = [8 * self.dtype.itemsize * math.prod(p) for p in self._chain]
+        return plan_of(
+            self._chain, self.dtype, [str(self.dtype)] * len(bits), bits, isinstance(self._store, DyadicFloats)
+        )
 
     @property
     def values(self) -> Array:
@@ -235,7 +244,15 @@ class PackedButterfly(Butterfly):
         return known | {"chain": self._chain, "steps": self.steps}
 
     def _buffer_bytes(self) -> int:
-        return self.words.nbytes + self.scale.nbytes + (0 if self.steps is None else self.steps.nbytes)
+        return self._store.code_bytes + self.scale.nbytes + (0 if self.steps is None else self.steps.nbytes)
+
+    def plan(self) -> ProductPlan:
+        """Return how a product with one vector runs: passes, what they read, bytes that they move; print it."""
+        directions, planes = isinstance(self._store, DirectionCodes), 2 if self.dtype.kind == "c" else 1
+        counts = [self._chain.shape[1] if directions else planes * math.prod(p) for p in self._chain]
+        bits = [code.bits * count for code, count in zip(self.codes, counts, strict=True)]
+        names = [f"{code.kind} of {code.bits} bits" for code in self.codes]
+        return plan_of(self._chain, self.dtype, names, bits, directions)
 
     def unpack(self) -> tuple[Array, ...]:
         """Return the codes of the stored factors: of the square dyadic chain (2**(l-1), 2, n / 2**l), one a column."""

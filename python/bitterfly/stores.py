@@ -24,6 +24,10 @@ class FloatStore(Protocol):
     def buffers(self) -> dict[str, Array]:
         """All memory, by the names that files use."""
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all memory."""
+
     def kernel(self, shape: tuple[int, int], base: Permutations) -> _core.Core:
         """Return the product that borrows the buffers."""
 
@@ -41,38 +45,46 @@ class FloatStore(Protocol):
 
 
 class DyadicFloats:
-    """Factors of the square dyadic chain: row l of `values`, shape (p, 2n), is factor l + 1 in C order."""
+    """Factors of the square dyadic chain, kept once, as the stream that the kernels read."""
 
     def __init__(self, values: Array) -> None:
-        self.values = frozen_view(values)
+        """Take values (p, 2n): row l is factor l + 1 in C order."""
         self.chain = Chain.square_dyadic(values.shape[1] // 2)
         self.dtype = values.dtype
+        self.stream = frozen_view(_core.stream_of_values(values))
+
+    @property
+    def values(self) -> Array:
+        """Return a read-only copy in the order of files, (p, 2n)."""
+        return frozen_view(_core.values_of_stream(self.chain.shape[0], self.stream, self.dtype))
 
     @property
     def buffers(self) -> dict[str, Array]:
         return {"values": self.values}
 
+    @property
+    def nbytes(self) -> int:
+        return self.stream.nbytes
+
     def kernel(self, shape: tuple[int, int], base: Permutations) -> _core.Core:
-        return _core.factors(self.values, *(as_uint32(p) for p in base))
+        return _core.factors(self.chain.shape[0], self.stream, self.dtype, *(as_uint32(p) for p in base))
 
     def factors(self) -> list[Array]:
         return [row.reshape(p) for row, p in zip(self.values, self.chain, strict=True)]
 
     def astype(self, target: np.dtype[Any]) -> DyadicFloats:
-        values = _core.aligned_empty(list(self.values.shape), target)
         with np.errstate(over="ignore"):
-            values[...] = self.values
-        return DyadicFloats(values)
+            return DyadicFloats(self.values.astype(target))
 
     def state(self) -> tuple[Any, ...]:
         return (np.asarray(self.values),)
 
     @classmethod
     def restore(cls, values: Array) -> DyadicFloats:
-        return cls(aligned(values))
+        return cls(np.ascontiguousarray(values))
 
     def rounding(self, target: np.dtype[Any]) -> float:
-        return _core.single_rounding(self.values) + len(self.values) * float(np.finfo(target).eps)
+        return _core.single_rounding(self.values) + len(self.chain) * float(np.finfo(target).eps)
 
 
 class TiledFloats:
@@ -103,6 +115,10 @@ class TiledFloats:
     @property
     def buffers(self) -> dict[str, Array]:
         return {"values": self.values} | ({"pivots": self.pivots} if any(self.ranks) else {})
+
+    @property
+    def nbytes(self) -> int:
+        return sum(buffer.nbytes for buffer in self.buffers.values())
 
     def _parts(self) -> list[tuple[Layout, Array, Array | None]]:
         plan, planes = layouts(self.chain, self.ranks), planes_of(self.dtype)

@@ -1,0 +1,111 @@
+// Codes of any kind and width -> weights of a few block-vectors, in a buffer that stays in L1.
+#pragma once
+
+#include "kernels.hpp"
+#include "rotation.inl"
+#include "sphere.inl"
+
+namespace {
+
+using bitterfly::CodedFactor;
+using bitterfly::kLanes;
+
+// Code `index` of the lanes at `lines`, moved to the top of a word whose other bits are zero.
+template <class V>
+typename V::Word turn_of(const std::uint32_t* lines, std::size_t index, int bits) {
+    const std::size_t start = index * static_cast<std::size_t>(bits);
+    const std::uint32_t* line = lines + start / 32 * kLanes;
+    const int left = 32 - static_cast<int>(start % 32) - bits;  // < 0: the code goes on in the next line
+    auto turn = left >= 0 ? V::shift_left(V::load_words(line), left)
+                          : V::bit_or(V::shift_right(V::load_words(line), -left),
+                                      V::shift_left(V::load_words(line + kLanes), 32 + left));
+    return V::bit_and(turn, ~std::uint32_t{0} << (32 - bits));
+}
+
+// Decoders write one block-vector, `numbers` lines of 16: w00 w01 w10 w11, or, complex, the first entries of both
+// columns and the second ones with real and imaginary parts.
+template <class V>
+void write_columns(typename V::Real* out, const typename V::Vec (&first)[2], const Complex<V> (&second)[2]) {
+    V::store(out, first[0]), V::store(out + kLanes, first[1]);
+    V::store(out + 2 * kLanes, second[0].re), V::store(out + 3 * kLanes, second[0].im);
+    V::store(out + 4 * kLanes, second[1].re), V::store(out + 5 * kLanes, second[1].im);
+}
+
+template <class V, int Levels, bool IsComplex>
+struct AngleDecoder {
+    static constexpr std::size_t numbers = IsComplex ? 6 : 4;
+    Rotation<V> rotation;
+
+    explicit AngleDecoder(const CodedFactor<typename V::Real>& f) : rotation(*f.rotation) {}
+    void write(typename V::Word turn0, typename V::Word turn1, typename V::Real* out) const {
+        const Complex<V> a = rotation.template of_turn<Levels>(turn0), b = rotation.template of_turn<Levels>(turn1);
+        if constexpr (IsComplex) {
+            const auto zero = V::broadcast(0);
+            write_columns<V>(out, {a.re, b.re}, {{a.im, zero}, {b.im, zero}});
+        } else {
+            V::store(out, a.re), V::store(out + kLanes, b.re);
+            V::store(out + 2 * kLanes, a.im), V::store(out + 3 * kLanes, b.im);
+        }
+    }
+};
+
+template <class V, int Levels>
+struct PhaseDecoder {
+    static constexpr std::size_t numbers = 6;
+    Rotation<V> rotation;
+    typename V::Vec amplitude;
+
+    explicit PhaseDecoder(const CodedFactor<typename V::Real>& f)
+        : rotation(*f.rotation), amplitude(V::broadcast(f.rotation->amplitude)) {}
+    void write(typename V::Word turn0, typename V::Word turn1, typename V::Real* out) const {
+        write_columns<V>(out, {amplitude, amplitude},
+                         {rotation.template of_turn<Levels>(turn0), rotation.template of_turn<Levels>(turn1)});
+    }
+};
+
+template <class V>
+struct SphereDecoder {
+    static constexpr std::size_t numbers = 6;
+    Sphere<V> sphere;
+
+    explicit SphereDecoder(const CodedFactor<typename V::Real>& f) : sphere(f.bits) {}
+    void write(typename V::Word turn0, typename V::Word turn1, typename V::Real* out) const {
+        typename V::Vec first[2];
+        Complex<V> second[2];
+        sphere.direction(turn0, first[0], second[0]);
+        sphere.direction(turn1, first[1], second[1]);
+        write_columns<V>(out, first, second);
+    }
+};
+
+// Block-vectors of a factor from code `first` of each lane on.
+template <class V, class Decoder>
+void decode_as(const CodedFactor<typename V::Real>& f, const std::uint32_t* lines, std::size_t first,
+               std::size_t vectors, typename V::Real* out) {
+    const Decoder decoder(f);
+    for (std::size_t v = 0; v < vectors; ++v, first += 2, out += Decoder::numbers * kLanes) {
+        for (std::size_t h = 0; h < kLanes; h += V::width) {
+            decoder.write(turn_of<V>(lines + h, first, f.bits), turn_of<V>(lines + h, first + 1, f.bits), out + h);
+        }
+    }
+}
+
+template <class V, bool IsComplex>
+void decode(const CodedFactor<typename V::Real>& f, const std::uint32_t* lines, std::size_t first, std::size_t vectors,
+            typename V::Real* out) {
+    const int levels = f.bits <= 4 ? 1 : f.bits <= 8 ? 2 : 3;
+    if (f.source == bitterfly::Source::kAngle) {
+        if (levels == 1) return decode_as<V, AngleDecoder<V, 1, IsComplex>>(f, lines, first, vectors, out);
+        if (levels == 2) return decode_as<V, AngleDecoder<V, 2, IsComplex>>(f, lines, first, vectors, out);
+        return decode_as<V, AngleDecoder<V, 3, IsComplex>>(f, lines, first, vectors, out);
+    }
+    if constexpr (IsComplex) {
+        if (f.source == bitterfly::Source::kSphere)
+            return decode_as<V, SphereDecoder<V>>(f, lines, first, vectors, out);
+        if (levels == 1) return decode_as<V, PhaseDecoder<V, 1>>(f, lines, first, vectors, out);
+        if (levels == 2) return decode_as<V, PhaseDecoder<V, 2>>(f, lines, first, vectors, out);
+        return decode_as<V, PhaseDecoder<V, 3>>(f, lines, first, vectors, out);
+    }
+}
+
+}  // namespace
