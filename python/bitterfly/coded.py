@@ -11,12 +11,13 @@ import numpy as np
 
 from bitterfly import _core
 from bitterfly.chain import Chain
+from bitterfly.directions import DirectionCodes as DirectionCodes
 from bitterfly.inputs import Array, Permutations, as_floating, as_size, as_uint32
 from bitterfly.kinds import FLOAT_KINDS, TILED_KINDS, check_tiled, significand_of
 from bitterfly.kinds import MAX_BITS as MAX_BITS
 from bitterfly.kinds import TILED_BITS as TILED_BITS
 from bitterfly.kinds import Code as Code
-from bitterfly.stores import DyadicFloats, FloatStore, TiledFloats
+from bitterfly.stores import FloatStore, TiledFloats
 from bitterfly.tiles import LANES, Layout, Skeleton, layouts, planes_of, slices
 
 
@@ -58,62 +59,6 @@ class CodeStore(Protocol):
 
     def dequantize(self) -> FloatStore:
         """Return float factors, the last one times the scale vector."""
-
-
-@dataclass(frozen=True)
-class DirectionCodes:
-    """Unit 2-vectors in a few bits, and the lengths of the columns of their product.
-
-    The codes are kept once, as the stream that the kernels read; `words` has them in the order of files.
-    """
-
-    chain: Chain
-    codes: tuple[Code, ...]
-    stream: Array
-    scale: Array
-    steps: Array | None = None
-
-    @classmethod
-    def of_words(cls, chain: Chain, codes: tuple[Code, ...], words: Array, scale: Array) -> DirectionCodes:
-        stream = _core.reordered(list(codes), words, True)
-        stream.flags.writeable = False
-        return cls(chain, codes, stream, scale)
-
-    @property
-    def words(self) -> Array:
-        words = _core.reordered(list(self.codes), self.stream, False)
-        words.flags.writeable = False
-        return words
-
-    @property
-    def code_bytes(self) -> int:
-        return self.stream.nbytes
-
-    def scaled(self, scale: Array) -> DirectionCodes:
-        return replace(self, scale=scale)
-
-    def kernel(self, shape: tuple[int, int], base: Permutations) -> _core.Core:
-        return _core.packed(list(self.codes), self.stream, self.scale, *(as_uint32(p) for p in base))
-
-    def unpack(self) -> tuple[Array, ...]:
-        """Return arrays (2**(l-1), 2, n / 2**l): the code of column (i, k, t)."""
-        n, words = len(self.scale), self.words
-        parts = slices([_core.packed_words(n, code.bits) for code in self.codes])
-        return tuple(
-            _core.unpack(words[part], n, pattern[3], code.bits)
-            for part, pattern, code in zip(parts, self.chain, self.codes, strict=True)
-        )
-
-    def dequantize(self) -> DyadicFloats:
-        values = _core.aligned_empty([len(self.codes), 2 * len(self.scale)], self.scale.dtype)
-        for row, code, q in zip(values, self.codes, self.unpack(), strict=True):
-            distinct, inverse = np.unique(q, return_inverse=True)
-            table = np.asarray(_core.decode(code.kind, code.bits, distinct.tolist()))
-            columns = table[inverse.reshape(q.shape)]  # (i, k, t, j)
-            columns = columns if self.scale.dtype.kind == "c" else columns.real
-            row[...] = columns.transpose(0, 3, 1, 2).reshape(-1)
-        values[-1] = (values[-1].reshape(-1, 2, 2) * self.scale.reshape(-1, 1, 2)).reshape(-1)
-        return DyadicFloats(values)
 
 
 @dataclass(frozen=True)
