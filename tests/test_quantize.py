@@ -293,7 +293,7 @@ def test_bad_arguments() -> None:
         bitterfly.quantize(op, bits=1, rtol=1)
     with pytest.raises(ValueError, match="code: expected one of"):
         bitterfly.quantize(op, bits=1, code="vector")
-    with pytest.raises(ValueError, match="bits: expected an integer from 2 to 16"):
+    with pytest.raises(ValueError, match="bits: expected a number from 2 to 16"):
         bitterfly.quantize(op, bits=1, code="lattice")
     with pytest.raises(ValueError, match="the operator is real"):
         bitterfly.quantize(op, bits=1, code="phase")
