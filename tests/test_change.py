@@ -51,7 +51,7 @@ def test_large_operators_are_estimated(op: ButterflyOperator) -> None:
         assert single.relative_error <= each.relative_error + 1e-5
 
 
-@pytest.mark.parametrize("shape", [(1500, 1400), (40, 30000)])
+@pytest.mark.parametrize("shape", [(1100, 1000), (60, 20000)])
 def test_the_estimate_lies_above_the_change(shape: tuple[int, int]) -> None:
     rng = np.random.default_rng(2)
     chain = Chain.monarch(shape, rank=2)
@@ -70,7 +70,7 @@ def test_real_factors_of_any_chain_become_complex(dtype: Any) -> None:
         other = op.astype(dtype)
         assert other.dtype == dtype and _true(op.todense(), other) <= other.relative_error
         x = 1j * np.ones(op.shape[1])
-        np.testing.assert_allclose(other @ x, op @ x, rtol=1e-4, atol=1e-4 * np.linalg.norm(op @ x))
+        np.testing.assert_allclose(other @ x, op @ x, rtol=1e-2, atol=1e-3 * np.linalg.norm(op @ x))
 
 
 def test_a_zero_operator() -> None:

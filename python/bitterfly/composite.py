@@ -205,7 +205,7 @@ class ButterflySum(Composite):
         out = super().astype(dtype)
         if np.finfo(out.dtype).eps <= np.finfo(self.dtype).eps:
             return out
-        return type(self)(out.terms, **after_cast(self, out, 0))
+        return type(self)(out.terms, **after_cast(self, out, len(out.terms)))
 
     def _forward(self, x: Array) -> Array:
         return np.asarray(sum(t.matmat(x) for t in self.terms))

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
+from typing import Any, overload
 
 import numpy as np
 
 from bitterfly import _core
 from bitterfly.coded import MAX_BITS, TILED_BITS, TILED_KINDS, Code
+from bitterfly.composite import ButterflySum
 from bitterfly.inputs import as_number
 from bitterfly.operator import ButterflyOperator, PackedButterfly
 from bitterfly.precision import rounding_term
 from bitterfly.recode import packed_operator, recode
+from bitterfly.sums import quantize_sum
 
 _log = logging.getLogger("bitterfly")
 
@@ -21,6 +24,7 @@ _CANDIDATES = {"direction": ("phase", "angle", "sphere")}
 _SCANNED = 256
 
 
+@overload
 def quantize(
     op: ButterflyOperator,
     *,
@@ -28,12 +32,29 @@ def quantize(
     rtol: float | None = None,
     code: str = "auto",
     rng: np.random.Generator | int | None = None,
-) -> PackedButterfly:
+) -> PackedButterfly: ...
+@overload
+def quantize(
+    op: ButterflySum,
+    *,
+    bits: float | None = None,
+    rtol: float | None = None,
+    code: str = "auto",
+    rng: np.random.Generator | int | None = None,
+) -> ButterflySum: ...
+def quantize(
+    op: Any,
+    *,
+    bits: float | None = None,
+    rtol: float | None = None,
+    code: str = "auto",
+    rng: np.random.Generator | int | None = None,
+) -> Any:
     """Code the factors in a few bits: directions of columns, skeletons of blocks, or integers.
 
     Parameters
     ----------
-    op : ButterflyOperator
+    op : ButterflyOperator, or ButterflySum of such
         Float factors, of any precision.
     bits : float, optional
         Stored bits per real number in the factors. A real column of two entries takes ``2 * bits`` bits (1 to 16), a
@@ -55,12 +76,14 @@ def quantize(
 
     Returns
     -------
-    PackedButterfly
+    PackedButterfly, or ButterflySum of such
         Its ``relative_error`` is against the matrix from which `op` was made: the error of `op` plus the error of the
         codes, the latter from an exact ledger.
 
     Raises
     ------
+    TypeError
+        Where `op` has no float factors.
     ValueError
         For bits outside the range of the code, and where `rtol` cannot be met (says what can be reached).
     OverflowError
@@ -72,12 +95,22 @@ def quantize(
     For Gaussian factors the error is about ``0.907 sqrt(log2 n) / 4**bits`` (real). Directions have unit length, hence
     the errors of all columns are orthogonal and add up exactly.
     """
-    if code == "auto":
-        code = "direction" if isinstance(op, ButterflyOperator) and op.store.chain.is_square_dyadic else "skeleton"
-    if not isinstance(op, ButterflyOperator):
-        raise TypeError(f"op: expected a ButterflyOperator, got {type(op).__name__}")
+    if not isinstance(op, (ButterflyOperator, ButterflySum)):
+        raise TypeError(f"op: expected a ButterflyOperator or a ButterflySum, got {type(op).__name__}{_hint(op)}")
     if (bits is None) == (rtol is None):
         raise ValueError("bits, rtol: expected exactly one of them")
+    if isinstance(op, ButterflySum):
+        return quantize_sum(
+            op,
+            None if bits is None else as_number(bits, "bits"),
+            None if rtol is None else as_number(rtol, "rtol"),
+            lambda term, width: quantize(term, bits=width, code=code, rng=rng),
+        )
+    names = ["auto", *_CANDIDATES, *MAX_BITS, *TILED_KINDS]
+    if code not in names:
+        raise ValueError(f"code: expected one of {', '.join(names)}, got {code!r}")
+    if code == "auto":
+        code = "direction" if op.store.chain.is_square_dyadic else "skeleton"
     if code in TILED_KINDS:
         return _quantize_tiled(op, code, bits, rtol, np.random.default_rng(0 if rng is None else rng))
     if not op.store.chain.is_square_dyadic:
@@ -88,12 +121,15 @@ def quantize(
     return _fewest_bits(op, candidates, as_number(rtol, "rtol"))
 
 
+def _hint(op: Any) -> str:
+    """Say what to do about operators that have no float factors of their own."""
+    if isinstance(op, PackedButterfly):
+        return "; op.dequantize() has float factors"
+    return "; quantize its parts" if hasattr(op, "parts") else ""
+
+
 def _candidates(code: str, is_complex: bool) -> tuple[str, ...]:
     names = _CANDIDATES.get(code, (code,))
-    if not set(names) <= set(MAX_BITS):
-        raise ValueError(
-            f"code: expected one of {', '.join(['auto', *_CANDIDATES, *MAX_BITS, *TILED_KINDS])}, got {code!r}"
-        )
     usable = names if is_complex else tuple(name for name in names if name == "angle")
     if not usable:
         raise ValueError(f"code: {code!r} codes complex columns, the operator is real")
