@@ -14,8 +14,6 @@ namespace {
 // 2^result <= largest component < 2^(result + 1), for x != 0.
 int exponent_of(Value x) { return std::ilogb(std::max(std::fabs(x.real()), std::fabs(x.imag()))); }
 
-Value rounded(Value x) { return {static_cast<float>(x.real()), static_cast<float>(x.imag())}; }
-
 }  // namespace
 
 template <class Real>
@@ -94,31 +92,5 @@ void BalancedFactors<Real>::balance_first() {
 
 template class BalancedFactors<float>;
 template class BalancedFactors<double>;
-
-// Telescoping: the product changes by the sum over l of G_1 ... G_(l-1) (G_l - F_l) F_(l+1) ... F_p, G rounded. Within
-// one term, the entries of G_l - F_l meet left columns and right rows of disjoint supports, so their energies add up.
-double single_rounding(const double* values, std::size_t n, bool is_complex) {
-    const BalancedFactors<double> factors(values, n, is_complex);
-    std::vector<double> left(n, 1.0);  // squared norms of the columns of G_1 ... G_(l-1)
-    double change = 0;
-    for (std::size_t level = 0; level < factors.levels(); ++level) {
-        const std::size_t d = factors.d(level);
-        std::vector<double> next(n, 0.0);
-        double energy = 0;
-        for (std::size_t c = 0; c < n; ++c) {
-            const std::size_t i = c / (2 * d), k = c / d % 2, t = c % d;
-            for (std::size_t j = 0; j < 2; ++j) {
-                const Value x = factors.stored(level, i, j, k, t), y = rounded(x);
-                const double weight = left[(2 * i + j) * d + t];
-                energy +=
-                    weight * std::norm(factors.balanced(level, i, j, k, t, y - x)) * factors.weights(level + 1)[c];
-                next[c] += weight * std::norm(factors.balanced(level, i, j, k, t, y));
-            }
-        }
-        change += std::sqrt(energy);
-        left = std::move(next);
-    }
-    return factors.energy() > 0 ? change / std::sqrt(factors.energy()) : 0;
-}
 
 }  // namespace bitterfly

@@ -55,7 +55,4 @@ private:
     double energy_ = 0;
 };
 
-// Bound on the relative change of the product of double-precision factors when each is rounded to single precision.
-double single_rounding(const double* values, std::size_t n, bool is_complex);
-
 }  // namespace bitterfly

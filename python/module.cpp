@@ -77,15 +77,6 @@ py::tuple py_quantize(const py::array& values, const std::vector<std::string>& c
     return py::make_tuple(words, codes, scale, result.relative_error + rounding);
 }
 
-double py_single_rounding(const py::array& values) {
-    const std::size_t n = size_of_values(values);
-    require(is_double(values), "values: expected float64 or complex128");
-    const auto* data = static_cast<const double*>(values.data());
-    const bool cplx = is_complex(values);
-    py::gil_scoped_release release;
-    return single_rounding(data, n, cplx);
-}
-
 IndexArray py_pack(const IndexArray& codes, int bits) {
     require(codes.ndim() == 3 && codes.shape(1) == 2 && bits >= 1 && bits <= 32,
             "codes: expected shape (a, 2, d) and 1 to 32 bits");
@@ -192,7 +183,6 @@ PYBIND11_MODULE(_core, m) {
     m.def("factorize", &py_factorize, py::arg("a").noconvert(), py::arg("rows") = py::none(),
           py::arg("columns") = py::none());
     m.def("quantize", &py_quantize, py::arg("values").noconvert(), py::arg("candidates"), py::arg("bits"));
-    m.def("single_rounding", &py_single_rounding, py::arg("values").noconvert());
     m.def("pack_lanes", &py_pack_lanes, py::arg("codes").noconvert(), py::arg("bits"));
     m.def("unpack_lanes", &py_unpack_lanes, py::arg("words").noconvert(), py::arg("tiles"), py::arg("count"),
           py::arg("bits"));

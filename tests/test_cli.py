@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -96,6 +97,31 @@ def test_info(folder: Path) -> None:
     bitterfly.save("F.safetensors", transforms.dft(8))
     text = succeeds("info", "F.safetensors")
     assert "float factors" in text and "columns" in text and "codes" not in text
+
+
+def test_info_of_any_chain(folder: Path) -> None:
+    rng = np.random.default_rng(0)
+    chain = bitterfly.Chain([(1, 10, 6, 30), (3, 60, 80, 1)])
+    op = bitterfly.ButterflyOperator([rng.standard_normal(p) for p in chain], shape=(300, 200))
+    bitterfly.save("F.safetensors", op)
+    text = succeeds("info", "F.safetensors")
+    facts = dict(re.split(r"  +", line.strip(), maxsplit=1) for line in text.splitlines())
+    assert facts["shape"] == "300 x 200" and facts["padded to"] == "300 x 240" and facts["factors"] == "2"
+    assert facts["patterns"] == "(1,10,6,30) (3,60,80,1)" and facts["ranks"] == "2"
+    share = op.nbytes / (300 * 200 * 8)
+    assert facts["bytes"] == f"{op.nbytes:,} ({share:.3%} of the dense 480,000)"
+    bitterfly.save("Q.safetensors", bitterfly.quantize(op, bits=5))
+    text = succeeds("info", "Q.safetensors")
+    assert "skeleton:5, lattice:5; bits a number" in text and "dyadic" not in text
+    np.save("v.npy", np.ones(200))
+    bitterfly.save("S.safetensors", bitterfly.algebra.ButterflySum([op, op]))
+    text = succeeds("info", "S.safetensors")
+    assert "sum of 2 operators" in text and text.count("300 x 240") == 2 and "300 x 200" in text
+    succeeds("apply", "S.safetensors", "v.npy", "-o", "y")
+
+
+def test_bits_in_the_help() -> None:
+    assert "2 to 16 on general chains" in " ".join(succeeds("compress", "--help").split())
 
 
 @pytest.mark.parametrize(

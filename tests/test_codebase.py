@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import bitterfly
-import bitterfly.composite
+import bitterfly.stacks
 from bitterfly import Chain, algebra, gallery, interop, ordering, plots
 from bitterfly.transforms import trigonometric
 
@@ -69,7 +69,7 @@ PUBLIC = {name: getattr(bitterfly, name) for name in bitterfly.__all__ if callab
 PUBLIC |= {f"transforms.{name}": getattr(bitterfly.transforms, name) for name in ("hadamard", "dft", "idft", "random")}
 OTHERS = {
     f"{module.__name__.removeprefix('bitterfly.')}.{name}": function
-    for module in (algebra, bitterfly.composite, gallery, interop, ordering, plots, trigonometric)
+    for module in (algebra, bitterfly.stacks, gallery, interop, ordering, plots, trigonometric)
     for name, function in inspect.getmembers(module, inspect.isfunction)
     if not name.startswith("_") and function.__module__ == module.__name__
 }

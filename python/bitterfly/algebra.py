@@ -7,12 +7,23 @@ from typing import Any
 
 import numpy as np
 
-from bitterfly.composite import ButterflyStack as ButterflyStack
-from bitterfly.composite import ButterflySum as ButterflySum
-from bitterfly.composite import hstack as hstack
-from bitterfly.composite import vstack as vstack
+from bitterfly.composite import ButterflySum
 from bitterfly.inputs import Array, IndexArray, as_floating
 from bitterfly.operator import ButterflyOperator, PackedButterfly
+from bitterfly.stacks import ButterflyStack, hstack, vstack
+
+__all__ = [
+    "ButterflyStack",
+    "ButterflySum",
+    "block_diag",
+    "diagonal_product",
+    "hstack",
+    "imag",
+    "inverse",
+    "real",
+    "solve",
+    "vstack",
+]
 
 
 def inverse(op: ButterflyOperator | PackedButterfly) -> ButterflyOperator:

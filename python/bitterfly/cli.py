@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -15,7 +15,6 @@ from bitterfly.console import Group, progress_bars
 if TYPE_CHECKING:
     from bitterfly.coded import Code
     from bitterfly.inputs import Array
-from bitterfly.operator import ButterflyOperator, PackedButterfly
 
 _SUFFIX = ".bfly.safetensors"
 
@@ -80,7 +79,7 @@ def main(context: click.Context) -> None:
 @main.command(short_help="Compress a matrix from an .npy file.")
 @click.argument("matrix", metavar="A.npy", type=_input_path)
 @click.option("--rtol", type=float, help="Largest relative error (Frobenius norm) to accept.")
-@click.option("--bits", type=float, help="Stored bits per real number in the factors, to 8.")
+@click.option("--bits", type=float, help="Stored bits per real number: up to 8; 2 to 16 on general chains.")
 @click.option("-o", "--output", type=_output_path, help=f"File to write. Default: the matrix's name{_SUFFIX}.")
 @click.option(
     "--permute",
@@ -157,7 +156,7 @@ def apply(operator: str, vector: str, output: str, transpose: bool, adjoint: boo
         raise click.UsageError("--transpose and --adjoint exclude each other")
     import numpy as np
 
-    from bitterfly.storage import replacing
+    from bitterfly.files import replacing
 
     op = _load_operator(operator)
     x = np.asarray(_load_array(vector))
@@ -236,31 +235,50 @@ def _blaming(path: str) -> Iterator[None]:
         raise
 
 
-def _load_operator(path: str) -> ButterflyOperator | PackedButterfly:
+def _load_operator(path: str) -> Any:
     from bitterfly.storage import load
 
     return load(path)
 
 
-def _facts(op: ButterflyOperator | PackedButterfly) -> Iterator[tuple[str, str]]:
-    n = op.shape[0]
-    dense = n * n * op.dtype.itemsize
-    codes = getattr(op, "codes", None)
-    yield "shape", f"{n} x {n}"
+def _facts(op: Any) -> Iterator[tuple[str, str]]:
+    m, n = op.shape
+    dense = m * n * op.dtype.itemsize
+    yield "shape", f"{m} x {n}"
     yield "dtype", str(op.dtype)
-    yield "kind", "float factors" if codes is None else "packed codes"
-    yield "mode", op.mode
-    yield "factors", f"{len(op.chain)}, square dyadic"
-    if codes is not None:
-        yield "codes", ", ".join(_runs(codes)) + "; bits a column"
+    if hasattr(op, "terms"):
+        yield "kind", f"sum of {len(op.terms)} operators"
+    yield from () if hasattr(op, "terms") else _factors(op)
     yield "relative error", f"{op.relative_error:.3g} ({op.error_kind})"
     yield "bytes", f"{op.nbytes:,} ({op.nbytes / dense:.3%} of the dense {dense:,})"
-    yield (
-        "bits",
-        f"{op.bits_per_entry:.3g} per entry, {op.bits_per_factor_entry:.3g} per factor entry",
-    )
-    rows, columns = op.permutations
-    yield "permuted", " and ".join(_sides(rows, columns)) or "no"
+    yield "bits", f"{op.bits_per_entry:.3g} per entry" + _per_factor_entry(op)
+    for at, term in enumerate(getattr(op, "terms", ()), 1):
+        yield f"term {at}", f"{term.nbytes:,} bytes" + _per_factor_entry(term)
+        yield from ((f"  {name}", fact) for name, fact in _factors(term))
+
+
+def _factors(op: Any) -> Iterator[tuple[str, str]]:
+    codes = getattr(op, "codes", None)
+    yield "kind", "float factors" if codes is None else "packed codes"
+    yield "mode", op.mode
+    yield "factors", str(len(op.chain)) + (", square dyadic" if op.chain.is_square_dyadic else "")
+    if not op.chain.is_square_dyadic:
+        yield "patterns", " ".join(map(_pattern, op.chain))
+        yield "ranks", " ".join(map(str, op.chain.ranks)) or "none"
+        if op.shape != op.chain.shape:
+            yield "padded to", "{} x {}".format(*op.chain.shape)
+    if codes is not None:
+        tiled = codes[0].kind in ("lattice", "skeleton")
+        yield "codes", ", ".join(_runs(codes)) + ("; bits a number" if tiled else "; bits a column")
+    yield "permuted", " and ".join(_sides(*op.permutations)) or "no"
+
+
+def _pattern(pattern: tuple[int, ...]) -> str:
+    return "({},{},{},{})".format(*pattern)
+
+
+def _per_factor_entry(op: Any) -> str:
+    return f", {op.bits_per_factor_entry:.3g} per factor entry" if hasattr(op, "chain") else ""
 
 
 def _runs(codes: Sequence[Code]) -> Iterator[str]:

@@ -12,11 +12,12 @@ import numpy as np
 
 from bitterfly.allocate import smaller
 from bitterfly.coded import TILED_BITS, plan
+from bitterfly.direction_bits import entries_per_column
 from bitterfly.estimate import SAMPLED_ROWS, sampled_error
 from bitterfly.factorize import factorize
 from bitterfly.measure import measure
 from bitterfly.operator import ButterflyOperator, PackedButterfly
-from bitterfly.quantize import ALLOCATED, entries_per_column, quantize
+from bitterfly.quantize import ALLOCATED, quantize
 from bitterfly.report import CompressReport
 from bitterfly.sources import ArraySource, Source, as_source
 

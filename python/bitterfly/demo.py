@@ -230,7 +230,7 @@ def save_picture(result: Result, path: str) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    from bitterfly.storage import replacing
+    from bitterfly.files import replacing
 
     figure = Figure(figsize=(13, 3.1), layout="constrained")
     FigureCanvasAgg(figure)

@@ -33,7 +33,7 @@ def measure(
         a, op = a.T, op.T
     n = a.shape[1]
     width = max(_PANEL_ENTRIES // max(a.shape), 1)
-    missed, total = _Energy(), _Energy()
+    missed, total = Energy(), Energy()
     for start in range(0, n, width):
         columns = np.asarray(a[:, start : start + width])
         columns = columns.astype(np.result_type(columns.dtype, np.float64))
@@ -44,7 +44,7 @@ def measure(
     return missed.over(total)
 
 
-class _Energy:
+class Energy:
     """A sum of squared moduli that neither overflows nor underflows: ``scale**2 * sum``."""
 
     def __init__(self) -> None:
@@ -52,6 +52,7 @@ class _Energy:
         self.sum = 0.0
 
     def add(self, block: Array) -> None:
+        """Add numbers in double precision."""
         real = np.ravel(block, order="K").view(np.float64)
         largest = max(float(real.max()), -float(real.min()))
         if not largest <= self.scale:  # NaN goes in as well, and stays
@@ -64,7 +65,7 @@ class _Energy:
                 real = real / self.scale
             self.sum += float(np.einsum("i,i", real, real))
 
-    def over(self, other: _Energy) -> float:
+    def over(self, other: Energy) -> float:
         """Return the ratio of the square roots; 0 / 0 is 0."""
         if self.sum == 0:
             return 0.0

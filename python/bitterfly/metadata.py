@@ -6,12 +6,14 @@ import json
 import math
 from typing import Any, NoReturn, cast
 
+from numpy import finfo
+
 from bitterfly.chain import Chain
 from bitterfly.kinds import MAX_BITS, TILED_KINDS, Code, tiled_range
 
 Header = dict[str, Any]
 
-# Version 1: the square dyadic chain. Version 2: any chain, in tiles.
+# Version 1: the square dyadic chain. Version 2: any chain, in tiles. (Version 3: sums, see stored_sums.)
 FORMAT_VERSIONS = (1, 2)
 REAL_TYPE = {"float32": "F32", "float64": "F64", "complex64": "F32", "complex128": "F64"}
 
@@ -60,7 +62,8 @@ def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is not a JSON number")
 
 
-def _expect(good: bool, field: str, expected: str, header: Header) -> None:
+def expect(good: bool, field: str, expected: str, header: Header) -> None:
+    """Raise a ValueError that names the field unless it is good."""
     if not good:
         got = repr(header.get(field))
         got = got if len(got) <= 60 else got[:57] + "..."
@@ -75,21 +78,26 @@ def checked_header(header: Header) -> tuple[Code, ...]:
     """Check every field, return the codes (none for float factors); digest not compared."""
     version = header.get("format_version")
     good = _is_int(version) and version in FORMAT_VERSIONS
-    _expect(good, "format_version", "1 or 2 (this release reads no other)", header)
-    _expect(_is_one_of(header.get("kind"), ("packed", "float")), "kind", "'packed' or 'float'", header)
+    expect(good, "format_version", "1 or 2 (this release reads no other)", header)
+    expect(_is_one_of(header.get("kind"), ("packed", "float")), "kind", "'packed' or 'float'", header)
     wrong = sorted(_FIELDS[cast(int, version), header["kind"]] ^ header.keys())
     if wrong:
         problem = "unknown" if wrong[0] in header else "missing"
         raise ValueError(f"{wrong[0][:60]}: {problem} metadata field")
     (_check_shape if version == 1 else _check_tiled_shape)(header)
     _check_types(header)
-    _check_error(header)
+    check_error(header)
     if "ranks" in header:
         _check_ranks(header)
+    check_digest(header)
+    return _checked_codes(header) if header["kind"] == "packed" else ()
+
+
+def check_digest(header: Header) -> None:
+    """Check that the checksum has the form of one."""
     digest = header["sha256"]
     good = isinstance(digest, str) and len(digest) == 64 and set(digest) <= set("0123456789abcdef")
-    _expect(good, "sha256", "64 hexadecimal digits", header)
-    return _checked_codes(header) if header["kind"] == "packed" else ()
+    expect(good, "sha256", "64 hexadecimal digits", header)
 
 
 def _is_one_of(x: object, choices: Any) -> bool:
@@ -106,10 +114,10 @@ def _check_shape(header: Header) -> None:
     good = isinstance(shape, list) and len(shape) == 2 and all(map(_is_int, shape))
     good = good and shape[0] == shape[1] and 2 <= shape[0] <= _MAX_SIZE
     good = good and shape[0] & (shape[0] - 1) == 0
-    _expect(good, "shape", f"two equal powers of two, 2 to {_MAX_SIZE}", header)
+    expect(good, "shape", f"two equal powers of two, 2 to {_MAX_SIZE}", header)
     chain = [list(pattern) for pattern in Chain.square_dyadic(shape[0])]
     good = header["chain"] == chain and _all_ints(header["chain"])
-    _expect(good, "chain", f"the square dyadic chain of size {shape[0]}", header)
+    expect(good, "chain", f"the square dyadic chain of size {shape[0]}", header)
 
 
 def _check_tiled_shape(header: Header) -> None:
@@ -119,14 +127,14 @@ def _check_tiled_shape(header: Header) -> None:
     good = good and all(
         max(a * b * d, a * c * d) <= _MAX_SIZE and a * b * c * d <= _MAX_ENTRIES for a, b, c, d in chain
     )
-    _expect(good, "chain", f"1 to {_MAX_FACTORS} patterns (a, b, c, d)", header)
+    expect(good, "chain", f"1 to {_MAX_FACTORS} patterns (a, b, c, d)", header)
     try:
         room = Chain(chain).shape
     except ValueError as error:
         raise ValueError(f"chain: {error}") from error
     good = isinstance(shape, list) and len(shape) == 2 and all(map(_is_int, shape))
     good = good and all(1 <= size <= most for size, most in zip(shape, room, strict=True))
-    _expect(good, "shape", f"two sizes, at most {room}", header)
+    expect(good, "shape", f"two sizes, at most {room}", header)
 
 
 def _check_ranks(header: Header) -> None:
@@ -134,31 +142,32 @@ def _check_ranks(header: Header) -> None:
     good = isinstance(ranks, list) and len(ranks) == len(chain) and all(map(_is_int, ranks))
     junctions = zip(ranks, (*chain.ranks, 0), chain, strict=True) if good else ()
     good = good and all(r == 0 or (r == junction and r <= p[1]) for r, junction, p in junctions)
-    _expect(good, "ranks", "0 or the rank of the junction for each factor", header)
+    expect(good, "ranks", "0 or the rank of the junction for each factor", header)
 
 
 def _check_types(header: Header) -> None:
-    _expect(_is_one_of(header["dtype"], REAL_TYPE), "dtype", ", ".join(REAL_TYPE), header)
+    expect(_is_one_of(header["dtype"], REAL_TYPE), "dtype", ", ".join(REAL_TYPE), header)
     modes = _MODES if is_complex(header) else _MODES[:2]
-    _expect(_is_one_of(header["mode"], modes), "mode", "one of " + ", ".join(modes), header)
+    expect(_is_one_of(header["mode"], modes), "mode", "one of " + ", ".join(modes), header)
 
 
 def _all_ints(patterns: list[list[object]]) -> bool:
     return all(_is_int(x) for pattern in patterns for x in pattern)
 
 
-def _check_error(header: Header) -> None:
+def check_error(header: Header) -> None:
+    """Check the error of an operator, and how it is known."""
     error = header["relative_error"]
     good = error is None or (type(error) is float and math.isfinite(error) and error >= 0)
-    _expect(good, "relative_error", "a finite float, not negative, or null", header)
+    expect(good, "relative_error", "a finite float, not negative, or null", header)
     good = _is_one_of(header["error_kind"], _ERROR_KINDS)
-    _expect(good, "error_kind", "one of " + ", ".join(_ERROR_KINDS), header)
+    expect(good, "error_kind", "one of " + ", ".join(_ERROR_KINDS), header)
 
 
 def _checked_codes(header: Header) -> tuple[Code, ...]:
     codes, count = header["codes"], len(header["chain"])
     good = isinstance(codes, list) and len(codes) == count
-    _expect(good, "codes", f"{count} of them, one a factor", header)
+    expect(good, "codes", f"{count} of them, one a factor", header)
     tiled = header["format_version"] == 2
     kinds = TILED_KINDS if tiled else tuple(MAX_BITS) if is_complex(header) else ("angle",)
     good = all(_is_code(code, kinds) for code in codes)
@@ -166,8 +175,22 @@ def _checked_codes(header: Header) -> tuple[Code, ...]:
         chain = Chain(header["chain"])
         rooms = zip(codes, (*chain.ranks, 0), chain, strict=True)
         good = all(code[0] != "skeleton" or 0 < rank <= p[1] for code, rank, p in rooms)
-    _expect(good, "codes", f"pairs [kind, bits] of kind {' or '.join(kinds)}", header)
+    expect(good, "codes", f"pairs [kind, bits] of kind {' or '.join(kinds)}", header)
     return tuple(Code(*code) for code in codes)
+
+
+def check_units(codes: tuple[Code, ...], steps: Any, scale: Any) -> None:
+    """Refuse units of the codes of any chain, and a scale vector, with which products overflow.
+
+    Codes of this package stand for numbers of order one; a product of them above 2^100 comes from elsewhere.
+    """
+    if not all(math.isfinite(step) for step in steps):
+        raise ValueError("steps: expected finite numbers, got NaN or infinity")
+    sizes = [abs(float(step)) * 2.0 ** (code.bits - 1) for code, step in zip(codes, steps, strict=True)]
+    reach = math.prod(max(size, 1.0) for size, code in zip(sizes, codes, strict=True) if code.kind in TILED_KINDS)
+    largest = max(float(abs(scale.real).max()), float(abs(scale.imag).max()))
+    if reach > 2.0**100 and not reach * largest < float(finfo(scale.dtype).max):
+        raise ValueError(f"steps: numbers as large as {max(sizes):.3g} overflow {scale.dtype} in products")
 
 
 def _is_code(code: object, kinds: tuple[str, ...]) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from bitterfly.inputs import FLOATING, Array
+from bitterfly.inputs import FLOATING
 
 
 def rounding_term(n: int, dtype: np.dtype[Any]) -> float:
@@ -27,18 +27,6 @@ def cast_dtype(dtype: Any, current: np.dtype[Any]) -> np.dtype[Any]:
     if current.kind == "c" and target.kind != "c":
         raise TypeError(f"dtype: a complex operator cannot become {target}")
     return target
-
-
-def relative_change(old: Array, new: Array) -> float:
-    """Return ``||new - old|| / ||old||`` for vectors of any scale; 0 for the zero vector."""
-    wide = np.result_type(old.dtype, new.dtype)
-    parts = np.ascontiguousarray(old, wide).view(np.float64)
-    largest = np.max(np.abs(parts), initial=0.0)
-    if largest == 0:
-        return 0.0
-    scaled = np.ldexp(parts, -np.frexp(largest)[1])
-    change = np.ldexp(np.ascontiguousarray(new, wide).view(np.float64), -np.frexp(largest)[1]) - scaled
-    return float(np.linalg.norm(change) / np.linalg.norm(scaled))
 
 
 def split_rounding(rows: Sequence[int], ranks: Sequence[int], dtype: np.dtype[Any], full_rows: bool = False) -> float:

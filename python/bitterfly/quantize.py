@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from operator import index
+from typing import Any, overload
 
 import numpy as np
 
-from bitterfly import _core
 from bitterfly.allocate import Allocation, smaller
-from bitterfly.coded import MAX_BITS, TILED_BITS, Code
+from bitterfly.coded import TILED_BITS
+from bitterfly.composite import ButterflySum
+from bitterfly.direction_bits import quantize_directions
 from bitterfly.inputs import as_number
 from bitterfly.kinds import INTEGER_KINDS
 from bitterfly.operator import ButterflyOperator, PackedButterfly
-from bitterfly.precision import rounding_term
 from bitterfly.recode import packed_operator, recode
 from bitterfly.short_floats import quantize_floats
+from bitterfly.sums import quantize_sum
 
-_log = logging.getLogger("bitterfly")
-
-# In the order in which exact ones are preferred.
-_CANDIDATES = {"direction": ("phase", "angle", "sphere")}
-# Largest size for which `rtol` tries all widths from the narrowest on.
-_SCANNED = 256
 _MEASURED = 6  # bits at which the errors of factors are measured for `nbytes`
 ALLOCATED = 1 << 23  # numbers in factors up to which `rtol` gives each factor bits of its own
 
 
+@overload
 def quantize(
     op: ButterflyOperator,
     *,
@@ -38,12 +34,32 @@ def quantize(
     driver: str = "left_to_right",
     significand: int | Sequence[int] | None = None,
     rng: np.random.Generator | int | None = None,
-) -> PackedButterfly:
+) -> PackedButterfly: ...
+@overload
+def quantize(
+    op: ButterflySum,
+    *,
+    bits: float | None = None,
+    rtol: float | None = None,
+    code: str = "auto",
+    rng: np.random.Generator | int | None = None,
+) -> ButterflySum: ...
+def quantize(
+    op: Any,
+    *,
+    bits: float | None = None,
+    rtol: float | None = None,
+    nbytes: int | None = None,
+    code: str = "auto",
+    driver: str = "left_to_right",
+    significand: int | Sequence[int] | None = None,
+    rng: np.random.Generator | int | None = None,
+) -> Any:
     """Code the factors in a few bits: directions of columns, skeletons of blocks, or integers.
 
     Parameters
     ----------
-    op : ButterflyOperator
+    op : ButterflyOperator, or ButterflySum of such
         Float factors, of any precision.
     bits : float, optional
         Stored bits per real number in the factors. A real column of two entries takes ``2 * bits`` bits (1 to 16), a
@@ -75,12 +91,14 @@ def quantize(
 
     Returns
     -------
-    PackedButterfly
+    PackedButterfly, or ButterflySum of such
         Its ``relative_error`` is against the matrix from which `op` was made: the error of `op` plus the error of the
         codes, the latter from an exact ledger.
 
     Raises
     ------
+    TypeError
+        Where `op` has no float factors.
     ValueError
         For bits outside the range of the code, and where `rtol` cannot be met (says what can be reached).
     OverflowError
@@ -96,11 +114,11 @@ def quantize(
     For Gaussian factors the error is about ``0.907 sqrt(log2 n) / 4**bits`` (real). Directions have unit length, hence
     the errors of all columns are orthogonal and add up exactly.
     """
-    if code == "auto":
-        code = "direction" if isinstance(op, ButterflyOperator) and op.store.chain.is_square_dyadic else "skeleton"
-    if not isinstance(op, ButterflyOperator):
-        raise TypeError(f"op: expected a ButterflyOperator, got {type(op).__name__}")
+    if not isinstance(op, (ButterflyOperator, ButterflySum)):
+        raise TypeError(f"op: expected a ButterflyOperator or a ButterflySum, got {type(op).__name__}{_hint(op)}")
     if code == "float":
+        if isinstance(op, ButterflySum):
+            raise TypeError("op: expected a ButterflyOperator for code 'float', got ButterflySum; quantize its terms")
         if significand is None or any(x is not None for x in (bits, rtol, nbytes)):
             raise ValueError("significand: expected for code 'float', without bits, rtol and nbytes")
         return quantize_floats(op, significand, driver)
@@ -108,34 +126,23 @@ def quantize(
         raise ValueError(f"significand, driver: expected for code 'float' only, got code {code!r}")
     if sum(x is not None for x in (bits, rtol, nbytes)) != 1:
         raise ValueError("bits, rtol, nbytes: expected exactly one of them")
+    if isinstance(op, ButterflySum):
+        if nbytes is not None:
+            raise ValueError("nbytes: expected for one operator, got a sum; quantize its terms")
+        return quantize_sum(
+            op,
+            None if bits is None else as_number(bits, "bits"),
+            None if rtol is None else as_number(rtol, "rtol"),
+            lambda term, width: quantize(term, bits=width, code=code, rng=rng),
+        )
+    if code == "auto":
+        code = "direction" if op.store.chain.is_square_dyadic else "skeleton"
     if code in INTEGER_KINDS:
         generator = np.random.default_rng(0 if rng is None else rng)
         if nbytes is not None:
             return _tiled_in(op, code, index(nbytes), generator)
         return _quantize_tiled(op, code, bits, rtol, generator)
-    if not op.store.chain.is_square_dyadic:
-        raise ValueError(f"code: {code!r} needs the square dyadic chain; use 'skeleton' or 'lattice' for {op.chain}")
-    candidates = _candidates(code, np.dtype(op.dtype).kind == "c")
-    if bits is not None:
-        return _quantize_width(op, candidates, _column_bits(op, as_number(bits, "bits"), candidates))
-    if nbytes is not None:
-        return _widest_in(op, candidates, index(nbytes))
-    return _fewest_bits(op, candidates, as_number(rtol, "rtol"))
-
-
-def _widest_in(op: ButterflyOperator, candidates: tuple[str, ...], nbytes: int) -> PackedButterfly:
-    """Return the least error of all widths that fit."""
-    best: PackedButterfly | None = None
-    for width in range(1, _max_width(candidates) + 1):
-        trial = _quantize_width(op, candidates, width)
-        if trial.nbytes > nbytes:
-            if best is None:
-                raise ValueError(f"nbytes: expected at least {trial.nbytes}, those of one bit a column, got {nbytes}")
-            break
-        if best is None or trial.relative_error < best.relative_error:
-            best = trial
-    assert best is not None
-    return best
+    return quantize_directions(op, code, bits, rtol, nbytes)
 
 
 def _tiled_in(op: ButterflyOperator, kind: str, nbytes: int, rng: np.random.Generator) -> PackedButterfly:
@@ -150,80 +157,11 @@ def _tiled_in(op: ButterflyOperator, kind: str, nbytes: int, rng: np.random.Gene
     return allocation.packed(widths)
 
 
-def _candidates(code: str, is_complex: bool) -> tuple[str, ...]:
-    names = _CANDIDATES.get(code, (code,))
-    if not set(names) <= set(MAX_BITS):
-        known = ", ".join(["auto", *_CANDIDATES, *MAX_BITS, *INTEGER_KINDS, "float"])
-        raise ValueError(f"code: expected one of {known}, got {code!r}")
-    usable = names if is_complex else tuple(name for name in names if name == "angle")
-    if not usable:
-        raise ValueError(f"code: {code!r} codes complex columns, the operator is real")
-    return usable
-
-
-def entries_per_column(op: ButterflyOperator | PackedButterfly) -> int:
-    """Return how many real numbers one column of a factor holds: 2, or 4 for complex operators."""
-    return 4 if np.dtype(op.dtype).kind == "c" else 2
-
-
-def _column_bits(op: ButterflyOperator, bits: float, candidates: tuple[str, ...]) -> int:
-    reals = entries_per_column(op)
-    width = bits * reals
-    most = _max_width(candidates)
-    if not (1 <= width <= most) or width != int(width):
-        raise ValueError(
-            f"bits: expected a multiple of {1 / reals:g} from {1 / reals:g} to {most / reals:g} "
-            f"for this operator and code, got {bits}"
-        )
-    return int(width)
-
-
-def _max_width(candidates: tuple[str, ...]) -> int:
-    return max(MAX_BITS[name] for name in candidates)
-
-
-def _quantize_width(op: ButterflyOperator, candidates: tuple[str, ...], width: int) -> PackedButterfly:
-    words, codes, scale, ledger = _core.quantize(op.values, list(candidates), width)
-    if not np.all(np.isfinite(scale)):
-        raise OverflowError(
-            f"op: the scale vector does not fit {op.dtype}; quantize op.astype of a wider dtype, or scale op down"
-        )
-    for array in (words, scale):
-        array.flags.writeable = False  # nobody else holds them: the operator need not copy
-    error = op.relative_error + (1 + op.relative_error) * (ledger + rounding_term(op.shape[0], np.dtype(op.dtype)))
-    _log.info("quantized to %s bits a column: relative error %.2e", width, error)
-    return PackedButterfly(
-        words,
-        tuple(Code(*c) for c in codes),
-        scale,
-        permutations=op.base_permutations,
-        relative_error=error,
-        error_kind="ledger",
-        mode=op.mode,
-    )
-
-
-def _fewest_bits(op: ButterflyOperator, candidates: tuple[str, ...], rtol: float) -> PackedButterfly:
-    """Try all widths of small operators, whose errors need not fall with every bit; bisect for larger ones."""
-    reals = entries_per_column(op)
-    low, high = 1, _max_width(candidates)
-    best = _quantize_width(op, candidates, high)
-    if not best.relative_error <= rtol:
-        raise ValueError(
-            f"rtol: {rtol:.3g} cannot be met: {high / reals:g} bits reach {best.relative_error:.3g}, "
-            f"the float factors {op.relative_error:.3g}"
-        )
-    if op.shape[0] <= _SCANNED:
-        trials = (_quantize_width(op, candidates, width) for width in range(1, high))
-        return next((trial for trial in trials if trial.relative_error <= rtol), best)
-    while low < high:
-        middle = (low + high) // 2
-        trial = _quantize_width(op, candidates, middle)
-        if trial.relative_error <= rtol:
-            best, high = trial, middle
-        else:
-            low = middle + 1
-    return best
+def _hint(op: Any) -> str:
+    """Say what to do about operators that have no float factors of their own."""
+    if isinstance(op, PackedButterfly):
+        return "; op.dequantize() has float factors"
+    return "; quantize its parts" if hasattr(op, "parts") else ""
 
 
 def _quantize_tiled(

@@ -2,52 +2,52 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import math
 import os
-import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from bitterfly import _core
 from bitterfly.chain import Chain
 from bitterfly.coded import Code, DirectionCodes, TiledCodes, scale_length, word_count
+from bitterfly.composite import ButterflySum
+from bitterfly.files import Path, replacing
 from bitterfly.inputs import Array, IndexArray, as_permutation
 from bitterfly.metadata import (
     REAL_TYPE,
     Header,
     canonical,
+    check_units,
     checked_header,
     is_complex,
     parse,
 )
 from bitterfly.operator import ButterflyOperator, PackedButterfly
+from bitterfly.stored_sums import SUM, Tensors, check_sum, read_sum, sum_parts
 from bitterfly.stores import DyadicFloats, TiledFloats
 from bitterfly.tiles import layouts
 
 if TYPE_CHECKING:
     from safetensors import safe_open
 
-    Path = str | os.PathLike[str]
+    Stored = ButterflyOperator | PackedButterfly | ButterflySum
 
 METADATA_KEY = "bitterfly"
 
 _PERMUTATIONS = ("rows", "columns")
 
 
-def save(path: Path, op: ButterflyOperator | PackedButterfly) -> None:
+def save(path: Path, op: Stored) -> None:
     """Write an operator to a safetensors file.
 
     Parameters
     ----------
     path : str or path-like
         The file appears, or replaces an older one, only once it is complete.
-    op : ButterflyOperator or PackedButterfly
+    op : ButterflyOperator, PackedButterfly, or ButterflySum of such
         In any mode: of a transposed operator the shared buffers are stored, and the mode.
 
     Raises
@@ -59,14 +59,17 @@ def save(path: Path, op: ButterflyOperator | PackedButterfly) -> None:
     """
     from safetensors.numpy import save as to_bytes
 
-    header, tensors = _describe(op)
-    header["sha256"] = _checksum(header, tensors)
+    if isinstance(op, ButterflySum):
+        header, tensors = sum_parts(op, _sealed)
+        header["sha256"] = _checksum(header, {})
+    else:
+        header, tensors = _sealed(op)
     data = to_bytes(tensors, metadata={METADATA_KEY: canonical(header)})
     with replacing(path) as file:
         file.write(data)
 
 
-def load(path: Path) -> ButterflyOperator | PackedButterfly:
+def load(path: Path) -> Any:
     """Read an operator that `save` has written.
 
     Parameters
@@ -76,7 +79,7 @@ def load(path: Path) -> ButterflyOperator | PackedButterfly:
 
     Returns
     -------
-    ButterflyOperator or PackedButterfly
+    ButterflyOperator, PackedButterfly or ButterflySum
         Equal in all buffers, mode and error to what was saved.
 
     Raises
@@ -100,37 +103,22 @@ def load(path: Path) -> ButterflyOperator | PackedButterfly:
         raise ValueError(f"{name}: {error}") from error
 
 
-@contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Open a temporary file beside `path`; it takes its place if the block succeeds."""
-    target = os.path.realpath(os.fspath(path))
-    if os.path.isdir(target):
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
-    if os.path.exists(target) and not os.path.isfile(target):
-        raise OSError(errno.EINVAL, "Not a regular file", os.fspath(path))
-    temporary = os.path.join(os.path.dirname(target), f".{secrets.token_hex(8)}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except BaseException as error:
-        with suppress(OSError):
-            os.unlink(temporary)
-        if isinstance(error, OSError) and error.filename in (None, temporary):
-            error.filename, error.filename2 = os.fspath(path), None
-        raise
-
-
 # ---- writing ----
+
+
+def _sealed(op: Any) -> tuple[Header, dict[str, Array]]:
+    """Return the metadata, with the checksum, and the tensors of an operator."""
+    header, tensors = _describe(op)
+    header["sha256"] = _checksum(header, tensors)
+    return header, tensors
 
 
 def _describe(op: ButterflyOperator | PackedButterfly) -> tuple[Header, dict[str, Array]]:
     """Return the metadata, without the checksum, and the tensors of an operator."""
     if not isinstance(op, (ButterflyOperator, PackedButterfly)):
-        kinds = "ButterflyOperator or PackedButterfly"
-        raise TypeError(f"op: expected a {kinds}, got {type(op).__name__}")
+        kinds = "ButterflyOperator, PackedButterfly or ButterflySum of such"
+        hint = "; save its parts" if hasattr(op, "parts") else ""
+        raise TypeError(f"op: expected a {kinds}, got {type(op).__name__}{hint}")
     chain = op.stored_chain
     header = {
         "format_version": 1 if isinstance(op.store, (DyadicFloats, DirectionCodes)) else 2,
@@ -182,11 +170,21 @@ def _type_name(tensor: Array) -> str:
 # ---- reading ----
 
 
-def _read(file: safe_open) -> ButterflyOperator | PackedButterfly:
+def _read(file: safe_open) -> Stored:
     text = (file.metadata() or {}).get(METADATA_KEY)
     if text is None:
         raise ValueError(f"metadata: no key {METADATA_KEY!r}, this is no bitterfly file")
     header = parse(text)
+    if header.get("kind") == SUM:
+        check_sum(header, set(file.keys()))
+        if _checksum(header, {}) != header["sha256"]:
+            raise ValueError("sha256: the checksum does not match the contents, the file is damaged")
+        return read_sum(header, file, _read_one)
+    return _read_one(header, file)
+
+
+def _read_one(header: Header, file: Tensors) -> ButterflyOperator | PackedButterfly:
+    """Return the operator that a header and tensors are of."""
     codes = checked_header(header)
     tensors = _read_tensors(file, _expected_tensors(header, codes))
     if _checksum(header, tensors) != header["sha256"]:
@@ -213,7 +211,7 @@ def _expected_tensors(header: Header, codes: tuple[Code, ...]) -> dict[str, tupl
     return expected
 
 
-def _read_tensors(file: safe_open, expected: dict[str, tuple[str, list[int]]]) -> dict[str, Array]:
+def _read_tensors(file: Tensors, expected: dict[str, tuple[str, list[int]]]) -> dict[str, Array]:
     """Check names, types and shapes of all tensors, then read them into aligned memory."""
     names = set(file.keys())
     for name in sorted(names - expected.keys()):
@@ -225,7 +223,7 @@ def _read_tensors(file: safe_open, expected: dict[str, tuple[str, list[int]]]) -
     return {name: _aligned(file.get_tensor(name)) for name in sorted(names)}
 
 
-def _check_tensor(file: safe_open, name: str, kind: str, shape: list[int]) -> None:
+def _check_tensor(file: Tensors, name: str, kind: str, shape: list[int]) -> None:
     view = file.get_slice(name)
     got = view.get_dtype(), list(view.get_shape())
     if got != (kind, shape):
@@ -269,6 +267,7 @@ def _build_tiled(
         store = TiledFloats(chain, header["ranks"], tensors["values"], pivots, dtype.kind == "c")
         return ButterflyOperator.from_store(store, **rest)
     scale = _numbers(tensors, "scale", dtype)
+    check_units(codes, tensors["steps"], scale)
     packed = PackedButterfly(tensors["words"], codes, scale, chain=chain, steps=tensors["steps"], **rest)
     if not cast(TiledCodes, packed.store).is_canonical():
         raise ValueError("words: unused bits are not zero")

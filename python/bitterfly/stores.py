@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -10,7 +11,6 @@ import numpy as np
 from bitterfly import _core
 from bitterfly.chain import Chain
 from bitterfly.inputs import Array, Permutations, as_floating, as_uint32
-from bitterfly.precision import relative_change
 from bitterfly.tiles import Layout, Skeleton, layouts, planes_of, slices
 
 
@@ -39,9 +39,6 @@ class FloatStore(Protocol):
 
     def state(self) -> tuple[Any, ...]:
         """Return what `restore` of the same class takes; for pickles."""
-
-    def rounding(self, target: np.dtype[Any]) -> float:
-        """Bound the relative change of the product that casting makes."""
 
 
 class DyadicFloats:
@@ -82,9 +79,6 @@ class DyadicFloats:
     @classmethod
     def restore(cls, values: Array) -> DyadicFloats:
         return cls(np.ascontiguousarray(values))
-
-    def rounding(self, target: np.dtype[Any]) -> float:
-        return _core.single_rounding(self.values) + len(self.chain) * float(np.finfo(target).eps)
 
 
 class TiledFloats:
@@ -147,6 +141,8 @@ class TiledFloats:
         return layout.blocks_at(values, masks, planes_of(self.dtype), t)
 
     def astype(self, target: np.dtype[Any]) -> TiledFloats:
+        if planes_of(target) > planes_of(self.dtype):
+            return TiledFloats.of(self.chain, [_as_complex(f) for f in self.stored()], target)
         with np.errstate(over="ignore"):
             values = self.values.astype(target.type(0).real.dtype)
         return TiledFloats(self.chain, self.ranks, values, self.pivots, planes_of(self.dtype) == 2)
@@ -158,11 +154,6 @@ class TiledFloats:
     @classmethod
     def restore(cls, chain: Any, ranks: Any, values: Array, pivots: Array, is_complex: bool) -> TiledFloats:
         return cls(Chain(chain), ranks, aligned(values), pivots, is_complex)
-
-    def rounding(self, target: np.dtype[Any]) -> float:
-        real = target.type(0).real.dtype
-        parts = [relative_change(v, v.astype(real)) for _, v, _ in self._parts()]
-        return float(sum(parts)) + len(parts) * float(np.finfo(target).eps)
 
 
 def store_of(factors: Sequence[Any]) -> FloatStore:
@@ -187,6 +178,12 @@ def store_of(factors: Sequence[Any]) -> FloatStore:
             row[...] = cast(Array, f).reshape(-1)
         return DyadicFloats(values)
     return TiledFloats.of(chain, arrays, dtype)
+
+
+def _as_complex(factor: Array | Skeleton) -> Array | Skeleton:
+    if not isinstance(factor, Skeleton):
+        return factor + np.zeros((), np.result_type(factor, np.complex64))
+    return replace(factor, t=factor.t + np.zeros((), np.result_type(factor.t, np.complex64)))
 
 
 def aligned(a: Array) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, cast
 
 from bitterfly.chain import Chain
@@ -36,3 +37,8 @@ def reversed_order(order: IndexArray | None, digits: tuple[int, ...]) -> IndexAr
     """Return the permutation of a side after the digit reversal that transposition takes."""
     reversal = digit_reversal(digits[::-1])
     return reversal if order is None else cast(IndexArray, order[reversal])
+
+
+def weakest(kinds: Sequence[str]) -> ErrorKind:
+    """Return how the error of a whole is known from how those of its parts are."""
+    return cast(ErrorKind, max(kinds, key=ERROR_KINDS.index))
