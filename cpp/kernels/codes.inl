@@ -44,8 +44,8 @@ inline double unit_of(const TileFactor& f) { return f.step * static_cast<double>
 // Calls step(re, im) for the weights from `line` on, (w, w) if real, until it returns false.
 template <class V, int Bits, int Planes, class Step, int... W>
 [[gnu::always_inline]] inline void walk(const std::uint32_t* line, Step& step, std::integer_sequence<int, W...>) {
-    while ((step(integer_code<V, Bits, W * Planes>(line), integer_code<V, Bits, W * Planes + Planes - 1>(line)) &&
-            ...)) {
+    while (
+        (step(integer_code<V, Bits, W * Planes>(line), integer_code<V, Bits, W * Planes + Planes - 1>(line)) && ...)) {
         line += Period<Bits>::lines * kLanes;
     }
 }
