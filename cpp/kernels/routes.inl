@@ -7,110 +7,158 @@
 
 namespace {
 
-// The exchanges of one stage within M registers.
-template <class V, int Stride, int... Pair>
-void exchange_stage(const std::uint16_t* switches, std::size_t lane, typename V::Vec* row,
-                    std::integer_sequence<int, Pair...>) {
-    (V::exchange(V::load_switch(switches + Pair, lane), row[Pair / Stride * 2 * Stride + Pair % Stride],
-                 row[Pair / Stride * 2 * Stride + Pair % Stride + Stride]),
-     ...);
+// Rows of one group through the network; switches as routes.hpp lays them out.
+struct Network {
+    const std::uint16_t* switches;
+    std::size_t rows;
+};
+
+// One of log2(M) stages within M registers of each plane: the switch of register i and i + Stride. `stage` are the
+// switches of this stage and of these rows, `step` apart.
+template <class V, int Planes, int M, int Stride, int... Pair>
+[[gnu::always_inline]] inline void exchange_stage(const std::uint16_t* stage, std::size_t step, std::size_t lane,
+                                                  typename V::Vec (&row)[Planes][M],
+                                                  std::integer_sequence<int, Pair...>) {
+    const auto exchange = [&](int pair, int i) {
+        const auto s = V::load_switch(stage + static_cast<std::size_t>(pair) * step, lane);
+        for (int p = 0; p < Planes; ++p) V::exchange(s, row[p][i], row[p][i + Stride]);
+    };
+    (exchange(Pair, Pair / Stride * 2 * Stride + Pair % Stride), ...);
 }
 
-// The last stages of a network of n rows, those of strides M/2 to 1, for M rows; Out runs them from 1 to M/2.
-// `switches` are those of these rows in the stage of stride M/2.
-template <class V, int M, bool Out, int Stride = Out ? 1 : M / 2>
-void exchange_rows(const std::uint16_t* switches, std::size_t n, std::size_t lane, typename V::Vec* row) {
+template <class V, int Planes, int M, bool Out, int Stride = Out ? 1 : M / 2>
+[[gnu::always_inline]] inline void exchange_rows(const std::uint16_t* stage, std::size_t per_stage, std::size_t step,
+                                                 std::size_t lane, typename V::Vec (&row)[Planes][M]) {
     if constexpr (Stride >= 1 && Stride < M) {
-        constexpr int stage = __builtin_ctz(static_cast<unsigned>(M / 2 / Stride));
-        exchange_stage<V, Stride>(switches + stage * (n / 2), lane, row, std::make_integer_sequence<int, M / 2>{});
-        exchange_rows<V, M, Out, (Out ? Stride * 2 : Stride / 2)>(switches, n, lane, row);
+        exchange_stage<V, Planes, M, Stride>(stage, step, lane, row, std::make_integer_sequence<int, M / 2>{});
+        Out ? stage -= per_stage : stage += per_stage;
+        exchange_rows<V, Planes, M, Out, (Out ? Stride * 2 : Stride / 2)>(stage, per_stage, step, lane, row);
     }
 }
 
-// One stage of n rows, stride n / 2^(stage + 1), from rows read(j) to rows of `to`.
-template <class V, class Read>
-void stage_in_memory(const std::uint16_t* switches, std::size_t n, std::size_t stage, Read read, typename V::Real* to) {
-    const std::size_t stride = n >> (stage + 1);
-    const std::uint16_t* next = switches + stage * (n / 2);
-    for (std::size_t j = 0; j < n; ++j) {
-        if (j & stride) continue;
-        for (std::size_t h = 0; h < kLanes; h += V::width) {
-            typename V::Vec a = V::load(read(j) + h), b = V::load(read(j + stride) + h);
-            V::exchange(V::load_switch(next, h), a, b);
-            V::store(to + j * kLanes + h, a);
-            V::store(to + (j + stride) * kLanes + h, b);
+// Rows j of each plane: data + p * plane + j * row.
+template <class Real>
+struct Lines {
+    Real* data;
+    std::ptrdiff_t row, plane;
+
+    Real* at(std::size_t p, std::size_t j) const {
+        return data + static_cast<std::ptrdiff_t>(p) * plane + static_cast<std::ptrdiff_t>(j) * row;
+    }
+};
+
+template <class Real>
+Lines<Real> lines(const Rows<Real>& x, std::size_t vector, std::size_t plane, std::size_t row) {
+    return {at(x, vector, plane, row), x.row, x.plane};
+}
+
+// What a pass does at its outer side, x or y: all rows are there and assigned; or added to; or rows from `count` on
+// only fill up, being read as the first one and not written.
+enum class Edge { kAssign, kAdd, kPart };
+
+// The outer side of a pass has `count` rows; at the inner one, n rows lie side by side.
+template <class Real>
+struct OuterLines {
+    Lines<Real> rows;
+    std::size_t count;
+    bool adds;
+};
+
+template <class V, Edge edge, class Real>
+void store_row(Real* to, std::size_t j, const OuterLines<Real>& y, typename V::Vec row) {
+    if (edge == Edge::kPart && j >= y.count) return;
+    V::store(to, edge == Edge::kAdd || (edge == Edge::kPart && y.adds) ? V::add(V::load(to), row) : row);
+}
+
+// The stages from `first` on that M registers hold: M rows `step` apart. Out: from y to the rows before the network.
+template <class V, int Planes, int M, bool Out, Edge edge, class From, class To>
+void pass_rows(const Network net, std::size_t first, const From from, const To to) {
+    constexpr auto m = static_cast<std::size_t>(M);
+    constexpr std::size_t stages = static_cast<std::size_t>(__builtin_ctz(static_cast<unsigned>(M)));
+    const std::size_t step = net.rows >> (first + stages), half = net.rows / 2;
+    const auto from_step = static_cast<std::ptrdiff_t>(step) * (Out ? from.rows.row : kLanes);
+    const auto to_step = static_cast<std::ptrdiff_t>(step) * (Out ? kLanes : to.rows.row);
+    const std::uint16_t* stage = net.switches + (Out && stages > 0 ? first + stages - 1 : first) * half;
+    for (std::size_t block = 0; block < net.rows; block += m * step) {
+        for (std::size_t j = block; j < block + step; ++j) {
+            for (std::size_t h = 0; h < kLanes; h += V::width) {
+                typename V::Vec row[Planes][M];
+                for (std::size_t p = 0; p < Planes; ++p) {
+                    const typename V::Real* line = from.rows.at(p, j) + h;
+                    for (std::size_t i = 0; i < m; ++i, line += from_step) {
+                        const bool fills = Out && edge == Edge::kPart && j + i * step >= from.count;
+                        row[p][i] = V::load(fills ? from.rows.at(p, 0) + h : line);
+                    }
+                }
+                exchange_rows<V, Planes, M, Out>(stage + j - block / 2, half, step, h, row);
+                for (std::size_t p = 0; p < Planes; ++p) {
+                    typename V::Real* line = to.rows.at(p, j) + h;
+                    for (std::size_t i = 0; i < m; ++i, line += to_step) {
+                        if constexpr (Out) {
+                            V::store(line, row[p][i]);
+                        } else {
+                            store_row<V, edge>(line, j + i * step, to, row[p][i]);
+                        }
+                    }
+                }
+            }
         }
-        ++next;
     }
 }
 
-// All rows in blocks of M, from read(j) to write(j, lane, register).
-template <class V, int M, bool Out, class Read, class Write>
-void stages_in_registers(const std::uint16_t* switches, std::size_t n, Read read, Write write) {
-    constexpr std::size_t m = M;
-    const std::size_t first = static_cast<std::size_t>(__builtin_ctzll(n / m)) * (n / 2);
-    for (std::size_t j = 0; j < n; j += m) {
-        for (std::size_t h = 0; h < kLanes; h += V::width) {
-            typename V::Vec row[m];
-            for (std::size_t i = 0; i < m; ++i) row[i] = V::load(read(j + i) + h);
-            exchange_rows<V, M, Out>(switches + first + j / 2, n, h, row);
-            for (std::size_t i = 0; i < m; ++i) write(j + i, h, row[i]);
-        }
+// Passes of as many stages as registers hold, M rows of all planes that share their switches.
+template <class V, int Planes>
+struct Routing {
+    static constexpr int most = V::registers / 2 / Planes;
+    static constexpr std::size_t most_stages = static_cast<std::size_t>(__builtin_ctz(static_cast<unsigned>(most)));
+
+    template <bool Out, Edge edge, class From, class To>
+    static void pass(const Network& net, std::size_t first, std::size_t stages, const From& from, const To& to) {
+        if (stages == most_stages) return pass_rows<V, Planes, most, Out, edge>(net, first, from, to);
+        if (stages == 3) return pass_rows<V, Planes, (most < 8 ? most : 8), Out, Edge::kPart>(net, first, from, to);
+        if (stages == 2) return pass_rows<V, Planes, (most < 4 ? most : 4), Out, Edge::kPart>(net, first, from, to);
+        if (stages == 1) return pass_rows<V, Planes, (most < 2 ? most : 2), Out, Edge::kPart>(net, first, from, to);
+        pass_rows<V, Planes, 1, Out, Edge::kPart>(net, first, from, to);
     }
-}
+    static std::size_t stages(const Network& net) { return static_cast<std::size_t>(__builtin_ctzll(net.rows)); }
+};
 
-// As many rows as half of the registers hold, or all n.
-template <class V, bool Out, class Read, class Write>
-void last_stages(const std::uint16_t* switches, std::size_t n, Read read, Write write) {
-    constexpr int most = V::registers / 2;
-    if (n >= most) return stages_in_registers<V, most, Out>(switches, n, read, write);
-    if (n == 8) return stages_in_registers<V, 8, Out>(switches, n, read, write);
-    if (n == 4) return stages_in_registers<V, 4, Out>(switches, n, read, write);
-    if (n == 2) return stages_in_registers<V, 2, Out>(switches, n, read, write);
-    stages_in_registers<V, 1, Out>(switches, n, read, write);
-}
-
-// Stages that span more rows than registers hold.
-template <class V>
-std::size_t early_stages(std::size_t n) {
-    std::size_t count = 0;
-    while (n >> count > V::registers / 2) ++count;
-    return count;
-}
-
-// One plane of one vector: y[j] = row j of P [I rows of x; T rows], added to y if `adds`. The rows of T lie backwards
-// from the last row of `sorted`, whose first rows are scratch.
-template <class V, class Real = typename V::Real>
-void expand(const TileFactor& f, const std::uint16_t* switches, const Real* x, std::ptrdiff_t x_row, Real* sorted,
-            Real* y, std::ptrdiff_t y_row, bool adds) {
-    const std::size_t n = f.route_rows, early = early_stages<V>(n);
-    const auto source = [&](std::size_t j) -> const Real* {
-        return j < f.rank ? x + static_cast<std::ptrdiff_t>(j) * x_row : sorted + j * kLanes;
-    };
-    const auto scratch = [&](std::size_t j) -> const Real* { return sorted + j * kLanes; };
-    const auto write = [&](std::size_t j, std::size_t h, typename V::Vec row) {
-        if (j >= f.b) return;
-        Real* to = y + static_cast<std::ptrdiff_t>(j) * y_row + h;
-        V::store(to, adds ? V::add(V::load(to), row) : row);
-    };
-    if (early == 0) return last_stages<V, false>(switches, n, source, write);
-    stage_in_memory<V>(switches, n, 0, source, sorted);
-    for (std::size_t s = 1; s < early; ++s) stage_in_memory<V>(switches, n, s, scratch, sorted);
-    last_stages<V, false>(switches, n, scratch, write);
+// y[j] = row j of P [I rows; T rows], added to y if `adds`. The rows of I are the first ones of `sorted`, those of T
+// lie backwards from its last one; all are overwritten.
+template <class V, int Planes, class Real = typename V::Real>
+void expand(const TileFactor& f, const std::uint16_t* switches, const Lines<Real>& sorted, const Lines<Real>& y,
+            bool adds) {
+    using Routes = Routing<V, Planes>;
+    const Network net{switches, f.route_rows};
+    const OuterLines<Real> inner{sorted, net.rows, false}, outer{y, f.b, adds};
+    std::size_t left = Routes::stages(net), next = 0;
+    for (std::size_t count; left > Routes::most_stages; next += count, left -= count) {
+        count = (left - 1) % Routes::most_stages + 1;
+        Routes::template pass<false, Edge::kAssign>(net, next, count, inner, inner);
+    }
+    if (f.b < net.rows) return Routes::template pass<false, Edge::kPart>(net, next, left, inner, outer);
+    adds ? Routes::template pass<false, Edge::kAdd>(net, next, left, inner, outer)
+         : Routes::template pass<false, Edge::kAssign>(net, next, left, inner, outer);
 }
 
 // The transpose: sorted = [rows of x that are pivots; ...; the others, backwards].
-template <class V, class Real = typename V::Real>
-void compress(const TileFactor& f, const std::uint16_t* switches, const Real* x, std::ptrdiff_t x_row, Real* sorted) {
-    const std::size_t n = f.route_rows;
-    const auto source = [&](std::size_t j) -> const Real* {  // row 0 also fills up
-        return x + static_cast<std::ptrdiff_t>(j < f.b ? j : 0) * x_row;
-    };
-    const auto scratch = [&](std::size_t j) -> const Real* { return sorted + j * kLanes; };
-    last_stages<V, true>(switches, n, source, [&](std::size_t j, std::size_t h, typename V::Vec row) {
-        V::store(sorted + j * kLanes + h, row);
-    });
-    for (std::size_t s = early_stages<V>(n); s > 0; --s) stage_in_memory<V>(switches, n, s - 1, scratch, sorted);
+template <class V, int Planes, class Real = typename V::Real>
+void compress(const TileFactor& f, const std::uint16_t* switches, const Lines<const Real>& x,
+              const Lines<Real>& sorted) {
+    using Routes = Routing<V, Planes>;
+    const Network net{switches, f.route_rows};
+    const OuterLines<Real> inner{sorted, net.rows, false};
+    const OuterLines<const Real> outer{x, f.b, false};
+    std::size_t left = Routes::stages(net), count = left < Routes::most_stages ? left : Routes::most_stages;
+    if (f.b < net.rows) {
+        Routes::template pass<true, Edge::kPart>(net, left - count, count, outer, inner);
+    } else {
+        Routes::template pass<true, Edge::kAssign>(net, left - count, count, outer, inner);
+    }
+    for (left -= count; left > 0; left -= count) {
+        count = left < Routes::most_stages ? left : Routes::most_stages;
+        Routes::template pass<true, Edge::kAssign>(net, left - count, count, inner, inner);
+    }
 }
 
 }  // namespace

@@ -23,18 +23,8 @@ Rows<const Real> reading(const Rows<Real>& y) {
 }
 
 template <class Real>
-Rows<Real> from_row(const Rows<Real>& x, std::size_t r) {
-    return {at(x, 0, 0, r), x.row, x.plane, x.vector};
-}
-
-template <class Real>
 Rows<Real> backwards_from(const Rows<Real>& x, std::size_t r) {
     return {at(x, 0, 0, r), -x.row, x.plane, x.vector};
-}
-
-template <class Real>
-Rows<Real> from_vector(const Rows<Real>& x, std::size_t v) {
-    return {at(x, v, 0, 0), x.row, x.plane, x.vector};
 }
 
 // Numbers one after the other: rows of kLanes, planes of `rows` rows.
@@ -78,21 +68,22 @@ inline TilePlaces places_of(const TileFactor& f, std::size_t tile, bool columns)
 }
 
 template <class Real>
-void gather_any(const Real* from, const TilePlaces& places, std::size_t d, Real* out, std::size_t rows) {
+void gather_any(const Real* from, const TilePlaces& places, std::size_t d, Real* out, std::size_t first,
+                std::size_t rows) {
     for (std::size_t q = 0; q < kLanes; ++q) {
         const Real* lane = from + places.start[q];
-        const std::size_t inside = places.rows[q];
-        for (std::size_t r = 0; r < inside; ++r) out[r * kLanes + q] = lane[r * d];
-        for (std::size_t r = inside; r < rows; ++r) out[r * kLanes + q] = 0;
+        for (std::size_t r = 0; r < rows; ++r) {
+            out[r * kLanes + q] = first + r < places.rows[q] ? lane[(first + r) * d] : Real(0);
+        }
     }
 }
 
 template <class Real>
-void put_any(const Real* from, const TilePlaces& places, std::size_t d, Real* to) {
+void put_any(const Real* from, const TilePlaces& places, std::size_t d, Real* to, std::size_t first, std::size_t rows) {
     for (std::size_t q = 0; q < kLanes; ++q) {
         Real* lane = to + places.start[q];
-        for (std::size_t r = 0; r < places.rows[q]; ++r) {
-            lane[r * d] = from[r * kLanes + q] + (places.adds[q] ? lane[r * d] : Real(0));
+        for (std::size_t r = first; r < first + rows && r < places.rows[q]; ++r) {
+            lane[r * d] = from[(r - first) * kLanes + q] + (places.adds[q] ? lane[r * d] : Real(0));
         }
     }
 }
@@ -116,14 +107,14 @@ void transpose_chunks(typename V::Vec* v) {
     }
 }
 
-// Copies `rows` rows between a tile and 16 / D blocks of them, which start at `blocks`. Numbers that fill up the last
-// register of a block are garbage: the rows behind the last one have room for them, and in the blocks, ones written
-// later overwrite them, the last excepted.
+// Copies `rows` rows between a tile and 16 / D blocks of block_rows rows, which start at `blocks`. Numbers that fill up
+// the last register of a block are garbage: the rows behind the last one have room for them, and in the blocks, ones
+// written later overwrite them, the last excepted.
 template <class V, int D, bool Out, class Real, class BlockReal>
-void copy_chunks(Real* tile, BlockReal* blocks, std::size_t rows) {
+void copy_chunks(Real* tile, BlockReal* blocks, std::size_t rows, std::size_t block_rows) {
     constexpr std::size_t width = V::width, d = D;
     for (std::size_t h = 0; h < kLanes; h += width) {
-        BlockReal* block = blocks + h / d * rows * d + h % d;
+        BlockReal* block = blocks + h / d * block_rows * d + h % d;
         if constexpr (d >= width) {
             for (std::size_t r = 0; r < rows; ++r) {
                 if constexpr (Out) {
@@ -138,12 +129,12 @@ void copy_chunks(Real* tile, BlockReal* blocks, std::size_t rows) {
                 const std::size_t r = (left - 1) * count;
                 typename V::Vec v[count];
                 for (std::size_t i = 0; i < count; ++i) {
-                    v[i] = V::load(Out ? tile + (r + i) * kLanes + h : block + (i * rows + r) * d);
+                    v[i] = V::load(Out ? tile + (r + i) * kLanes + h : block + (i * block_rows + r) * d);
                 }
                 transpose_chunks<V, D, static_cast<int>(count)>(v);
                 for (std::size_t i = 0; i < count; ++i) {
                     if constexpr (Out) {
-                        V::store(block + (i * rows + r) * d, v[i]);
+                        V::store(block + (i * block_rows + r) * d, v[i]);
                     } else {
                         V::store(tile + (r + i) * kLanes + h, v[i]);
                     }
@@ -154,27 +145,14 @@ void copy_chunks(Real* tile, BlockReal* blocks, std::size_t rows) {
 }
 
 template <class V, bool Out, class Real, class BlockReal>
-void copy_chunks_of(std::size_t d, Real* tile, BlockReal* blocks, std::size_t rows) {
-    if (d == 1) return copy_chunks<V, 1, Out>(tile, blocks, rows);
-    if (d == 2) return copy_chunks<V, 2, Out>(tile, blocks, rows);
-    if (d == 4) return copy_chunks<V, 4, Out>(tile, blocks, rows);
-    copy_chunks<V, 8, Out>(tile, blocks, rows);
+void copy_chunks_of(std::size_t d, Real* tile, BlockReal* blocks, std::size_t rows, std::size_t block_rows) {
+    if (d == 1) return copy_chunks<V, 1, Out>(tile, blocks, rows, block_rows);
+    if (d == 2) return copy_chunks<V, 2, Out>(tile, blocks, rows, block_rows);
+    if (d == 4) return copy_chunks<V, 4, Out>(tile, blocks, rows, block_rows);
+    copy_chunks<V, 8, Out>(tile, blocks, rows, block_rows);
 }
 
 // ---- the rows of one tile ----
-
-template <class V, std::size_t N, std::size_t Planes, class Real = typename V::Real>
-void copy_rows(const Rows<const Real>& from, const Rows<Real>& to, std::size_t rows) {
-    for (std::size_t v = 0; v < N; ++v) {
-        for (std::size_t p = 0; p < Planes; ++p) {
-            for (std::size_t r = 0; r < rows; ++r) {
-                for (std::size_t h = 0; h < kLanes; h += V::width) {
-                    V::store(at(to, v, p, r) + h, V::load(at(from, v, p, r) + h));
-                }
-            }
-        }
-    }
-}
 
 template <class V, std::size_t Planes, class Real = typename V::Real>
 void clear_rows(const Rows<Real>& y, std::size_t rows) {
@@ -185,33 +163,53 @@ void clear_rows(const Rows<Real>& y, std::size_t rows) {
     }
 }
 
-// Copies the rows that a tile reads of N vectors.
-template <class V, std::size_t N, std::size_t Planes, class Real = typename V::Real>
-void gather_rows(const TileFactor& f, Placement placement, const TilePlaces& places, const Rows<const Real>& x,
-                 const Rows<Real>& tile, std::size_t rows) {
-    for (std::size_t v = 0; v < N; ++v) {
-        for (std::size_t p = 0; p < Planes; ++p) {
-            if (placement == Placement::kChunks) {
-                copy_chunks_of<V, false>(f.d, at(tile, v, p, 0), at(x, v, p, 0) + places.start[0], rows);
-            } else {
-                gather_any(at(x, v, p, 0), places, f.d, at(tile, v, p, 0), rows);
-            }
-        }
-    }
+// Rows one after the other.
+template <class V, class Real>
+void copy_lines(const Real* from, Real* to, std::size_t rows) {
+    for (std::size_t at = 0; at < rows * kLanes; at += V::width) V::store(to + at, V::load(from + at));
 }
 
-template <class V, std::size_t N, std::size_t Planes, class Real = typename V::Real>
-void put_rows(const TileFactor& f, Placement placement, const TilePlaces& places, const Rows<const Real>& tile,
-              const Rows<Real>& y, std::size_t rows) {
-    for (std::size_t v = 0; v < N; ++v) {
-        for (std::size_t p = 0; p < Planes; ++p) {
-            if (placement == Placement::kChunks) {
-                copy_chunks_of<V, true>(f.d, at(tile, v, p, 0), at(y, v, p, 0) + places.start[0], rows);
-            } else {
-                put_any(at(tile, v, p, 0), places, f.d, at(y, v, p, 0));
-            }
+// One side of a tile, x or y: its rows in one plane of the vectors.
+struct Side {
+    Placement placement;
+    bool columns;
+    std::size_t d, block_rows, start;
+    TilePlaces places;
+
+    Side(const TileFactor& f, std::size_t tile, bool of_columns)
+        : placement(placement_of(f, tile)), columns(of_columns), d(f.d), block_rows(of_columns ? f.c : f.b) {
+        const std::size_t lane = tile * kLanes;
+        start = lane / d * block_rows * d + lane % d;
+        if (placement == Placement::kAny) places = places_of(f, tile, of_columns);
+    }
+
+    // Copies rows `first` and on from a vector to lines of a tile, and back.
+    template <class V, class Real>
+    void read(const Real* x, Real* tile, std::size_t first, std::size_t rows) const {
+        if (placement == Placement::kDirect) {
+            for (std::size_t r = 0; r < rows; ++r) copy_line<V>(x + start + (first + r) * d, tile + r * kLanes);
+        } else if (placement == Placement::kChunks) {
+            copy_chunks_of<V, false>(d, tile, x + start + first * d, rows, block_rows);
+        } else {
+            gather_any(x, places, d, tile, first, rows);
         }
     }
-}
+    template <class V, class Real>
+    void write(const Real* tile, Real* y, std::size_t first, std::size_t rows) const {
+        if (placement == Placement::kDirect) {
+            for (std::size_t r = 0; r < rows; ++r) copy_line<V>(tile + r * kLanes, y + start + (first + r) * d);
+        } else if (placement == Placement::kChunks) {
+            copy_chunks_of<V, true>(d, tile, y + start + first * d, rows, block_rows);
+        } else {
+            put_any(tile, places, d, y, first, rows);
+        }
+    }
+
+private:
+    template <class V, class Real>
+    static void copy_line(const Real* from, Real* to) {
+        for (std::size_t h = 0; h < kLanes; h += V::width) V::store(to + h, V::load(from + h));
+    }
+};
 
 }  // namespace

@@ -37,14 +37,13 @@ struct Position {
         x += all.x_group, y += all.y_group;
         return ++group != all.count;
     }
-    // Writes a finished row of y; returns whether there are more.
+    // Writes a finished row of y, and goes on to the next row of weights; returns whether there is one.
     [[gnu::noinline]] bool finish(Vec re, Vec im) {
         Real* out = y + static_cast<std::ptrdiff_t>(row) * all.y.row;
         V::store(out, V::mul(re, unit));
         if constexpr (IsComplex) V::store(out + all.y.plane, V::mul(im, unit));
         return ++row != all.rows || to_next_group();
     }
-    // Goes on to the next row of x; returns whether there is one.
     [[gnu::noinline]] bool advance() { return ++row != all.rows || to_next_group(); }
     const Real* x_row() const { return x + static_cast<std::ptrdiff_t>(row) * all.x.row; }
 };

@@ -82,7 +82,7 @@ void multiply(const typename V::Real* w, const Sums& sums, const Rows<const type
 // The factor, the number of the tile and its weights; null weights: codes, to be decoded as they are multiplied.
 template <class V, bool IsComplex>
 struct Tile {
-    static constexpr std::size_t planes = IsComplex ? 2 : 1;
+    static constexpr int planes = IsComplex ? 2 : 1;
     using Real = typename V::Real;
     const TileFactor& f;
     std::size_t number;
@@ -112,80 +112,116 @@ struct Tile {
             from.data += x_group, to.data += y_group;
         }
     }
-
-    // Dense blocks. Codes add up the transposed product in memory: in `sums`, side by side.
-    template <int N>
-    void dense(const Rows<const Real>& x, const Rows<Real>& y, const Rows<Real>& sums, bool transposed) const {
-        if (weights != nullptr || !transposed) return multiply_groups<N, false>(x, 0, y, 0, transposed);
-        clear_rows<V, planes>(sums, f.c);
-        multiply_groups<N, true>(x, 0, sums, 0, true);
-        copy_rows<V, N, planes>(reading(sums), y, f.c);
-    }
-
-    // Blocks P [I; T], the network between y and T x.
-    template <int N>
-    void skeleton(const Rows<const Real>& x, const Rows<Real>& y, const Rows<Real>& sorted) const {
-        const auto of_group = static_cast<std::ptrdiff_t>(f.route_rows * kLanes);
-        multiply_groups<N, false>(x, static_cast<std::ptrdiff_t>(f.rank) * x.row,
-                                  backwards_from(sorted, f.route_rows - 1), of_group, false);
-        for (std::size_t g = 0; g < groups(); ++g) {
-            for (std::size_t v = 0; v < N; ++v) {
-                for (std::size_t p = 0; p < planes; ++p) {
-                    expand<V>(f, switches(g), at(x, v, p, g * f.rank), x.row, at(sorted, v, p, g * f.route_rows),
-                              at(y, v, p, 0), y.row, g > 0);
-                }
-            }
-        }
-    }
-    template <int N>
-    void skeleton_transposed(const Rows<const Real>& x, const Rows<Real>& y, const Rows<Real>& sorted) const {
-        const auto of_group = static_cast<std::ptrdiff_t>(f.route_rows * kLanes);
-        for (std::size_t g = 0; g < groups(); ++g) {
-            for (std::size_t v = 0; v < N; ++v) {
-                for (std::size_t p = 0; p < planes; ++p) {
-                    compress<V>(f, switches(g), at(x, v, p, 0), x.row, at(sorted, v, p, g * f.route_rows));
-                }
-            }
-        }
-        multiply_groups<N, true>(reading(backwards_from(sorted, f.route_rows - 1)), of_group, sorted, of_group, true);
-        for (std::size_t g = 0; g < groups(); ++g) {
-            copy_rows<V, N, planes>(reading(from_row(sorted, g * f.route_rows)), from_row(y, g * f.rank), f.rank);
-        }
-    }
 };
 
-template <int N, class V, bool IsComplex, class Real>
-void multiply_rows_of(const Tile<V, IsComplex>& tile, const Rows<const Real>& x, const Rows<Real>& y,
-                      const Rows<Real>& sorted, bool transposed) {
-    if (tile.f.rank == 0) return tile.template dense<N>(x, y, sorted, transposed);
-    transposed ? tile.template skeleton_transposed<N>(x, y, sorted) : tile.template skeleton<N>(x, y, sorted);
-}
-
+// One tile times N vectors. Rows that lie side by side are read and written in place, others gathered first.
 template <class V, bool IsComplex, int N>
-void multiply_tile(const Tile<V, IsComplex>& tile, const TileArgs<typename V::Real>& args, std::size_t first,
-                   typename V::Real* scratch) {
+class TileProduct {
+public:
     using Real = typename V::Real;
-    constexpr std::size_t planes = IsComplex ? 2 : 1, numbers = N * planes * kLanes;
-    const TileFactor& f = tile.f;
-    const std::size_t row_count = f.rank == 0 ? f.group_rows : f.b;
-    const std::size_t in_rows = args.transposed ? row_count : f.c, out_rows = args.transposed ? f.c : row_count;
-    const Rows<Real> x_tile = tile_rows(scratch, in_rows, planes);
-    const Rows<Real> y_tile = tile_rows(x_tile.data + (in_rows + kTileSlack) * numbers, out_rows, planes);
-    const Rows<Real> sorted = tile_rows(y_tile.data + (out_rows + kTileSlack) * numbers,
-                                        f.rank == 0 ? f.c : tile.groups() * f.route_rows, planes);
-    const Placement placement = placement_of(f, tile.number);
-    const TilePlaces in = places_of(f, tile.number, !args.transposed), out = places_of(f, tile.number, args.transposed);
-    const auto d = static_cast<std::ptrdiff_t>(f.d);
-    Rows<const Real> x{at(args.x, first, 0, 0), d, args.x.plane, args.x.vector};
-    Rows<Real> y{at(args.y, first, 0, 0), d, args.y.plane, args.y.vector};
-    if (placement == Placement::kDirect) {
-        x.data += in.start[0], y.data += out.start[0];
-        return multiply_rows_of<N>(tile, x, y, sorted, args.transposed);
+    static constexpr std::size_t planes = IsComplex ? 2 : 1;
+    // Planes that go through a network together: both where a switch takes instructions, not only a load.
+    static constexpr int shared = V::registers == 16 ? static_cast<int>(planes) : 1;
+
+    TileProduct(const Tile<V, IsComplex>& tile, const TileArgs<Real>& args, std::size_t first, Real* scratch)
+        : tile_(tile),
+          f_(tile.f),
+          in_(f_, tile.number, !args.transposed),
+          out_(f_, tile.number, args.transposed),
+          x_{at(args.x, first, 0, 0), args.x.row, args.x.plane, args.x.vector},
+          y_{at(args.y, first, 0, 0), args.y.row, args.y.plane, args.y.vector},
+          tile_x_(tile_rows(scratch, rows(in_), planes)),
+          tile_y_(tile_rows(tile_x_.data + (rows(in_) + kTileSlack) * N * planes * kLanes, rows(out_), planes)),
+          sorted_(tile_rows(tile_y_.data + (rows(out_) + kTileSlack) * N * planes * kLanes,
+                            f_.rank == 0 ? f_.c : tile.groups() * f_.route_rows, planes)) {}
+
+    void run(bool transposed) const {
+        f_.rank == 0 ? dense(transposed) : transposed ? skeleton_transposed() : skeleton();
     }
-    gather_rows<V, N, planes>(f, placement, in, x, x_tile, in_rows);
-    multiply_rows_of<N>(tile, reading(x_tile), y_tile, sorted, args.transposed);
-    put_rows<V, N, planes>(f, placement, out, reading(y_tile), y, out_rows);
-}
+
+private:
+    std::size_t rows(const Side& side) const { return side.columns ? f_.c : f_.rank == 0 ? f_.group_rows : f_.b; }
+    bool is_direct() const { return in_.placement == Placement::kDirect; }
+    std::ptrdiff_t of_group() const { return static_cast<std::ptrdiff_t>(f_.route_rows * kLanes); }
+
+    template <class Visit>
+    static void each(Visit visit, std::size_t step = 1) {
+        for (std::size_t v = 0; v < N; ++v) {
+            for (std::size_t p = 0; p < planes; p += step) visit(v, p);
+        }
+    }
+    Rows<const Real> source() const {
+        if (is_direct()) return {x_.data + in_.start, static_cast<std::ptrdiff_t>(f_.d), x_.plane, x_.vector};
+        each([&](std::size_t v, std::size_t p) {
+            in_.template read<V>(at(x_, v, p, 0), at(tile_x_, v, p, 0), 0, rows(in_));
+        });
+        return reading(tile_x_);
+    }
+    Rows<Real> target() const {
+        if (is_direct()) return {y_.data + out_.start, static_cast<std::ptrdiff_t>(f_.d), y_.plane, y_.vector};
+        return tile_y_;
+    }
+    void write(const Rows<Real>& from) const {
+        each([&](std::size_t v, std::size_t p) {
+            out_.template write<V>(at(from, v, p, 0), at(y_, v, p, 0), 0, rows(out_));
+        });
+    }
+
+    // Codes add up the transposed product in memory: side by side.
+    void dense(bool transposed) const {
+        const bool adds = transposed && tile_.weights == nullptr;
+        const Rows<Real> y = adds ? tile_y_ : target();
+        if (adds) clear_rows<V, planes>(y, rows(out_));
+        adds ? tile_.template multiply_groups<N, true>(source(), 0, y, 0, true)
+             : tile_.template multiply_groups<N, false>(source(), 0, y, 0, transposed);
+        if (adds || !is_direct()) write(y);
+    }
+    // y = P [I; T] x, the rows of x and of T x side by side before the network.
+    void skeleton() const {
+        for (std::size_t g = 0; g < tile_.groups(); ++g) {
+            each([&](std::size_t v, std::size_t p) {
+                in_.template read<V>(at(x_, v, p, 0), at(sorted_, v, p, g * f_.route_rows), g * f_.rank, f_.rank);
+            });
+        }
+        tile_.template multiply_groups<N, false>(reading(sorted_), of_group(),
+                                                 backwards_from(sorted_, f_.route_rows - 1), of_group(), false);
+        const Rows<Real> y = target();
+        each(
+            [&](std::size_t v, std::size_t p) {
+                for (std::size_t g = 0; g < tile_.groups(); ++g) {
+                    expand<V, shared>(f_, tile_.switches(g), lines(sorted_, v, p, g * f_.route_rows), lines(y, v, p, 0),
+                                      g > 0);
+                }
+            },
+            shared);
+        if (!is_direct()) write(y);
+    }
+    void skeleton_transposed() const {
+        const Rows<const Real> x = source();
+        each(
+            [&](std::size_t v, std::size_t p) {
+                for (std::size_t g = 0; g < tile_.groups(); ++g) {
+                    compress<V, shared>(f_, tile_.switches(g), lines(x, v, p, 0),
+                                        lines(sorted_, v, p, g * f_.route_rows));
+                }
+            },
+            shared);
+        tile_.template multiply_groups<N, true>(reading(backwards_from(sorted_, f_.route_rows - 1)), of_group(),
+                                                sorted_, of_group(), true);
+        each([&](std::size_t v, std::size_t p) {
+            for (std::size_t g = 0; g < tile_.groups(); ++g) {
+                copy_lines<V>(at(sorted_, v, p, g * f_.route_rows), at(tile_y_, v, p, g * f_.rank), f_.rank);
+            }
+        });
+        write(tile_y_);
+    }
+
+    const Tile<V, IsComplex>& tile_;
+    const TileFactor& f_;
+    Side in_, out_;
+    Rows<const Real> x_;
+    Rows<Real> y_, tile_x_, tile_y_, sorted_;
+};
 
 // One vector of integer codes is multiplied as it is decoded; several share the decoded tile.
 template <class V, bool IsComplex>
@@ -198,8 +234,8 @@ void tiles_of(const TileArgs<typename V::Real>& args) {
         const Tile<V, IsComplex> tile{f, number, fused ? nullptr : tile_weights<V>(f, number, planes, args.scratch)};
         std::size_t v = 0;
         for (; v + together <= args.vectors; v += together)
-            multiply_tile<V, IsComplex, together>(tile, args, v, scratch);
-        for (; v < args.vectors; ++v) multiply_tile<V, IsComplex, 1>(tile, args, v, scratch);
+            TileProduct<V, IsComplex, together>(tile, args, v, scratch).run(args.transposed);
+        for (; v < args.vectors; ++v) TileProduct<V, IsComplex, 1>(tile, args, v, scratch).run(args.transposed);
     }
 }
 

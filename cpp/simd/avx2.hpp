@@ -32,15 +32,17 @@ struct Simd<float> {
     static Vec with_sign(Vec magnitude, Vec sign) { return _mm256_or_ps(magnitude, _mm256_and_ps(sign_bit(), sign)); }
     static Vec select_negative(Vec s, Vec a, Vec b) { return _mm256_blendv_ps(b, a, s); }
     // Bit q of *p decides whether `exchange` swaps lane q; the first lane of a register is lane `lane`.
-    using Switch = Vec;  // in the signs
+    using Switch = Vec;
     static Switch load_switch(const std::uint16_t* p, std::size_t lane) {
-        const __m256i word = _mm256_set1_epi32(*p >> lane), shifts = _mm256_setr_epi32(31, 30, 29, 28, 27, 26, 25, 24);
-        return _mm256_castsi256_ps(_mm256_sllv_epi32(word, shifts));
+        const __m256i bits = _mm256_sll_epi32(_mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128),
+                                              _mm_cvtsi64_si128(static_cast<long long>(lane)));
+        return _mm256_castsi256_ps(
+            _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi16(static_cast<short>(*p)), bits), bits));
     }
     static void exchange(Switch s, Vec& a, Vec& b) {
-        const Vec x = a, y = b;
-        a = _mm256_blendv_ps(x, y, s);
-        b = _mm256_blendv_ps(y, x, s);
+        const Vec changed = _mm256_and_ps(_mm256_xor_ps(a, b), s);
+        a = _mm256_xor_ps(a, changed);
+        b = _mm256_xor_ps(b, changed);
     }
     static Real sum(Vec v) {
         __m128 h = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
@@ -150,15 +152,17 @@ struct Simd<double> {
     static Vec with_sign(Vec magnitude, Vec sign) { return _mm256_or_pd(magnitude, _mm256_and_pd(sign_bit(), sign)); }
     static Vec select_negative(Vec s, Vec a, Vec b) { return _mm256_blendv_pd(b, a, s); }
     // Bit q of *p decides whether `exchange` swaps lane q; the first lane of a register is lane `lane`.
-    using Switch = Vec;  // in the signs
+    using Switch = Vec;
     static Switch load_switch(const std::uint16_t* p, std::size_t lane) {
-        const __m256i word = _mm256_set1_epi64x(*p >> lane), shifts = _mm256_setr_epi64x(63, 62, 61, 60);
-        return _mm256_castsi256_pd(_mm256_sllv_epi64(word, shifts));
+        const __m256i bits =
+            _mm256_sll_epi64(_mm256_setr_epi64x(1, 2, 4, 8), _mm_cvtsi64_si128(static_cast<long long>(lane)));
+        return _mm256_castsi256_pd(
+            _mm256_cmpeq_epi64(_mm256_and_si256(_mm256_set1_epi16(static_cast<short>(*p)), bits), bits));
     }
     static void exchange(Switch s, Vec& a, Vec& b) {
-        const Vec x = a, y = b;
-        a = _mm256_blendv_pd(x, y, s);
-        b = _mm256_blendv_pd(y, x, s);
+        const Vec changed = _mm256_and_pd(_mm256_xor_pd(a, b), s);
+        a = _mm256_xor_pd(a, changed);
+        b = _mm256_xor_pd(b, changed);
     }
     static Real sum(Vec v) {
         const __m128d h = _mm_add_pd(_mm256_castpd256_pd128(v), _mm256_extractf128_pd(v, 1));
