@@ -188,7 +188,7 @@ def check_units(codes: tuple[Code, ...], steps: Any, scale: Any) -> None:
         raise ValueError("steps: expected finite numbers, got NaN or infinity")
     sizes = [abs(float(step)) * 2.0 ** (code.bits - 1) for code, step in zip(codes, steps, strict=True)]
     reach = math.prod(max(size, 1.0) for size, code in zip(sizes, codes, strict=True) if code.kind in TILED_KINDS)
-    largest = max(float(abs(scale.real).max()), float(abs(scale.imag).max()))
+    largest = max(float(abs(part).max(initial=0)) for part in (scale.real, scale.imag))
     if reach > 2.0**100 and not reach * largest < float(finfo(scale.dtype).max):
         raise ValueError(f"steps: numbers as large as {max(sizes):.3g} overflow {scale.dtype} in products")
 
