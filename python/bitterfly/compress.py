@@ -158,7 +158,8 @@ class _Work:
             return self.factorize(rtol=rtol, **asked)
         with self._stage("factorize"):
             wide = ArraySource(self.source.array.astype(np.result_type(single, np.float64)))
-            return factorize(wide, rtol=rtol, **asked).astype(single)
+            found: ButterflyOperator = factorize(wide, rtol=rtol, **asked)
+            return found.astype(single)
 
     def quantize(self, op: ButterflyOperator, bits: float) -> PackedButterfly:
         with self._stage("quantize"):
