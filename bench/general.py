@@ -11,6 +11,8 @@ from bench import timing
 from bitterfly import gallery
 from bitterfly.recode import change_of
 
+SHARES = (0.75, 0.85, 0.95, 1.05)  # of the bytes of uniform codes, in which bits are allocated
+
 
 def curve(op: bitterfly.ButterflyOperator, code: str) -> list[tuple[float, float]]:
     """Bytes and change of the operator at every width, the change falling."""
@@ -33,28 +35,35 @@ def allocated(op: bitterfly.ButterflyOperator, code: str, sizes: list[float]) ->
 
 
 def bytes_at(points: list[tuple[float, float]], error: float) -> float:
-    """Bytes at an error, between the widths: its logarithm falls linearly with the bytes."""
+    """Bytes at an error between two measured ones, whose logarithm falls linearly with the bytes; else NaN."""
     sizes, errors = (np.array(x) for x in zip(*sorted(points, key=lambda p: p[1]), strict=True))
-    return float(np.interp(np.log(error), np.log(errors), sizes))
+    return float(np.interp(np.log(error), np.log(errors), sizes, left=np.nan, right=np.nan))
 
 
-def measured(name: str, n: int, rtol: float) -> dict[str, Any]:
-    kernel = gallery.KERNELS[name](n)
+def measured(kernel: gallery.Kernel, name: str, rtol: float) -> dict[str, Any]:
+    """Bytes at a change of `rtol`, in units of those of uniform lattice codes."""
     op = bitterfly.factorize(kernel.todense(), rtol=rtol).astype(np.complex64)
-    lattice, skeleton = curve(op, "lattice"), curve(op, "skeleton")
-    sizes = [size for size, error in skeleton if rtol / 8 < error < 8 * rtol]
-    own = allocated(op, "skeleton", sizes)
-    base = bytes_at(lattice, rtol)
-    row = {"kernel": name, "n": n, "error": rtol, "ranks": "-".join(map(str, op.chain.ranks)), "lattice bytes": base}
-    row |= {"skeleton / lattice": bytes_at(skeleton, rtol) / base, "allocated / lattice": bytes_at(own, rtol) / base}
-    print(row, flush=True)
+    uniform = {code: curve(op, code) for code in ("lattice", "skeleton")}
+    base = bytes_at(uniform["lattice"], rtol)
+    row = {"kernel": name, "n": op.shape[0], "error": rtol, "ranks": "-".join(map(str, op.chain.ranks))}
+    row |= {"lattice bytes": base, "skeleton / lattice": bytes_at(uniform["skeleton"], rtol) / base}
+    for code, points in uniform.items():
+        middle = bytes_at(points, rtol)
+        own = allocated(op, code, [middle * share for share in SHARES])
+        row[f"allocated {code} / uniform {code}"] = bytes_at(own, rtol) / middle
+        row[f"allocated {code} / lattice"] = bytes_at(own, rtol) / base
     return row
 
 
 def main() -> None:
-    cases = [("nonuniform_dft", 1024, 1e-2), ("nonuniform_dft", 1024, 1e-3), ("nonuniform_dft", 1024, 1e-4)]
-    cases += [("fourier_integral", 4096, 1e-2), ("fourier_integral", 4096, 1e-3)]
-    timing.write("general", {"codes of general chains": [measured(*case) for case in cases]})
+    rows = []
+    for name, n, errors in (
+        ("nonuniform_dft", 1024, (1e-2, 1e-3, 1e-4)),
+        ("fourier_integral", 4096, (1e-2, 1e-3, 1e-4)),
+    ):
+        kernel = gallery.KERNELS[name](n)
+        rows += [measured(kernel, name, error) for error in errors]
+    timing.write("general", {"codes of general chains": rows})
 
 
 if __name__ == "__main__":
