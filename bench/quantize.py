@@ -1,4 +1,4 @@
-"""Quantize: error laws, exactness, time, bytes against lazylinop. `python -m bench.quantize [published]`."""
+"""Quantize: error laws, exactness, time, bytes against lazylinop. `python -m bench.quantize [published | bytes]`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,13 @@ from bitterfly import transforms
 
 # Published, real Gaussian factors, n = 256, left to right, significand of 4 bits (Gribonval, Mary, Riccietti 2023).
 PUBLISHED_T4 = 1.6e-2
+# Left to right: dtype, n, bits of the significand, error.
+PUBLISHED_ERRORS = [
+    *[(dtype, 256, 4, 1.6e-2) for dtype in ("float32", "float64")],
+    *[(dtype, 256, 4, 9.47e-3) for dtype in ("complex64", "complex128")],
+    *[(dtype, 256, 7, 6.05e-4) for dtype in ("complex64", "complex128")],
+    *[(dtype, 1024, 4, 9.5e-3) for dtype in ("complex64", "complex128")],
+]
 
 
 def laws(draws: int) -> list[dict[str, Any]]:
@@ -101,7 +108,21 @@ def against_lazylinop(rounds: int) -> list[dict[str, Any]]:
     return rows
 
 
+def bytes_at_published_errors() -> list[dict[str, Any]]:
+    """Bytes at the errors of the published left to right, over those of its factors in t + 3 bits a number."""
+    rows = []
+    for dtype, n, t, error in PUBLISHED_ERRORS:
+        op = transforms.random(n, rng=0, dtype=dtype)
+        baseline = (t + 3) * sum(f.size for f in op.factors) * (2 if op.dtype.kind == "c" else 1) / 8
+        packed = bitterfly.quantize(op, rtol=error)
+        row = {"dtype": dtype, "n": n, "t": t, "error": error, "bytes": packed.nbytes, "scale": packed.scale.nbytes}
+        rows.append(row | {"published bytes": baseline, "ratio": packed.nbytes / baseline})
+    return rows
+
+
 def main() -> None:
+    if "bytes" in sys.argv:
+        return timing.write("quantize-bytes", {"bytes at published errors": bytes_at_published_errors()})
     if "published" in sys.argv:
         return published.main()
     quick = "--quick" in sys.argv

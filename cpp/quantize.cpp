@@ -95,23 +95,21 @@ void append_packed(const Trial& trial, std::size_t n, std::size_t d, Quantized& 
 
 template <class Real>
 Quantized quantize(const Real* values, std::size_t n, bool is_complex, const std::vector<Source>& candidates,
-                   int bits) {
+                   const std::vector<int>& bits) {
     const BalancedFactors<Real> factors(values, n, is_complex);
     const double rounding = 16 * static_cast<double>(factors.levels()) * std::numeric_limits<Real>::epsilon();
     Quantized out{};
     std::vector<Value> lengths(n, 1.0);
-    double error = 0;
     for (std::size_t l = 0; l < factors.levels(); ++l) {
         const std::vector<double>& weights = factors.weights(l + 1);
         const Columns columns = columns_of(factors, l, lengths);
-        Trial trial = best_trial(columns, weights, candidates, bits, rounding);
-        error += trial.error;
+        Trial trial = best_trial(columns, weights, candidates, bits[l], rounding);
+        out.losses.push_back(factors.energy() > 0 ? trial.error / factors.energy() : 0);
         append_packed(trial, n, factors.d(l), out);
         lengths = std::move(trial.lengths);
     }
     out.scale = std::move(lengths);
     out.exponent = factors.exponent();
-    out.relative_error = factors.energy() > 0 ? std::sqrt(error / factors.energy()) : 0;
     return out;
 }
 
@@ -134,7 +132,9 @@ double round_scale(const Quantized& quantized, bool is_complex, Real* out) {
 
 template double round_scale<float>(const Quantized&, bool, float*);
 template double round_scale<double>(const Quantized&, bool, double*);
-template Quantized quantize<float>(const float*, std::size_t, bool, const std::vector<Source>&, int);
-template Quantized quantize<double>(const double*, std::size_t, bool, const std::vector<Source>&, int);
+template Quantized quantize<float>(const float*, std::size_t, bool, const std::vector<Source>&,
+                                   const std::vector<int>&);
+template Quantized quantize<double>(const double*, std::size_t, bool, const std::vector<Source>&,
+                                    const std::vector<int>&);
 
 }  // namespace bitterfly

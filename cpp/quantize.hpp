@@ -14,13 +14,16 @@ struct Quantized {
     std::vector<std::uint32_t> words;  // packed factors, one after the other
     std::vector<Value> scale;          // n entries, at the right end, to be multiplied by 2^exponent
     int exponent;
-    double relative_error;  // ||B - Q||_F / ||B||_F, B the product of the float factors; 0 if B = 0
+    // Of each factor: what its codes lose of the energy ||B||_F^2, B the product of the float factors; 0 if B = 0. The
+    // sum is ||B - Q||_F^2 / ||B||_F^2.
+    std::vector<double> losses;
 };
 
 // `values`: p x 2n numbers, factor l + 1 in C order (2^l, 2, 2, n / 2^(l+1)), complex ones interleaved. For every
-// factor the candidate with the least error is taken, at `bits` bits a column or its own maximum.
+// factor l the candidate with the least error is taken, at `bits[l]` bits a column or its own maximum.
 template <class Real>
-Quantized quantize(const Real* values, std::size_t n, bool is_complex, const std::vector<Source>& candidates, int bits);
+Quantized quantize(const Real* values, std::size_t n, bool is_complex, const std::vector<Source>& candidates,
+                   const std::vector<int>& bits);
 
 // Writes the scale vector, complex numbers interleaved, and returns the relative error of this rounding: the coded
 // factors have orthonormal columns, so it is the relative error of the product.

@@ -1,4 +1,5 @@
 // Bindings: NumPy arrays -> views of the core, the GIL released around one call, results -> NumPy arrays.
+#include <algorithm>
 #include <chrono>
 #include <memory>
 #include <string>
@@ -55,11 +56,14 @@ py::array scale_as(const Quantized& result, double& rounding) {
     return out;
 }
 
-py::tuple py_quantize(const py::array& values, const std::vector<std::string>& candidates, int bits) {
+py::tuple py_quantize(const py::array& values, const std::vector<std::string>& candidates,
+                      const std::vector<int>& bits) {
     const std::size_t n = size_of_values(values);
     std::vector<Source> sources;
     for (const std::string& name : candidates) sources.push_back(source_of(name));
-    require(!sources.empty() && bits >= 1 && bits <= 32, "bits: expected 1 to 32 per column");
+    const auto fits = [](int width) { return width >= 1 && width <= 32; };
+    require(!sources.empty() && bits.size() == log2_of(n) && std::all_of(bits.begin(), bits.end(), fits),
+            "bits: expected 1 to 32 per column, a width for each factor");
     Quantized result;
     by_dtype(values, [&](auto zero) {
         using Real = decltype(std::abs(zero));
@@ -74,7 +78,7 @@ py::tuple py_quantize(const py::array& values, const std::vector<std::string>& c
     std::copy(result.words.begin(), result.words.end(), words.mutable_data());
     double rounding = 0;
     py::array scale = by_dtype(values, [&](auto zero) { return scale_as<decltype(zero)>(result, rounding); });
-    return py::make_tuple(words, codes, scale, result.relative_error + rounding);
+    return py::make_tuple(words, codes, scale, result.losses, rounding);
 }
 
 IndexArray py_pack(const IndexArray& codes, int bits) {

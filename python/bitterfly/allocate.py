@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from heapq import heapify, heapreplace
 from itertools import accumulate
+from typing import Protocol
 
 import numpy as np
 
@@ -134,17 +135,31 @@ def smaller(
         Returns by how much a trial's error exceeds what is allowed, as a ratio: at most 1 is good.
     """
     kind = "skeleton" if any(code.kind == "skeleton" for code in packed.codes) else "lattice"
-    allocation = Allocation(op, kind, max(code.bits for code in packed.codes), rng)
-    best = packed
+    return refine(Allocation(op, kind, max(code.bits for code in packed.codes), rng), packed, change, accepted)
+
+
+class Widths(Protocol):
+    """A choice of widths by predicted errors."""
+
+    def within(self, change: float) -> list[int] | None:
+        """Return the widths of the fewest bytes whose predicted change is at most `change`."""
+
+    def packed(self, widths: list[int]) -> PackedButterfly:
+        """Return the operator with codes of these widths."""
+
+
+def refine(
+    allocation: Widths, packed: PackedButterfly, change: float, accepted: Callable[[PackedButterfly], float]
+) -> PackedButterfly:
+    """Return the first trial that is accepted and takes fewer bytes than `packed`, else `packed`; see `smaller`."""
     for _ in range(_TRIES):
         widths = allocation.within(change)
-        if widths is None or allocation.nbytes(widths) >= best.nbytes:
+        trial = None if widths is None else allocation.packed(widths)
+        if trial is None or trial.nbytes >= packed.nbytes:
             break
-        trial = allocation.packed(widths)
         excess = accepted(trial)
         _log.debug("bits %s: %d bytes, %.3g of the error allowed", widths, trial.nbytes, excess)
         if excess <= 1:
-            best = trial
-            break
+            return trial
         change *= 0.995 / excess
-    return best
+    return packed

@@ -12,7 +12,7 @@ import numpy as np
 
 from bitterfly.allocate import smaller
 from bitterfly.coded import TILED_BITS, plan
-from bitterfly.direction_bits import entries_per_column
+from bitterfly.direction_bits import entries_per_column, smaller_directions
 from bitterfly.estimate import SAMPLED_ROWS, sampled_error
 from bitterfly.factorize import factorize
 from bitterfly.measure import measure
@@ -226,7 +226,7 @@ def _fewest_bits(work: _Work, op: ButterflyOperator, rtol: float) -> tuple[Packe
         if not narrower_error <= rtol:
             break
         packed, error = narrower, narrower_error
-    if packed.steps is None or op.store.chain.nnz > ALLOCATED:
+    if op.store.chain.nnz > ALLOCATED:
         return packed, error
     return _allocated(work, op, packed, error, rtol)
 
@@ -242,7 +242,10 @@ def _allocated(
         errors[id(trial)], work.kind = work.measure(trial)
         return errors[id(trial)] / rtol
 
-    best = smaller(op, packed, allowed, excess, np.random.default_rng(0))
+    if packed.steps is None:
+        best = smaller_directions(op, packed, allowed, excess)
+    else:
+        best = smaller(op, packed, allowed, excess, np.random.default_rng(0))
     return best, errors[id(best)]
 
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import logging
+from collections.abc import Callable
 from operator import index
 
 import numpy as np
 
-from bitterfly import _core
+from bitterfly.allocate import refine
+from bitterfly.direction_allocation import DirectionAllocation
+from bitterfly.direction_coding import code_directions
 from bitterfly.inputs import as_number
-from bitterfly.kinds import INTEGER_KINDS, MAX_BITS, Code
+from bitterfly.kinds import INTEGER_KINDS, MAX_BITS
 from bitterfly.operator import ButterflyOperator, PackedButterfly
 from bitterfly.precision import rounding_term
-
-_log = logging.getLogger("bitterfly")
 
 # In the order in which exact ones are preferred.
 _CANDIDATES = {"direction": ("phase", "angle", "sphere")}
@@ -29,10 +29,13 @@ def quantize_directions(
     if not op.store.chain.is_square_dyadic:
         raise ValueError(f"code: {code!r} needs the square dyadic chain; use 'skeleton' or 'lattice' for {op.chain}")
     if bits is not None:
-        return _quantize_width(op, candidates, _column_bits(op, as_number(bits, "bits"), candidates))
+        return _of_mean(op, candidates, _column_bits(op, as_number(bits, "bits"), candidates))
     if nbytes is not None:
         return _widest_in(op, candidates, index(nbytes))
-    return _fewest_bits(op, candidates, as_number(rtol, "rtol"))
+    target = as_number(rtol, "rtol")
+    allowed = (target - op.relative_error) / (1 + op.relative_error) - rounding_term(op.shape[0], np.dtype(op.dtype))
+    best = _fewest_bits(op, candidates, target)
+    return smaller_directions(op, best, allowed, lambda trial: trial.relative_error / target, candidates)
 
 
 def _candidates(code: str, is_complex: bool) -> tuple[str, ...]:
@@ -51,59 +54,50 @@ def entries_per_column(op: ButterflyOperator | PackedButterfly) -> int:
     return 4 if np.dtype(op.dtype).kind == "c" else 2
 
 
-def _column_bits(op: ButterflyOperator, bits: float, candidates: tuple[str, ...]) -> int:
+def _column_bits(op: ButterflyOperator, bits: float, candidates: tuple[str, ...]) -> float:
     reals = entries_per_column(op)
-    width = bits * reals
     most = _max_width(candidates)
-    if not (1 <= width <= most) or width != int(width):
+    if not 1 <= bits * reals <= most:
         raise ValueError(
-            f"bits: expected a multiple of {1 / reals:g} from {1 / reals:g} to {most / reals:g} "
-            f"for this operator and code, got {bits}"
+            f"bits: expected a number from {1 / reals:g} to {most / reals:g} for this operator and code, got {bits}"
         )
-    return int(width)
+    return bits * reals
 
 
 def _max_width(candidates: tuple[str, ...]) -> int:
     return max(MAX_BITS[name] for name in candidates)
 
 
-def _quantize_width(op: ButterflyOperator, candidates: tuple[str, ...], width: int) -> PackedButterfly:
-    words, codes, scale, ledger = _core.quantize(op.values, list(candidates), width)
-    if not np.all(np.isfinite(scale)):
-        raise OverflowError(
-            f"op: the scale vector does not fit {op.dtype}; quantize op.astype of a wider dtype, or scale op down"
-        )
-    for array in (words, scale):
-        array.flags.writeable = False  # nobody else holds them: the operator need not copy
-    error = op.relative_error + (1 + op.relative_error) * (ledger + rounding_term(op.shape[0], np.dtype(op.dtype)))
-    _log.info("quantized to %s bits a column: relative error %.2e", width, error)
-    return PackedButterfly(
-        words,
-        tuple(Code(*c) for c in codes),
-        scale,
-        permutations=op.base_permutations,
-        relative_error=error,
-        error_kind="ledger",
-        mode=op.mode,
-    )
+def _of_mean(op: ButterflyOperator, candidates: tuple[str, ...], width: float) -> PackedButterfly:
+    """Return codes of this width in all factors, or of this mean width where it is no integer."""
+    if width == int(width):
+        return _equal(op, candidates, int(width))
+    allocation = DirectionAllocation(op, candidates, int(width) + 1)
+    widths = allocation.of_mean(width)
+    assert widths is not None  # one bit a column fits
+    return allocation.packed(widths)
+
+
+def _equal(op: ButterflyOperator, candidates: tuple[str, ...], width: int) -> PackedButterfly:
+    return code_directions(op, candidates, [width] * len(op.store.chain)).packed
 
 
 def _fewest_bits(op: ButterflyOperator, candidates: tuple[str, ...], rtol: float) -> PackedButterfly:
     """Try all widths of small operators, whose errors need not fall with every bit; bisect for larger ones."""
     reals = entries_per_column(op)
     low, high = 1, _max_width(candidates)
-    best = _quantize_width(op, candidates, high)
+    best = _equal(op, candidates, high)
     if not best.relative_error <= rtol:
         raise ValueError(
             f"rtol: {rtol:.3g} cannot be met: {high / reals:g} bits reach {best.relative_error:.3g}, "
             f"the float factors {op.relative_error:.3g}"
         )
     if op.shape[0] <= _SCANNED:
-        trials = (_quantize_width(op, candidates, width) for width in range(1, high))
+        trials = (_equal(op, candidates, width) for width in range(1, high))
         return next((trial for trial in trials if trial.relative_error <= rtol), best)
     while low < high:
         middle = (low + high) // 2
-        trial = _quantize_width(op, candidates, middle)
+        trial = _equal(op, candidates, middle)
         if trial.relative_error <= rtol:
             best, high = trial, middle
         else:
@@ -112,10 +106,10 @@ def _fewest_bits(op: ButterflyOperator, candidates: tuple[str, ...], rtol: float
 
 
 def _widest_in(op: ButterflyOperator, candidates: tuple[str, ...], nbytes: int) -> PackedButterfly:
-    """Return the least error of all widths that fit."""
+    """Return the least error that fits: of equal widths, or of widths chosen for each factor."""
     best: PackedButterfly | None = None
     for width in range(1, _max_width(candidates) + 1):
-        trial = _quantize_width(op, candidates, width)
+        trial = _equal(op, candidates, width)
         if trial.nbytes > nbytes:
             if best is None:
                 raise ValueError(f"nbytes: expected at least {trial.nbytes}, those of one bit a column, got {nbytes}")
@@ -123,4 +117,20 @@ def _widest_in(op: ButterflyOperator, candidates: tuple[str, ...], nbytes: int) 
         if best is None or trial.relative_error < best.relative_error:
             best = trial
     assert best is not None
-    return best
+    allocation = DirectionAllocation(op, candidates, max(code.bits for code in best.codes))
+    widths = allocation.of_bytes(nbytes)
+    trial = best if widths is None else allocation.packed(widths)
+    return trial if trial.nbytes <= nbytes and trial.relative_error < best.relative_error else best
+
+
+def smaller_directions(
+    op: ButterflyOperator,
+    packed: PackedButterfly,
+    change: float,
+    accepted: Callable[[PackedButterfly], float],
+    candidates: tuple[str, ...] | None = None,
+) -> PackedButterfly:
+    """Return an operator of fewer bytes with widths of its own for each factor, or `packed`; see `smaller`."""
+    candidates = candidates or _candidates("direction", np.dtype(op.dtype).kind == "c")
+    allocation = DirectionAllocation(op, candidates, max(code.bits for code in packed.codes))
+    return refine(allocation, packed, change, accepted)

@@ -1,0 +1,51 @@
+"""Float factors to direction codes of given widths, with what each factor loses."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from bitterfly import _core
+from bitterfly.kinds import Code
+from bitterfly.operator import ButterflyOperator, PackedButterfly
+from bitterfly.precision import rounding_term
+
+_log = logging.getLogger("bitterfly")
+
+
+class Coding(NamedTuple):
+    """An operator in direction codes, and the share of its energy that the codes of each factor lose."""
+
+    packed: PackedButterfly
+    losses: tuple[float, ...]
+
+
+def code_directions(op: ButterflyOperator, candidates: tuple[str, ...], widths: Sequence[int]) -> Coding:
+    """Code factor l in `widths[l]` bits a column, or in fewer that say the same."""
+    words, codes, scale, losses, rounding = _core.quantize(op.values, list(candidates), list(widths))
+    if not np.all(np.isfinite(scale)):
+        raise OverflowError(
+            f"op: the scale vector does not fit {op.dtype}; quantize op.astype of a wider dtype, or scale op down"
+        )
+    for array in (words, scale):
+        array.flags.writeable = False  # nobody else holds them: the operator need not copy
+    ledger = float(np.sqrt(np.sum(losses))) + rounding
+    error = op.relative_error + (1 + op.relative_error) * (ledger + rounding_term(op.shape[0], np.dtype(op.dtype)))
+    _log.info("quantized to %s bits a column: relative error %.2e", _short(widths), error)
+    packed = PackedButterfly(
+        words,
+        tuple(Code(*c) for c in codes),
+        scale,
+        permutations=op.base_permutations,
+        relative_error=error,
+        error_kind="ledger",
+        mode=op.mode,
+    )
+    return Coding(packed, tuple(losses))
+
+
+def _short(widths: Sequence[int]) -> str:
+    return str(widths[0]) if len(set(widths)) == 1 else ", ".join(map(str, widths))
