@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "panel.hpp"
+#include "parallel.hpp"
 #include "stream.hpp"
 #include "workspace.hpp"
 
@@ -25,11 +26,14 @@ struct Direct {
     const Real* scale;
 };
 
-// Runs all passes on a panel, forward or backward through the stream.
+// Runs all passes on a panel. Several workers share the parts below the uppermost passes, then the groups of each pass
+// above, whose blocks are independent.
 template <class Real>
 class Passes {
 public:
-    Passes(const Product<Real>& product, bool transposed, const Panel<Real>& panel, Direct<Real> direct, Real* scratch)
+    // `scratch` has room for kScratchNumbers for each worker.
+    Passes(const Product<Real>& product, bool transposed, const Panel<Real>& panel, Direct<Real> direct, Real* scratch,
+           std::size_t workers)
         : product_(product),
           plan_(product.plan),
           panel_(panel),
@@ -37,13 +41,30 @@ public:
           scratch_(scratch),
           table_(kernels().template of<Real>()),
           transposed_(transposed),
-          at_(static_cast<const char*>(product.stream)) {
-        if (transposed && at_ != nullptr) at_ += bytes_of_part(plan_.tops());
+          workers_(workers),
+          shared_top_(workers > 1 ? plan_.shared_top(workers) : plan_.tops()) {}
+
+    void run() const {
+        const std::size_t part = plan_.part(shared_top_), parts = plan_.n < part ? 1 : plan_.n / part;
+        const std::size_t bytes = bytes_of_part(shared_top_);
+        for (std::size_t top = plan_.tops(); transposed_ && top > shared_top_; --top) run_shared(top);
+        parallel_for(parts, workers_, [&](std::size_t worker, std::size_t i) {
+            run_part({shared_top_, i * part, start_of(shared_top_, i * part), worker});
+        });
+        for (std::size_t top = shared_top_ + 1; !transposed_ && top <= plan_.tops(); ++top) run_shared(top);
     }
 
-    void run() { run_part(plan_.tops(), 0); }
-
 private:
+    // The passes up to `top` on the elements from `first` on that depend on each other there, and their stream.
+    struct Part {
+        std::size_t top, first;
+        const char* stream;
+        std::size_t worker;
+    };
+    struct Groups {
+        std::size_t first, end;
+    };
+
     std::size_t bytes_of_pass(std::size_t pass, std::size_t size) const {
         return Plan::groups(size) * product_.passes[pass].group_words *
                (product_.passes[pass].factors.empty() ? sizeof(Real) : sizeof(std::uint32_t));
@@ -53,24 +74,50 @@ private:
         for (std::size_t pass = 0; pass <= top; ++pass) bytes += bytes_of_pass(pass, plan_.part(top));
         return bytes;
     }
+    // The stream of the part of `top` that begins at element `first`: parts before it, on all levels, come first.
+    const char* start_of(std::size_t top, std::size_t first) const {
+        std::size_t bytes = 0;
+        for (std::size_t level = plan_.tops();; --level) {
+            const std::size_t size = plan_.part(level);
+            bytes += first / size * bytes_of_part(level);
+            first %= size;
+            if (level == top) return static_cast<const char*>(product_.stream) + bytes;
+        }
+    }
 
-    // The passes up to `top` on the elements that depend on each other there.
-    void run_part(std::size_t top, std::size_t first) {
-        const std::size_t size = plan_.part(top);
-        if (transposed_ && top > 0) run_pass(top, first, size);
-        if (top <= 1) {
-            run_pass(0, first, size);
+    void run_part(Part at) const {
+        const std::size_t size = plan_.part(at.top);
+        const char* own = at.stream + bytes_of_part(at.top) - bytes_of_pass(at.top, size);
+        const Groups whole{0, Plan::groups(size)};
+        if (transposed_ && at.top > 0) run_pass({at.top, at.first, own, at.worker}, whole);
+        if (at.top <= 1) {
+            run_pass({0, at.first, at.stream, at.worker}, {0, Plan::groups(size)});
         } else {
-            const std::size_t inner = plan_.part(top - 1);
-            for (std::size_t at = 0; at < size; at += inner) {
-                run_part(top - 1, first + (transposed_ ? size - inner - at : at));
+            const std::size_t inner = plan_.part(at.top - 1), count = size / inner, bytes = bytes_of_part(at.top - 1);
+            for (std::size_t i = 0; i < count; ++i) {
+                const std::size_t part = transposed_ ? count - 1 - i : i;
+                run_part({at.top - 1, at.first + part * inner, at.stream + part * bytes, at.worker});
             }
         }
-        if (!transposed_ && top > 0) run_pass(top, first, size);
+        if (!transposed_ && at.top > 0) run_pass({at.top, at.first, own, at.worker}, whole);
     }
-    void run_pass(std::size_t pass, std::size_t first, std::size_t size) {
+    // One pass over the whole vector, in a few pieces for every worker.
+    void run_shared(std::size_t top) const {
+        const std::size_t size = plan_.part(top), parts = plan_.n / size, groups = Plan::groups(size);
+        const std::size_t pieces = std::min(groups, (4 * workers_ + parts - 1) / parts);
+        const std::size_t before = bytes_of_part(top) - bytes_of_pass(top, size);
+        parallel_for(parts * pieces, workers_, [&](std::size_t worker, std::size_t i) {
+            const std::size_t first = i / pieces * size, piece = i % pieces;
+            const Groups some{groups * piece / pieces, groups * (piece + 1) / pieces};
+            run_pass({top, first, start_of(top, first) + before, worker}, some);
+        });
+    }
+
+    // Pass `at.top` on some groups of its part; at.stream is that of its first group.
+    void run_pass(Part at, Groups groups) const {
+        const std::size_t pass = at.top, size = plan_.part(pass == 0 ? std::min<std::size_t>(plan_.tops(), 1) : pass);
         const StreamPass<Real>& how = product_.passes[pass];
-        const std::size_t bytes = bytes_of_pass(pass, size);
+        const std::size_t bytes = bytes_of_pass(pass, 1), offset = groups.first * plan_.group_elements(pass);
         const Weights weights = panel_.vectors == 1 ? how.direct : how.general;
         const int factors = plan_.passes[pass].factors;
         const int kernel = plan_.n < 256 ? kSmallFused : pass == 0 ? kBaseFused : factors - 1;
@@ -78,27 +125,25 @@ private:
                    is_last = pass == (transposed_ ? 0 : plan_.tops());
         const Real* scale_first = transposed_ ? nullptr : direct_.scale;
         const Real* scale_last = transposed_ ? direct_.scale : nullptr;
-        const Real* from = panel_.data + first;
-        if (is_first && direct_.x != nullptr) from = scaled(direct_.x + first, scale_first, first, size);
-        Real* to = (is_last && scale_last == nullptr && direct_.y != nullptr ? direct_.y : panel_.data) + first;
-        if (transposed_) at_ -= bytes;
-        const PassArgs<Real> args{at_,
+        const Real* from = panel_.data + at.first;
+        if (is_first && direct_.x != nullptr) from = scaled(direct_.x + at.first, scale_first, at.first, size);
+        Real* to = (is_last && scale_last == nullptr && direct_.y != nullptr ? direct_.y : panel_.data) + at.first;
+        const PassArgs<Real> args{at.stream + groups.first * bytes,
                                   how.factors.empty() ? nullptr : how.factors.data(),
                                   static_cast<std::size_t>(factors),
                                   how.group_words,
                                   plan_.passes[pass].stride,
-                                  size,
-                                  from,
-                                  to,
+                                  std::min(size, (groups.end - groups.first) * 2 * kGroupBlocks),
+                                  from + offset,
+                                  to + offset,
                                   panel_.vectors,
                                   panel_.stride * panel_.planes,
                                   panel_.stride,
-                                  scratch_,
+                                  scratch_ + at.worker * kScratchNumbers,
                                   transposed_};
         table_.fused[static_cast<int>(weights)][kernel](args);
-        if (!transposed_) at_ += bytes;
         if (is_last && scale_last != nullptr && direct_.y != nullptr) {
-            table_.multiply(panel_.data + first, scale_last + first, direct_.y + first, size);
+            table_.multiply(panel_.data + at.first, scale_last + at.first, direct_.y + at.first, size);
         }
     }
     // A part of x, or its product with the scale vector, in the panel.
@@ -115,7 +160,7 @@ private:
     Real* scratch_;
     const RealKernels<Real>& table_;
     bool transposed_;
-    const char* at_;
+    std::size_t workers_, shared_top_;
 };
 
 // The numbers of a real vector, if they are `Real`, in order, beside each other and fill whole lines; else null.
@@ -128,7 +173,7 @@ auto numbers_of(const ViewType& view, std::size_t n, const std::uint32_t* order)
 
 template <class Real>
 void apply_panel(const Product<Real>& product, Mode mode, const Panel<Real>& panel, Real* scratch, const View& x,
-                 const MutableView& y, std::size_t first) {
+                 const MutableView& y, std::size_t first, std::size_t workers) {
     const Diagonal<Real> scale{product.scale, product.is_complex}, none{nullptr, false};
     const auto* in = mode.transposed ? product.rows : product.columns;
     const auto* out = mode.transposed ? product.columns : product.rows;
@@ -138,7 +183,7 @@ void apply_panel(const Product<Real>& product, Mode mode, const Panel<Real>& pan
         direct.y = reinterpret_cast<Real*>(numbers_of<Real>(y, panel.n, out));
     }
     if (direct.x == nullptr) gather(panel, x, first, in, mode.transposed ? none : scale, mode.conjugated);
-    Passes<Real>(product, mode.transposed, panel, direct, scratch).run();
+    Passes<Real>(product, mode.transposed, panel, direct, scratch, workers).run();
     if (direct.y == nullptr) scatter(panel, y, first, out, mode.transposed ? scale : none, mode.conjugated);
 }
 
@@ -188,18 +233,22 @@ Product<Real> product_of_signs(std::size_t n) {
 }
 
 template <class Real>
-void apply(const Product<Real>& product, Mode mode, const View& x, const MutableView& y) {
+void apply(const Product<Real>& product, Mode mode, const View& x, const MutableView& y, std::size_t workers) {
     const std::size_t n = product.plan.n, planes = product.is_complex ? 2 : 1, vector_bytes = n * planes * sizeof(Real);
     const std::size_t most = std::min(kMaxVectors, std::max<std::size_t>(x.columns, 1));
     const std::size_t together = std::clamp<std::size_t>(kPanelBytes / vector_bytes, 1, most);
-    const std::size_t stride = padded(std::max(n, kLeastElements), together * planes);
-    Workspace<Real> workspace(together * planes * stride + kScratchNumbers);
-    Real* scratch = workspace.data();
-    if (n < kLeastElements) std::fill_n(scratch + kScratchNumbers, together * planes * stride, Real(0));
-    for (std::size_t first = 0; first < x.columns; first += together) {
-        const Panel<Real> panel{scratch + kScratchNumbers, n, planes, std::min(together, x.columns - first), stride};
-        apply_panel(product, mode, panel, scratch, x, y, first);
-    }
+    if (2 * n * product.plan.factors() * planes * planes * x.columns < kLeastParallelWork) workers = 1;
+    const std::vector<Columns> panels = panels_of(x.columns, together, workers);
+    // Panels side by side where there are enough of them, else one after the other with all workers.
+    const std::size_t outer = panels.size() < workers ? 1 : workers, inner = outer == 1 ? workers : 1;
+    const std::size_t numbers = together * planes * padded(std::max(n, kLeastElements), together * planes);
+    parallel_for(panels.size(), outer, [&](std::size_t, std::size_t i) {
+        Workspace<Real> workspace(numbers + inner * kScratchNumbers);
+        Real* data = workspace.data() + inner * kScratchNumbers;
+        if (n < kLeastElements) std::fill_n(data, numbers, Real(0));
+        const Panel<Real> panel{data, n, planes, panels[i].count, numbers / (together * planes)};
+        apply_panel(product, mode, panel, workspace.data(), x, y, panels[i].first, inner);
+    });
 }
 
 template Product<float> product_of_weights<float>(std::size_t, bool, const float*);
@@ -208,7 +257,7 @@ template Product<float> product_of_codes<float>(const std::vector<Code>&, bool, 
 template Product<double> product_of_codes<double>(const std::vector<Code>&, bool, const std::uint32_t*, const double*);
 template Product<float> product_of_signs<float>(std::size_t);
 template Product<double> product_of_signs<double>(std::size_t);
-template void apply<float>(const Product<float>&, Mode, const View&, const MutableView&);
-template void apply<double>(const Product<double>&, Mode, const View&, const MutableView&);
+template void apply<float>(const Product<float>&, Mode, const View&, const MutableView&, std::size_t);
+template void apply<double>(const Product<double>&, Mode, const View&, const MutableView&, std::size_t);
 
 }  // namespace bitterfly

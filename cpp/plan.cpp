@@ -44,6 +44,18 @@ Plan::Plan(std::size_t size) : n(size) {
     }
 }
 
+std::size_t Plan::shared_top(std::size_t workers) const {
+    std::size_t top = tops();
+    while (top > 1 && n / part(top) < 2 * workers) --top;
+    return top;
+}
+
+std::size_t Plan::factors() const { return static_cast<std::size_t>(log2_of_size(n)); }
+
+std::size_t Plan::group_elements(std::size_t pass) const {
+    return pass == 0 ? 2 * kGroupBlocks : 2 * kGroupBlocks >> passes[pass].factors;
+}
+
 std::size_t Plan::group_vectors() const { return std::min((n / 2 + kLanes - 1) / kLanes, kGroupBlocks / kLanes); }
 
 std::size_t Plan::step_vectors(std::size_t pass) const {

@@ -27,8 +27,13 @@ struct Plan {
     std::size_t tops() const { return passes.size() - 1; }
     // Elements on which the passes up to `top` run before others do; the two innermost passes share a part.
     std::size_t part(std::size_t top) const { return top == 0 ? passes[0].size() : passes[top].size(); }
+    // The uppermost pass whose parts are enough for several workers; passes above are shared group by group.
+    std::size_t shared_top(std::size_t workers) const;
+    std::size_t factors() const;
     // A pass takes its blocks in groups of 256 (fewer if n < 512): this many on a part of `size` elements.
     static std::size_t groups(std::size_t size) { return (size + 2 * kGroupBlocks - 1) / (2 * kGroupBlocks); }
+    // From the first element of a group to that of the next one.
+    std::size_t group_elements(std::size_t pass) const;
     // Block-vectors of 16 blocks in one group of a factor, and in one step of a kernel.
     std::size_t group_vectors() const;
     std::size_t step_vectors(std::size_t pass) const;

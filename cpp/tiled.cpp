@@ -6,6 +6,7 @@
 #include <bit>
 
 #include "panel.hpp"
+#include "parallel.hpp"
 #include "require.hpp"
 #include "workspace.hpp"
 
@@ -23,6 +24,14 @@ std::size_t widest(const TiledProduct<Real>& product) {
     std::size_t most = 0;
     for (const TileFactor& f : product.factors) most = std::max({most, rows_of(f), columns_of(f)});
     return most;
+}
+
+// Multiply-adds with one vector.
+template <class Real>
+std::size_t work_of(const TiledProduct<Real>& product) {
+    std::size_t work = 0;
+    for (const TileFactor& f : product.factors) work += f.tiles * f.weights * kLanes;
+    return work * (product.is_complex ? 4 : 1);
 }
 
 // Numbers that the kernels need beside the panels, see TileArgs.
@@ -116,18 +125,19 @@ std::size_t pivot_words(const TileFactor& f) {
 }
 
 template <class Real>
-void apply(const TiledProduct<Real>& product, Mode mode, const View& x, const MutableView& y) {
+void apply(const TiledProduct<Real>& product, Mode mode, const View& x, const MutableView& y, std::size_t workers) {
     const std::size_t planes = product.is_complex ? 2 : 1, bytes = widest(product) * planes * sizeof(Real);
     const std::size_t most = std::min(kMaxVectors, std::max<std::size_t>(x.columns, 1));
     // As many vectors as share the loads of a weight, even where their panels leave the cache.
     const std::size_t together = std::clamp(kPanelBytes / bytes, std::min(most, kTileVectors), most);
-    const Passes<Real> passes(product, mode, together);
-    for (std::size_t first = 0; first < x.columns; first += together) {
-        passes.run(x, y, first, std::min(together, x.columns - first));
-    }
+    if (work_of(product) * x.columns < kLeastParallelWork) workers = 1;
+    const std::vector<Columns> panels = panels_of(x.columns, together, workers);
+    parallel_for(panels.size(), workers, [&](std::size_t, std::size_t i) {
+        Passes<Real>(product, mode, together).run(x, y, panels[i].first, panels[i].count);
+    });
 }
 
-template void apply<float>(const TiledProduct<float>&, Mode, const View&, const MutableView&);
-template void apply<double>(const TiledProduct<double>&, Mode, const View&, const MutableView&);
+template void apply<float>(const TiledProduct<float>&, Mode, const View&, const MutableView&, std::size_t);
+template void apply<double>(const TiledProduct<double>&, Mode, const View&, const MutableView&, std::size_t);
 
 }  // namespace bitterfly

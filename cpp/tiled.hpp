@@ -41,6 +41,6 @@ void add_routes(TiledProduct<Real>& product) {
 }
 
 template <class Real>
-void apply(const TiledProduct<Real>& product, Mode mode, const View& x, const MutableView& y);
+void apply(const TiledProduct<Real>& product, Mode mode, const View& x, const MutableView& y, std::size_t workers);
 
 }  // namespace bitterfly

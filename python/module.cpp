@@ -202,9 +202,9 @@ PYBIND11_MODULE(_core, m) {
     m.def("config", &config);
     py::class_<Core>(m, "Core")
         .def("apply", &Core::apply, py::arg("x").noconvert(), py::arg("out").noconvert(), py::arg("transposed"),
-             py::arg("conjugated"))
+             py::arg("conjugated"), py::arg("workers") = 1)
         .def("seconds", &Core::seconds, py::arg("x").noconvert(), py::arg("out").noconvert(), py::arg("transposed"),
-             py::arg("calls"));
+             py::arg("calls"), py::arg("workers") = 1);
     m.def("factors", &make_factors, py::arg("n"), py::arg("stream").noconvert(), py::arg("dtype"),
           py::arg("rows") = py::none(), py::arg("columns") = py::none());
     m.def("packed", &make_packed, py::arg("codes"), py::arg("stream").noconvert(), py::arg("scale").noconvert(),

@@ -20,9 +20,11 @@ namespace bitterfly {
 class Core {
 public:
     virtual ~Core() = default;
-    virtual void apply(const py::array& x, py::array& out, bool transposed, bool conjugated) const = 0;
+    virtual void apply(const py::array& x, py::array& out, bool transposed, bool conjugated,
+                       std::size_t workers) const = 0;
     // For benchmarks: seconds of one product, the mean of `calls` without Python between them.
-    virtual double seconds(const py::array& x, py::array& out, bool transposed, int calls) const = 0;
+    virtual double seconds(const py::array& x, py::array& out, bool transposed, int calls,
+                           std::size_t workers) const = 0;
 };
 
 // `Kind` is Product or TiledProduct.
@@ -32,17 +34,18 @@ public:
     TypedCore(Kind<Real> product, std::size_t rows, std::size_t columns, std::vector<py::object> keep)
         : product_(std::move(product)), rows_(rows), columns_(columns), keep_(std::move(keep)) {}
 
-    void apply(const py::array& x, py::array& out, bool transposed, bool conjugated) const override {
+    void apply(const py::array& x, py::array& out, bool transposed, bool conjugated,
+               std::size_t workers) const override {
         const auto [from, to] = views(x, out, transposed);
         py::gil_scoped_release release;
-        run({transposed, conjugated}, from, to);
+        run({transposed, conjugated}, from, to, workers);
     }
 
-    double seconds(const py::array& x, py::array& out, bool transposed, int calls) const override {
+    double seconds(const py::array& x, py::array& out, bool transposed, int calls, std::size_t workers) const override {
         const auto [from, to] = views(x, out, transposed);
         py::gil_scoped_release release;
         const auto start = std::chrono::steady_clock::now();
-        for (int i = 0; i < calls; ++i) run({transposed, false}, from, to);
+        for (int i = 0; i < calls; ++i) run({transposed, false}, from, to, workers);
         return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() / calls;
     }
 
@@ -59,14 +62,14 @@ private:
                 "out: expected a complex array exactly where the result is complex");
         return {from, to};
     }
-    void run(Mode mode, const View& from, const MutableView& to) const {
-        if (product_.is_complex || from.im == nullptr) return bitterfly::apply<Real>(product_, mode, from, to);
-        apply_plane(mode.transposed, from, to, from.re, to.re);
-        apply_plane(mode.transposed, from, to, from.im, to.im);
+    void run(Mode mode, const View& from, const MutableView& to, std::size_t workers) const {
+        if (product_.is_complex || from.im == nullptr) return bitterfly::apply<Real>(product_, mode, from, to, workers);
+        apply_plane(mode.transposed, from, to, from.re, to.re, workers);
+        apply_plane(mode.transposed, from, to, from.im, to.im, workers);
     }
-    void apply_plane(bool transposed, View from, MutableView to, const char* x, char* y) const {
+    void apply_plane(bool transposed, View from, MutableView to, const char* x, char* y, std::size_t workers) const {
         from.re = x, to.re = y, from.im = nullptr, to.im = nullptr;
-        bitterfly::apply<Real>(product_, {transposed, false}, from, to);
+        bitterfly::apply<Real>(product_, {transposed, false}, from, to, workers);
     }
 
     Kind<Real> product_;

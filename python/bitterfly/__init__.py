@@ -12,6 +12,7 @@ from bitterfly.quantize import quantize
 from bitterfly.rank_one import quantize_rank_one
 from bitterfly.search import IncompressibleError
 from bitterfly.storage import load, save
+from bitterfly.workers import get_workers, set_workers
 
 __all__ = [
     "ButterflyOperator",
@@ -24,6 +25,7 @@ __all__ = [
     "compress",
     "factorize",
     "gallery",
+    "get_workers",
     "interop",
     "load",
     "ordering",
@@ -31,6 +33,7 @@ __all__ = [
     "quantize",
     "quantize_rank_one",
     "save",
+    "set_workers",
     "show_config",
     "transforms",
 ]

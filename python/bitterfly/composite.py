@@ -13,6 +13,7 @@ from bitterfly.inputs import Array, as_floating
 from bitterfly.linear import Butterfly, identity_panel
 from bitterfly.precision import cast_dtype
 from bitterfly.views import ERROR_KINDS, ErrorKind, weakest
+from bitterfly.workers import as_workers, set_workers
 
 _PANEL = 256
 
@@ -62,7 +63,7 @@ class Composite(LinearOperator):  # type: ignore[misc]
 
     # ---- products ----
 
-    def apply(self, x: Any, out: Array | None = None) -> Array:
+    def apply(self, x: Any, out: Array | None = None, workers: int | None = None) -> Array:
         """Return the product with a vector or a matrix, as `ButterflyOperator.apply` does.
 
         Parameters
@@ -71,6 +72,8 @@ class Composite(LinearOperator):  # type: ignore[misc]
             Numbers of any dtype and strides; the operator has the shape (m, n).
         out : ndarray, optional
             Takes the result: shape (m,) or (m, k), dtype ``result_type(op.dtype, x.dtype)``, writable.
+        workers : int, optional
+            Threads, see `bitterfly.set_workers`, which sets the default. Results do not depend on it.
 
         Returns
         -------
@@ -90,7 +93,8 @@ class Composite(LinearOperator):  # type: ignore[misc]
             out = np.empty(shape, dtype)
         else:
             Butterfly._check_out(out, shape, dtype)
-        out[...] = self._forward(x.reshape(len(x), -1)).reshape(shape)
+        with set_workers(as_workers(workers)):
+            out[...] = self._forward(x.reshape(len(x), -1)).reshape(shape)
         return out
 
     def _columns(self, x: Any, adjoint: bool) -> Array:

@@ -12,6 +12,7 @@ from bitterfly import _core
 from bitterfly.chain import Chain
 from bitterfly.inputs import Array, Permutations, Side, as_floating, as_permutation
 from bitterfly.views import ERROR_KINDS, FLAGS, MODES, ErrorKind, Mode, fitting_shape, reversed_order
+from bitterfly.workers import as_workers
 
 _PANEL = 256
 
@@ -20,8 +21,7 @@ class Butterfly(LinearOperator):  # type: ignore[misc]
     """What both operators share: an immutable view (mode) of a butterfly ``A``.
 
     ``A[rows][:, columns]`` is the product of the factors, where ``A`` is padded with zeros if the chain is larger than
-    it; ``op.T``, ``op.H`` and ``op.conj()`` are views of the same
-    buffers.
+    it; ``op.T``, ``op.H`` and ``op.conj()`` are views of the same buffers.
     """
 
     __array_priority__ = 20.0
@@ -154,7 +154,7 @@ class Butterfly(LinearOperator):  # type: ignore[misc]
 
     # ---- products ----
 
-    def apply(self, x: Any, out: Array | None = None) -> Array:
+    def apply(self, x: Any, out: Array | None = None, workers: int | None = None) -> Array:
         """Return the product with a vector or a matrix.
 
         Parameters
@@ -163,6 +163,8 @@ class Butterfly(LinearOperator):  # type: ignore[misc]
             Numbers of any dtype and strides; the operator has the shape (m, n).
         out : ndarray, optional
             Takes the result: shape (m,) or (m, k), dtype ``result_type(op.dtype, x.dtype)``, writable.
+        workers : int, optional
+            Threads, see `bitterfly.set_workers`; results do not depend on it.
 
         Returns
         -------
@@ -181,11 +183,10 @@ class Butterfly(LinearOperator):  # type: ignore[misc]
         dtype = self.dtype if x.dtype == self.dtype else np.result_type(self.dtype, x.dtype)
         shape = (self.shape[0], *x.shape[1:])
         if out is None:
-            return self._run(x, np.empty(shape, dtype), False, False)
+            return self._run(x, np.empty(shape, dtype), False, False, workers)
         self._check_out(out, shape, dtype)
-        if x is out or np.may_share_memory(x, out):
-            x = x.copy()
-        return self._run(x, out, False, False)
+        x = x.copy() if np.may_share_memory(x, out) else x
+        return self._run(x, out, False, False, workers)
 
     @staticmethod
     def _check_out(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
@@ -198,9 +199,9 @@ class Butterfly(LinearOperator):  # type: ignore[misc]
         if not out.flags.writeable:
             raise ValueError("out: expected a writable array, got a read-only one")
 
-    def _run(self, x: Array, out: Array, transpose: bool, conjugate: bool) -> Array:
+    def _run(self, x: Array, out: Array, transpose: bool, conjugate: bool, workers: int | None = None) -> Array:
         transposed, conjugated = FLAGS[self.mode]
-        self._kernel.apply(x, out, transposed ^ transpose, conjugated ^ conjugate)
+        self._kernel.apply(x, out, transposed ^ transpose, conjugated ^ conjugate, as_workers(workers))
         return out
 
     def _columns(self, x: Any, adjoint: bool) -> Array:

@@ -1,0 +1,148 @@
+// The pool: helpers sleep until a job has seats left; the caller works too and never waits for one that still sleeps.
+#include "parallel.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <exception>
+#include <mutex>
+#include <system_error>
+#include <thread>
+
+#include "kernels/kernels.hpp"
+
+#if defined(__unix__) || defined(__APPLE__)
+#include <pthread.h>
+#define BITTERFLY_FORKS
+#endif
+
+namespace bitterfly {
+namespace {
+
+using Body = std::function<void(std::size_t, std::size_t)>;
+
+class Job {
+public:
+    Job(std::size_t count, const Body& body) : count_(count), body_(body) {}
+
+    // Takes tasks until none is left; after a failure the others are dropped.
+    void work(std::size_t worker) {
+        try {
+            for (std::size_t i = next_++; i < count_; i = next_++) body_(worker, i);
+        } catch (...) {
+            next_ = count_;
+            const std::lock_guard lock(mutex_);
+            if (!failure_) failure_ = std::current_exception();
+        }
+    }
+    void rethrow() const {
+        if (failure_) std::rethrow_exception(failure_);
+    }
+
+private:
+    std::size_t count_;
+    const Body& body_;
+    std::atomic<std::size_t> next_{0};
+    std::mutex mutex_;
+    std::exception_ptr failure_;
+};
+
+class Pool {
+public:
+    // False where another thread is using the pool.
+    bool try_run(Job& job, std::size_t workers) {
+        if (busy_.exchange(true, std::memory_order_acquire)) return false;
+        open(job, workers - 1);
+        job.work(0);
+        close();
+        busy_.store(false, std::memory_order_release);
+        return true;
+    }
+
+private:
+    void open(Job& job, std::size_t helpers) {
+        {
+            const std::lock_guard lock(mutex_);
+            start(helpers);
+            job_ = &job;
+            taken_ = 0, seats_ = std::min(helpers, helpers_);
+        }
+        wake_.notify_all();
+    }
+    void close() {
+        std::unique_lock lock(mutex_);
+        seats_ = taken_;
+        done_.wait(lock, [this] { return running_ == 0; });
+        job_ = nullptr;
+    }
+    // Fewer where the system has no more threads.
+    void start(std::size_t helpers) {
+        try {
+            for (; helpers_ < helpers; ++helpers_) std::thread([this] { help(); }).detach();
+        } catch (const std::system_error&) {
+            return;
+        }
+    }
+    void help() {
+        std::unique_lock lock(mutex_);
+        for (;;) {
+            wake_.wait(lock, [this] { return taken_ < seats_; });
+            Job& job = *job_;
+            const std::size_t worker = ++taken_;
+            ++running_;
+            lock.unlock();
+            job.work(worker);
+            lock.lock();
+            if (--running_ == 0) done_.notify_one();
+        }
+    }
+
+    std::atomic<bool> busy_{false};
+    std::mutex mutex_;
+    std::condition_variable wake_, done_;
+    Job* job_ = nullptr;
+    std::size_t helpers_ = 0, seats_ = 0, taken_ = 0, running_ = 0;
+};
+
+std::atomic<Pool*> instance{nullptr};
+
+// Never destroyed: its threads sleep until the process ends. A forked child has none of them, and starts its own.
+Pool& pool() {
+#ifdef BITTERFLY_FORKS
+    [[maybe_unused]] static const int registered = pthread_atfork(nullptr, nullptr, [] { instance = nullptr; });
+#endif
+    if (Pool* found = instance.load()) return *found;
+    Pool *made = new Pool, *found = nullptr;
+    if (instance.compare_exchange_strong(found, made)) return *made;
+    delete made;
+    return *found;
+}
+
+}  // namespace
+
+void parallel_for(std::size_t count, std::size_t workers, const Body& body) {
+    Job job(count, body);
+    workers = std::min(workers, count);
+    if (workers <= 1 || !pool().try_run(job, workers)) job.work(0);
+    job.rethrow();
+}
+
+std::vector<Columns> panels_of(std::size_t columns, std::size_t together, std::size_t workers) {
+    const std::size_t blocks = (columns + together - 1) / together;
+    std::size_t most = together;
+    if (blocks > 0 && blocks < workers) {
+        const std::size_t parts = (workers + blocks - 1) / blocks, share = (std::min(together, columns) + parts - 1);
+        most = (share / parts + kTileVectors - 1) / kTileVectors * kTileVectors;
+    }
+    std::vector<Columns> out;
+    for (std::size_t first = 0; first < columns;) {
+        const std::size_t end = std::min(first / together * together + together, columns);
+        std::size_t count = std::min(most, end - first);
+        if (end - first == count + 1) ++count;
+        out.push_back({first, count});
+        first += count;
+    }
+    return out;
+}
+
+}  // namespace bitterfly
