@@ -102,6 +102,28 @@ def test_block_diagonal() -> None:
     assert found.chain[0][0] == 3
 
 
+def test_diagonals_keep_the_precision_and_refuse_overflow() -> None:
+    op = general("f4")
+    left = np.arange(1, op.shape[0] + 1, dtype="f4")
+    assert algebra.diagonal_product(op, left=left).dtype == "f4"
+    assert algebra.diagonal_product(op, left=left.astype("f8")).dtype == "f8"
+    with pytest.raises(OverflowError, match="factor 1 does not fit float32"):
+        algebra.diagonal_product(op, left=np.full(op.shape[0], np.float32(3e38)))
+    tiny = ButterflyOperator([np.full((1, 1, 1, 4), 1e-320)])
+    with pytest.raises(OverflowError, match="does not fit float64"):
+        algebra.inverse(tiny)
+
+
+@pytest.mark.parametrize("scale", [1e-250, 1.0, 1e250])
+def test_block_diagonal_weighs_errors(scale: float) -> None:
+    ops = [
+        ButterflyOperator([scale * weight * np.ones((1, 4, 4, 1))], relative_error=error)
+        for weight, error in ((1.0, 0.1), (3.0, 0.3))
+    ]
+    expected = np.sqrt((0.1**2 + 9 * 0.3**2) / 10)
+    assert np.isclose(algebra.block_diag(ops).relative_error, expected, rtol=1e-6)  # of the same random vectors
+
+
 def test_terms() -> None:
     rng = np.random.default_rng(4)
     a = transforms.random(64, rng=rng).todense() + transforms.dft(64).todense().real / 8

@@ -219,3 +219,13 @@ def test_on_a_chain_given() -> None:
     assert op.chain == chain and 0 < op.relative_error < 1
     with pytest.raises(ValueError, match="on this chain reach"):
         compress(a, chain, rtol=0.1)
+
+
+def test_single_precision_near_its_rounding() -> None:
+    """The bound on the rounding of splits in single precision, 3e-5 here, takes no part of the tolerance."""
+    a = gallery.nonuniform_dft(256).todense()
+    single, double = (compress(x, rtol=4e-5) for x in (a.astype("c8"), a))
+    assert single.relative_error <= 4e-5 and single.dtype == "c8"
+    assert single.report.bits <= double.report.bits + 0.5
+    with pytest.raises(ValueError, match=r"rtol: 1e-06 is not met: 16 bits .* \(factorize keeps them\)"):
+        compress(gallery.dct(256).todense(), rtol=1e-6)

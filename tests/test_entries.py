@@ -222,3 +222,19 @@ def test_linear_operators_on_a_chain() -> None:
     broken = LinearOperator((64, 64), matvec=lambda x: np.full(64, np.nan), dtype=float)
     with pytest.raises(ValueError, match="finite products"):
         bitterfly.factorize(broken, rtol=1e-2)
+
+
+def test_linear_operators_that_lie() -> None:
+    a = gallery.dft(16).todense()
+    real = LinearOperator((16, 16), dtype=np.float64, matvec=lambda x: a @ x, rmatvec=lambda x: a.conj().T @ x)
+    with pytest.raises(TypeError, match="expected real numbers, its dtype being float64, got complex128"):
+        bitterfly.factorize(real, rtol=1e-3)
+    forward = LinearOperator((16, 16), dtype=np.complex128, matvec=lambda x: a @ x)
+    assert bitterfly.factorize(forward, rtol=1e-3).relative_error <= 1e-3  # columns suffice
+    with pytest.raises(TypeError, match="expected an operator with rmatvec or rmatmat"):
+        bitterfly.factorize(forward, Chain.square_dyadic(16))
+
+
+def test_tolerance_below_the_precision() -> None:
+    with pytest.raises(ValueError, match=r"rtol: 1e-18 is below the precision of complex128"):
+        bitterfly.factorize(gallery.dft(16).todense(), rtol=1e-18)

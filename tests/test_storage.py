@@ -426,6 +426,17 @@ def test_hostile_json(tmp_path: Path, text: str) -> None:
         load(tmp_path / "bad")
 
 
+def test_nested_json_does_not_depend_on_the_recursion_limit() -> None:
+    limit = sys.getrecursionlimit()
+    try:
+        sys.setrecursionlimit(1_000_000)  # as importing some packages does
+        with pytest.raises(ValueError, match="nested deeper"):
+            metadata_module.parse("[" * 100_000)
+    finally:
+        sys.setrecursionlimit(limit)
+    assert metadata_module.parse('{"a": "[[[[' + "[" * 100 + '"}') == {"a": "[[[[" + "[" * 100}
+
+
 def test_not_our_metadata(tmp_path: Path) -> None:
     from safetensors.numpy import save as to_bytes
 

@@ -44,6 +44,8 @@ def inverse(op: ButterflyOperator | PackedButterfly) -> ButterflyOperator:
     ------
     ValueError
         Where a factor has no square blocks, or a singular one (says which).
+    OverflowError
+        Where inverted blocks do not fit the precision.
 
     Examples
     --------
@@ -54,8 +56,8 @@ def inverse(op: ButterflyOperator | PackedButterfly) -> ButterflyOperator:
     """
     op = _as_float(op)
     inverted = [_inverted(f, at) for at, f in enumerate(_unpadded(op).store.factors())]
-    out = ButterflyOperator(inverted, permutations=op.base_permutations, relative_error=float("nan"))
-    return _viewed(out.T, op)
+    known: dict[str, Any] = {"relative_error": float("nan"), "error_kind": "estimated"}
+    return _viewed(ButterflyOperator(_finite(inverted), permutations=op.base_permutations, **known).T, op)
 
 
 def solve(op: ButterflyOperator | PackedButterfly, y: Any) -> Array:
@@ -100,10 +102,13 @@ def diagonal_product(op: ButterflyOperator, *, left: Any = None, right: Any = No
     ------
     ValueError
         Where a diagonal has another length.
+    OverflowError
+        Where the products do not fit the precision.
     """
     op = _require_float(op)
     m, n = op.shape
-    diagonals = [_diagonal(x, size, name) for x, size, name in ((left, m, "left"), (right, n, "right"))]
+    ones = op.dtype.type(0).real.dtype
+    diagonals = [_diagonal(x, size, name, ones) for x, size, name in ((left, m, "left"), (right, n, "right"))]
     if op.mode in ("adjoint", "conjugate"):
         diagonals = [d.conj() for d in diagonals]
     if op.mode in ("transpose", "adjoint"):
@@ -113,8 +118,9 @@ def diagonal_product(op: ButterflyOperator, *, left: Any = None, right: Any = No
         _padded(d, p, size) for d, p, size in zip(diagonals, op.base_permutations, op.stored_chain.shape, strict=True)
     )
     (a, b, _, d), (last_a, _, c, last_d) = factors[0].shape, factors[-1].shape
-    factors[0] = factors[0] * rows.reshape(a, b, 1, d)
-    factors[-1] = factors[-1] * columns.reshape(last_a, 1, c, last_d)
+    with np.errstate(over="ignore", invalid="ignore"):
+        factors[0] = factors[0] * rows.reshape(a, b, 1, d)
+        factors[-1] = factors[-1] * columns.reshape(last_a, 1, c, last_d)
     flat = all(np.ptp(np.abs(x)) <= 4 * np.finfo(x.dtype).eps * np.max(np.abs(x)) for x in diagonals)
     error = op.relative_error + 4 * float(np.finfo(op.dtype).eps) if flat else float("nan")
     return _rebuilt(op, factors, error)
@@ -135,16 +141,16 @@ def block_diag(ops: Sequence[ButterflyOperator]) -> ButterflyOperator:
     factors = [np.concatenate(column) for column in zip(*parts, strict=True)]
     sides = zip(*(_orders(op) for op in ops), strict=True)
     rows, columns = (np.concatenate([at * len(o) + o for at, o in enumerate(side)]) for side in sides)
-    energies = np.array([_energy(op) for op in ops])
-    errors = np.array([op.relative_error for op in ops])
-    total = float(np.sqrt(np.sum(energies)))
-    error = float(np.sqrt(np.sum(energies * errors**2))) / total if total > 0 else float(np.max(errors))
+    norms, errors = _norms(ops), np.array([op.relative_error for op in ops])
+    total = float(np.linalg.norm(norms))
+    error = float(np.linalg.norm(norms * errors)) / total if total > 0 else float(np.max(errors))
     return ButterflyOperator(factors, permutations=(rows, columns), relative_error=error, error_kind="estimated")
 
 
 def _require_float(op: Any) -> ButterflyOperator:
     if not isinstance(op, ButterflyOperator):
-        raise TypeError(f"op: expected a ButterflyOperator, got {type(op).__name__}")
+        hint = "; op.dequantize() has float factors" if isinstance(op, PackedButterfly) else ""
+        raise TypeError(f"op: expected a ButterflyOperator, got {type(op).__name__}{hint}")
     return op
 
 
@@ -165,10 +171,12 @@ def _inverted(factor: Array, at: int) -> Array:
         raise ValueError(f"op: expected square blocks, got pattern {factor.shape} of factor {at + 1}")
     blocks = factor.transpose(0, 3, 1, 2).astype(np.result_type(factor, np.float64))
     try:
-        inverses = np.linalg.inv(blocks)
+        with np.errstate(over="ignore", invalid="ignore"):
+            inverses = np.linalg.inv(blocks)
     except np.linalg.LinAlgError:
         raise ValueError(f"op: factor {at + 1} has a singular block, the operator has no inverse") from None
-    return np.ascontiguousarray(inverses.transpose(0, 3, 2, 1)).astype(factor.dtype)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.ascontiguousarray(inverses.transpose(0, 3, 2, 1)).astype(factor.dtype)
 
 
 def _viewed(out: ButterflyOperator, op: ButterflyOperator) -> ButterflyOperator:
@@ -209,13 +217,23 @@ def _part(op: ButterflyOperator, weight: complex) -> ButterflyOperator:
 def _rebuilt(op: ButterflyOperator, factors: list[Array], error: float) -> ButterflyOperator:
     mode = {"adjoint": "transpose", "conjugate": "forward"}.get(op.mode, op.mode)
     mode = op.mode if factors[0].dtype.kind == "c" else mode
-    known: dict[str, Any] = {"shape": op.stored_shape, "permutations": op.base_permutations}
-    return ButterflyOperator(factors, relative_error=error, error_kind=op.error_kind, mode=mode, **known)
+    kind = op.error_kind if error == error else "estimated"
+    known: dict[str, Any] = {"shape": op.stored_shape, "permutations": op.base_permutations, "mode": mode}
+    return ButterflyOperator(_finite(factors), relative_error=error, error_kind=kind, **known)
 
 
-def _diagonal(x: Any, size: int, name: str) -> Array:
+def _finite(factors: list[Array]) -> list[Array]:
+    for at, factor in enumerate(factors):
+        if not np.all(np.isfinite(factor)):
+            raise OverflowError(
+                f"op: the new factor {at + 1} does not fit {factor.dtype}; use op.astype of a wider one"
+            )
+    return factors
+
+
+def _diagonal(x: Any, size: int, name: str, dtype: Any) -> Array:
     if x is None:
-        return np.ones(size)
+        return np.ones(size, dtype)
     vector = as_floating(x, name)
     if vector.shape != (size,) or not np.all(np.isfinite(vector)):
         raise ValueError(f"{name}: expected {size} finite numbers, got shape {vector.shape} or NaN, infinity")
@@ -233,7 +251,9 @@ def _orders(op: ButterflyOperator) -> list[IndexArray]:
     ]
 
 
-def _energy(op: ButterflyOperator) -> float:
-    """Estimate the squared Frobenius norm on 32 fixed Gaussian vectors."""
-    x = np.random.default_rng(0).standard_normal((op.shape[1], 32))
-    return float(np.mean(np.sum(np.abs(op @ x) ** 2, axis=0)))
+def _norms(ops: Sequence[ButterflyOperator]) -> Array:
+    """Estimate the Frobenius norms on 32 fixed Gaussian vectors, over a common unit."""
+    x = np.random.default_rng(0).standard_normal((ops[0].shape[1], 32)) / np.sqrt(32)
+    products = [np.asarray(op @ x) for op in ops]
+    unit = max(float(np.max(np.abs(y), initial=0.0)) for y in products) or 1.0
+    return np.array([np.linalg.norm(y / unit) for y in products])

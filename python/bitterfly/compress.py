@@ -32,6 +32,7 @@ Progress = Callable[[str, float], None]
 _log = logging.getLogger("bitterfly")
 _MOST_BITS = 8
 _FLOAT_SHARE = 0.5  # of rtol: half of it to the factors leaves 0.87 of it to the codes
+_ROUNDED = 2000  # eps below which splits in single precision waste ranks
 
 
 def compress(
@@ -132,7 +133,7 @@ def _factors(
         return op
     if rtol is None:
         raise ValueError("rtol: expected a tolerance, or a chain, beside what is no array")
-    return work.factorize(rtol=_FLOAT_SHARE * rtol, permute=permute, rng=rng)
+    return work.searched(_FLOAT_SHARE * rtol, permute=permute, rng=rng)
 
 
 class _Work:
@@ -148,6 +149,17 @@ class _Work:
         with self._stage("factorize"):
             found: ButterflyOperator = factorize(self.source, **asked)
             return found
+
+    def searched(self, rtol: float, **asked: Any) -> ButterflyOperator:
+        """Search in double precision where the rounding of the splits would take much of a tolerance."""
+        single = self.source.dtype
+        fine = np.finfo(single).bits > 32 or rtol > _ROUNDED * np.finfo(single).eps
+        if fine or not isinstance(self.source, ArraySource):
+            return self.factorize(rtol=rtol, **asked)
+        with self._stage("factorize"):
+            wide = ArraySource(self.source.array.astype(np.result_type(single, np.float64)))
+            found: ButterflyOperator = factorize(wide, rtol=rtol, **asked)
+            return found.astype(single)
 
     def quantize(self, op: ButterflyOperator, bits: float) -> PackedButterfly:
         with self._stage("quantize"):
@@ -188,7 +200,7 @@ def _check_request(rtol: float | None, bits: float | None) -> None:
 def _unmet(rtol: float, bits: float, error: float, op: ButterflyOperator) -> str:
     return (
         f"rtol: {rtol:.3g} is not met: {bits:g} bits per factor entry reach {error:.3g}, "
-        f"the float factors {op.relative_error:.3g}"
+        f"the float factors {op.relative_error:.3g}{' (factorize keeps them)' if op.relative_error <= rtol else ''}"
     )
 
 

@@ -215,6 +215,9 @@ def _dyadic(matrix: Array, permutations: Permutations) -> ButterflyOperator:
 def _searched(source: Source, rtol: float, permute: Permute, seed: int) -> ButterflyOperator:
     whole = whole_if_small(source)
     source = source if whole is None else whole
+    least = float(np.finfo(source.dtype).eps)
+    if not rtol > least:
+        raise ValueError(f"rtol: {rtol:.3g} is below the precision of {source.dtype}, {least:.2g}")
     choices = choose(source, candidate_orderings(source, permute), rtol, seed)
     if isinstance(source, OperatorSource):
         source.forget()

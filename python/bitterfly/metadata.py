@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from typing import Any, NoReturn, cast
 
 from numpy import finfo
@@ -17,6 +18,7 @@ Header = dict[str, Any]
 FORMAT_VERSIONS = (1, 2)
 REAL_TYPE = {"float32": "F32", "float64": "F64", "complex64": "F32", "complex128": "F64"}
 
+_MAX_DEPTH = 32
 _MAX_LENGTH = 1 << 20
 _MAX_SIZE = 1 << 31  # permutations are stored in 32 bits
 _MAX_FACTORS = 64
@@ -42,6 +44,8 @@ def parse(text: str) -> Header:
     """Return the JSON object in `text`; its fields are not checked."""
     if len(text) > _MAX_LENGTH:
         raise ValueError(f"metadata: longer than {_MAX_LENGTH} characters")
+    if _depth(text) > _MAX_DEPTH:  # the parser recurses, as deep as the recursion limit, which others may have raised
+        raise ValueError(f"metadata: not valid JSON of ours (nested deeper than {_MAX_DEPTH})")
     try:
         header = json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
@@ -49,6 +53,15 @@ def parse(text: str) -> Header:
     if not isinstance(header, dict):
         raise ValueError("metadata: expected a JSON object")
     return header
+
+
+def _depth(text: str) -> int:
+    """Return how deep brackets are nested outside of strings."""
+    depth = deepest = 0
+    for bracket in re.findall(r"[\[\]{}]", re.sub(r'"(?:[^"\\]|\\.)*"', "", text)):
+        depth += 1 if bracket in "[{" else -1
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> Header:
@@ -188,7 +201,7 @@ def check_units(codes: tuple[Code, ...], steps: Any, scale: Any) -> None:
         raise ValueError("steps: expected finite numbers, got NaN or infinity")
     sizes = [abs(float(step)) * 2.0 ** (code.bits - 1) for code, step in zip(codes, steps, strict=True)]
     reach = math.prod(max(size, 1.0) for size, code in zip(sizes, codes, strict=True) if code.kind in TILED_KINDS)
-    largest = max(float(abs(scale.real).max()), float(abs(scale.imag).max()))
+    largest = max(float(abs(part).max(initial=0)) for part in (scale.real, scale.imag))
     if reach > 2.0**100 and not reach * largest < float(finfo(scale.dtype).max):
         raise ValueError(f"steps: numbers as large as {max(sizes):.3g} overflow {scale.dtype} in products")
 

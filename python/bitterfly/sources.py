@@ -65,7 +65,10 @@ class SliceableSource:
         runs = np.split(order, np.flatnonzero(np.diff(index[order]) != 1) + 1)
         out = np.empty((len(index), self.shape[1]), self.dtype)
         for run in runs:
-            out[run] = self._a[int(index[run[0]]) : int(index[run[-1]]) + 1]
+            part = np.asarray(self._a[int(index[run[0]]) : int(index[run[-1]]) + 1])
+            if part.shape != out[run].shape:
+                raise ValueError(f"a: expected {len(run)} rows of {self.shape[1]} numbers, a slice has {part.shape}")
+            out[run] = _kept(part, self.dtype)
         return out
 
     def block(self, rows: IndexArray, columns: IndexArray) -> Array:
@@ -149,10 +152,22 @@ class OperatorSource:
 
     def times(self, x: Array, *, adjoint: bool = False) -> Array:
         """Return the product, or that of the adjoint, with a block of vectors."""
-        out = np.asarray(self.operator.rmatmat(x) if adjoint else self.operator.matmat(x))
+        try:
+            out = np.asarray(self.operator.rmatmat(x) if adjoint else self.operator.matmat(x))
+        except (NotImplementedError, TypeError) as error:  # SciPy raises either where there is none
+            side = "rmatvec or rmatmat" if adjoint else "matvec or matmat"
+            why = f": {error}" if str(error) else ""
+            raise TypeError(f"a: expected an operator with {side}, got none, or it failed{why}") from error
         if not np.all(np.isfinite(out)):
             raise ValueError("a: expected finite products, the operator returned NaN or infinity")
-        return out.astype(self.dtype, copy=False)
+        return _kept(out, self.dtype)
+
+
+def _kept(a: Array, dtype: np.dtype[Any]) -> Array:
+    """Return the numbers in a dtype that holds them."""
+    if a.dtype.kind == "c" and dtype.kind != "c":
+        raise TypeError(f"a: expected real numbers, its dtype being {dtype}, got {a.dtype}")
+    return a.astype(dtype, copy=False)
 
 
 def _units(size: int, index: IndexArray, dtype: np.dtype[Any]) -> Array:
