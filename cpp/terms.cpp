@@ -9,19 +9,22 @@
 namespace bitterfly {
 namespace {
 
-constexpr double kUnlike = 0x1p-100;
+constexpr double kUnlike = 0x1p-100, kLargest = 0x1p600;
 
-bool all_of_size(const Weighted<double>& x) {
+// Entries of x alike in size, and all products and squares far from overflow and underflow.
+bool is_plain(const Weighted<double>& x, const Weighted<double>& y) {
     const double a = std::fabs(x.at[0]), b = std::fabs(x.at[1]), least = std::min(a, b), most = std::max(a, b);
-    return least > kUnlike * most && x.weight[0] > 0 && x.weight[1] > 0;
+    const double heavy = std::max(x.weight[0], x.weight[1]), light = std::min(x.weight[0], x.weight[1]);
+    const double energy = y.weight[0] * y.at[0] * y.at[0] + y.weight[1] * y.at[1] * y.at[1];
+    const double largest = most * most * energy, smallest = least * least * energy;
+    return least > kUnlike * most && light > kUnlike * heavy && heavy < kLargest && light > 1 / kLargest &&
+           largest < kLargest && smallest > 1 / kLargest && energy < kLargest && energy > 1 / kLargest;
 }
-
-double energy(const Weighted<double>& y) { return y.weight[0] * y.at[0] * y.at[0] + y.weight[1] * y.at[1] * y.at[1]; }
 
 }  // namespace
 
 bool TermBlock<double>::take(const Line& line, const Line& next, const Weighted<double>& x, const Weighted<double>& y) {
-    if (x.size != 2 || y.size != 2 || !all_of_size(x) || !(energy(y) > 0)) return false;
+    if (x.size != 2 || y.size != 2 || !is_plain(x, y)) return false;
     for (std::size_t e = 0; e < 2; ++e) {
         x_[e][count_] = x.at[e], x_weight_[e][count_] = x.weight[e];
         y_[e][count_] = y.at[e], y_weight_[e][count_] = y.weight[e];

@@ -26,7 +26,7 @@ public:
     TermBlock& operator=(const TermBlock&) = delete;
     ~TermBlock() { round(); }
 
-    // False for terms that need a search of their own: other lengths, zeros, entries of x very unlike in size.
+    // False for terms that need a search of their own: other lengths, zeros, numbers that are unlike in size.
     bool take(const Line& line, const Line& next, const Weighted<double>& x, const Weighted<double>& y);
 
 private:
