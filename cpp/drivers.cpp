@@ -9,6 +9,7 @@
 
 #include "lines.hpp"
 #include "require.hpp"
+#include "terms.hpp"
 
 namespace bitterfly {
 namespace {
@@ -115,9 +116,11 @@ private:
         for (T& value : target.rounded) value *= std::ldexp(1.0, std::ilogb(length) + 1);
     }
     void round_pair(std::size_t l) {
+        TermBlock<T> block(f_[l], f_[l + 1]);
         for (std::size_t q = 0; q < columns(f_[l]); ++q) {
             const Line line = near(f_[l], q), next = far(f_[l + 1], q);
             Target<T> x(f_[l], line, left_[l], weighted_), y(f_[l + 1], next, right_[l + 2], weighted_);
+            if (block.take(line, next, x.view(), y.view())) continue;
             both(l, x, y, std::numeric_limits<double>::infinity());
             store(f_[l], line, x.rounded.data());
             store(f_[l + 1], next, y.rounded.data());

@@ -37,7 +37,7 @@ bool normalize(T* x, std::size_t size) {
     double largest = 0;
     for (std::size_t i = 0; i < size; ++i) largest = std::max(largest, largest_part(x[i]));
     if (largest == 0) return false;
-    const double factor = std::ldexp(1.0, -std::ilogb(largest));
+    const double factor = 1 / power_below(largest);
     for (std::size_t i = 0; i < size; ++i) x[i] *= factor;
     return true;
 }

@@ -8,6 +8,11 @@
 
 namespace bitterfly {
 
+// 2^floor(log2 |x|) of a normal number.
+inline double power_below(double x) {
+    return std::bit_cast<double>(std::bit_cast<std::uint64_t>(x) & (std::uint64_t{0x7ff} << 52));
+}
+
 // `bits` = 1 to 24 counts the leading one; exponents are those of double. All members are for finite numbers.
 class Significand {
 public:

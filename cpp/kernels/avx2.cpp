@@ -4,4 +4,4 @@
 #include "table.inl"
 
 extern const bitterfly::Kernels bitterfly::kAvx2Kernels{"avx2", real_kernels<float>(), real_kernels<double>(),
-                                                        pairs<Simd<double>>};
+                                                        pairs<Simd<double>>, terms<Simd<double>>};

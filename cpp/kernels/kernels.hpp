@@ -150,6 +150,16 @@ struct PairArgs {
     double *p, *q, *errors;
 };
 
+// Terms (x0, x1) (y0, y1)^T of real numbers, entry e of term i at x[e][i]; their weights in the norm. best = the
+// rounded x of least error among `cells` candidates for either pivot; y rounded to nearest. Splitters as above, unit =
+// distance of candidates. No entry of x is zero, no weight of x either. Arrays have room for whole registers.
+struct TermArgs {
+    const double *x[2], *x_weight[2], *y[2], *y_weight[2];
+    double* best[2];
+    double unit, x_splitter, y_splitter;
+    std::size_t cells, count;
+};
+
 template <class Real>
 struct RealKernels {
     using Pass = void (*)(const PassArgs<Real>&);
@@ -172,6 +182,7 @@ struct Kernels {
     RealKernels<float> single;
     RealKernels<double> twice;
     void (*pairs)(const PairArgs&);
+    void (*terms)(const TermArgs&);
 
     template <class Real>
     const RealKernels<Real>& of() const {

@@ -6,6 +6,7 @@
 #include "pairs.inl"
 #include "peak.inl"
 #include "split.inl"
+#include "terms.inl"
 #include "tiles.inl"
 
 namespace {
