@@ -63,12 +63,13 @@ def quantize(
         Float factors, of any precision.
     bits : float, optional
         Stored bits per real number in the factors. A real column of two entries takes ``2 * bits`` bits (1 to 16), a
-        complex one ``4 * bits`` (1 to 32), so `bits` goes up to 8. In steps of 1/2 (real) or 1/4 (complex) all
-        factors have equal widths; between, `bits` is the mean, each factor having a width of its own. A factor whose codes all end in zero bits is stored in fewer bits, without loss. For "skeleton" and "lattice", the width
-        of an integer, 2 to 16; between integers, the mean width, each factor having bits of its own.
+        complex one ``4 * bits`` (1 to 32), so `bits` goes up to 8. In steps of 1/2 (real) or 1/4 (complex) all factors
+        have equal widths; between, `bits` is the mean, each factor having a width of its own. A factor whose codes all
+        end in zero bits is stored in fewer bits, without loss. For "skeleton" and "lattice", the width of an integer, 2
+        to 16; between integers, the mean width, each factor having bits of its own.
     rtol : float, optional
-        Instead of `bits`: few bytes whose relative error is at most `rtol`. Beyond n = 256 the equal width to start from
-        is found by bisection, which takes the error to fall with every bit.
+        Instead of `bits`: few bytes whose relative error is at most `rtol`. Beyond n = 256 the equal width to start
+        from is found by bisection, which takes the error to fall with every bit.
     nbytes : int, optional
         Instead of `bits`: the least error in at most so many bytes, all buffers and index arrays counted. With
         `rtol` as well, each factor has bits of its own: see Notes.
@@ -106,7 +107,8 @@ def quantize(
 
     Notes
     -----
-    Directions: for `rtol` and `nbytes`, the losses of factors at equal widths, which add up, say how wide each is to be.
+    Directions: for `rtol` and `nbytes`, the losses of factors at equal widths, which add up, say how wide each is to
+    be.
 
     Integer codes: for `rtol` and `nbytes`, the error of each factor is measured alone, and bits are given one by one to
     the factor whose squared error falls most for a byte. Skeleton codes are the integers next to T in the metric of
