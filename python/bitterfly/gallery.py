@@ -279,6 +279,7 @@ KERNELS: dict[str, Callable[[int], Kernel]] = {
     "hadamard": hadamard,
     "helmholtz_plates": helmholtz_plates,
 }
+# Blocks of full rank: everywhere, or (the first two) on the diagonal, so that only a loose tolerance finds a chain.
 FULL_RANK: dict[str, Callable[[int], Kernel]] = {
     "green_self": green_self,
     "cauchy": cauchy,
