@@ -46,7 +46,6 @@ public:
 
     void run() const {
         const std::size_t part = plan_.part(shared_top_), parts = plan_.n < part ? 1 : plan_.n / part;
-        const std::size_t bytes = bytes_of_part(shared_top_);
         for (std::size_t top = plan_.tops(); transposed_ && top > shared_top_; --top) run_shared(top);
         parallel_for(parts, workers_, [&](std::size_t worker, std::size_t i) {
             run_part({shared_top_, i * part, start_of(shared_top_, i * part), worker});
