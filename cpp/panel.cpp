@@ -1,6 +1,7 @@
 // Copies between panels and strided arrays: plain loops, with unit strides where the caller's memory has them.
 #include "panel.hpp"
 
+#include <algorithm>
 #include <type_traits>
 
 namespace bitterfly {
@@ -154,5 +155,23 @@ void scatter(const Panel<Real>& panel, const MutableView& y, std::size_t first, 
 BITTERFLY_INSTANTIATE(float)
 BITTERFLY_INSTANTIATE(double)
 #undef BITTERFLY_INSTANTIATE
+
+std::vector<Columns> panels_of(std::size_t columns, std::size_t together, std::size_t workers) {
+    const std::size_t blocks = (columns + together - 1) / together;
+    std::size_t most = together;
+    if (blocks > 0 && blocks < workers) {
+        const std::size_t parts = (workers + blocks - 1) / blocks, share = (std::min(together, columns) + parts - 1);
+        most = (share / parts + kTileVectors - 1) / kTileVectors * kTileVectors;
+    }
+    std::vector<Columns> out;
+    for (std::size_t first = 0; first < columns;) {
+        const std::size_t end = std::min(first / together * together + together, columns);
+        std::size_t count = std::min(most, end - first);
+        if (end - first == count + 1) ++count;
+        out.push_back({first, count});
+        first += count;
+    }
+    return out;
+}
 
 }  // namespace bitterfly

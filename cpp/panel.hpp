@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 #include "kernels/kernels.hpp"
 #include "matrix.hpp"
@@ -39,5 +40,13 @@ void gather(const Panel<Real>& panel, const View& x, std::size_t first, const st
 template <class Real>
 void scatter(const Panel<Real>& panel, const MutableView& y, std::size_t first, const std::uint32_t* order,
              Diagonal<Real> diagonal, bool conjugate);
+
+struct Columns {
+    std::size_t first, count;
+};
+
+// Panels of at most `together` columns, cut further where there are fewer than workers. Kernels take kTileVectors
+// vectors at a time, and one alone in another way: cuts keep both, so that results do not depend on the workers.
+std::vector<Columns> panels_of(std::size_t columns, std::size_t together, std::size_t workers);
 
 }  // namespace bitterfly

@@ -9,8 +9,6 @@
 #include <system_error>
 #include <thread>
 
-#include "kernels/kernels.hpp"
-
 #if defined(__unix__) || defined(__APPLE__)
 #include <pthread.h>
 #define BITTERFLY_FORKS
@@ -125,24 +123,6 @@ void parallel_for(std::size_t count, std::size_t workers, const Body& body) {
     workers = std::min(workers, count);
     if (workers <= 1 || !pool().try_run(job, workers)) job.work(0);
     job.rethrow();
-}
-
-std::vector<Columns> panels_of(std::size_t columns, std::size_t together, std::size_t workers) {
-    const std::size_t blocks = (columns + together - 1) / together;
-    std::size_t most = together;
-    if (blocks > 0 && blocks < workers) {
-        const std::size_t parts = (workers + blocks - 1) / blocks, share = (std::min(together, columns) + parts - 1);
-        most = (share / parts + kTileVectors - 1) / kTileVectors * kTileVectors;
-    }
-    std::vector<Columns> out;
-    for (std::size_t first = 0; first < columns;) {
-        const std::size_t end = std::min(first / together * together + together, columns);
-        std::size_t count = std::min(most, end - first);
-        if (end - first == count + 1) ++count;
-        out.push_back({first, count});
-        first += count;
-    }
-    return out;
 }
 
 }  // namespace bitterfly

@@ -3,21 +3,12 @@
 
 #include <cstddef>
 #include <functional>
-#include <vector>
 
 namespace bitterfly {
 
 // Calls body(worker, i) for all i < count, worker < workers; no two calls of the same worker at once. The caller is one
 // of the workers, and the only one where others are using the pool. Rethrows the first exception of a task.
 void parallel_for(std::size_t count, std::size_t workers, const std::function<void(std::size_t, std::size_t)>& body);
-
-struct Columns {
-    std::size_t first, count;
-};
-
-// Panels of at most `together` columns, cut further where there are fewer than workers. Kernels take kTileVectors
-// vectors at a time, and one alone in another way: cuts keep both, so that results do not depend on the workers.
-std::vector<Columns> panels_of(std::size_t columns, std::size_t together, std::size_t workers);
 
 // Products of fewer multiply-adds are done before a sleeping thread has woken up.
 inline constexpr std::size_t kLeastParallelWork = std::size_t{1} << 19;

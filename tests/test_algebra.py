@@ -121,7 +121,7 @@ def test_block_diagonal_weighs_errors(scale: float) -> None:
         for weight, error in ((1.0, 0.1), (3.0, 0.3))
     ]
     expected = np.sqrt((0.1**2 + 9 * 0.3**2) / 10)
-    assert np.isclose(algebra.block_diag(ops).relative_error, expected, rtol=1e-6)  # of the same random vectors
+    assert np.isclose(algebra.block_diag(ops).relative_error, expected, rtol=1e-12)  # of the same random vectors
 
 
 def test_terms() -> None:

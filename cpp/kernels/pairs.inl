@@ -1,6 +1,6 @@
 // Two-entry vectors with short significands: the candidates of one pivot and their errors, a register of them at once.
 //
-// Operations: about 40 for a candidate, two divisions among them; everything stays in L1.
+// Operations: about 40 for a candidate, one division among them; everything stays in L1.
 #pragma once
 
 #include "kernels.hpp"
@@ -16,6 +16,32 @@ typename V::Vec split_off(typename V::Vec x, typename V::Vec splitter) {
     return V::sub(c, V::sub(c, x));
 }
 
+// A vector (x, other) over its pivot x, and what errors of (x, other) y^T weigh: `energy` is that of y.
+template <class V>
+struct PivotedPair {
+    typename V::Vec ratio, weight, other_weight, product, energy;
+};
+
+// A candidate (p, q) of lambda (1, ratio): p in the cell of lambda, q rounded; y is rounded for it entry by entry.
+template <class V>
+struct Candidate {
+    using Vec = typename V::Vec;
+    Vec p, q, norm, mu, error;
+
+    Candidate(const PivotedPair<V>& x, Vec lambda, Vec half, Vec splitter)
+        : p(V::add(lambda, half)), q(split_off<V>(V::mul(x.ratio, lambda), splitter)) {
+        const Vec gap = V::sub(q, V::mul(x.ratio, p)), wp = V::mul(x.weight, p), oq = V::mul(x.other_weight, q);
+        norm = V::multiply_add(wp, p, V::mul(oq, q));
+        const Vec inverse = V::div(V::broadcast(1), norm);
+        error = V::mul(V::mul(V::mul(gap, gap), x.product), V::mul(inverse, x.energy));
+        mu = V::mul(V::multiply_add(oq, x.ratio, wp), inverse);
+    }
+    void add_missed(Vec y, Vec weight, Vec splitter) {
+        const Vec scaled = V::mul(mu, y), missed = V::sub(split_off<V>(scaled, splitter), scaled);
+        error = V::multiply_add(V::mul(V::mul(missed, missed), norm), weight, error);
+    }
+};
+
 template <class V>
 void pairs(const PairArgs& args) {
     static constexpr struct Counting {
@@ -25,25 +51,17 @@ void pairs(const PairArgs& args) {
         }
     } counting;
     const auto unit = V::broadcast(args.unit), start = V::broadcast(args.start), half = V::broadcast(args.unit / 2);
-    const auto ratio = V::broadcast(args.ratio), w = V::broadcast(args.weight), o = V::broadcast(args.other);
     const auto splitter = V::broadcast(args.x_splitter), y_splitter = V::broadcast(args.y_splitter);
-    const auto energy = V::broadcast(args.energy), product = V::broadcast(args.weight * args.other);
+    const PivotedPair<V> x{V::broadcast(args.ratio), V::broadcast(args.weight), V::broadcast(args.other),
+                           V::broadcast(args.weight * args.other), V::broadcast(args.energy)};
     for (std::size_t i = 0; i < args.count; i += V::width) {
-        const auto lambda = V::multiply_add(V::load(counting.at + i), unit, start), p = V::add(lambda, half);
-        const auto q = split_off<V>(V::mul(ratio, lambda), splitter);
-        const auto gap = V::sub(q, V::mul(ratio, p));
-        const auto wp = V::mul(w, p), oq = V::mul(o, q), norm = V::multiply_add(wp, p, V::mul(oq, q));
-        const auto inverse = V::div(V::broadcast(1), norm);
-        auto error = V::mul(V::mul(V::mul(gap, gap), product), V::mul(inverse, energy));
-        const auto mu = V::mul(V::multiply_add(oq, ratio, wp), inverse);
+        Candidate<V> candidate(x, V::multiply_add(V::load(counting.at + i), unit, start), half, splitter);
         for (std::size_t e = 0; e < args.y_size; ++e) {
-            const auto scaled = V::mul(mu, V::broadcast(args.y[e]));
-            const auto missed = V::sub(split_off<V>(scaled, y_splitter), scaled);
-            error = V::multiply_add(V::mul(V::mul(missed, missed), norm), V::broadcast(args.y_weight[e]), error);
+            candidate.add_missed(V::broadcast(args.y[e]), V::broadcast(args.y_weight[e]), y_splitter);
         }
-        V::store(args.p + i, p);
-        V::store(args.q + i, q);
-        V::store(args.errors + i, error);
+        V::store(args.p + i, candidate.p);
+        V::store(args.q + i, candidate.q);
+        V::store(args.errors + i, candidate.error);
     }
 }
 

@@ -10,28 +10,20 @@ namespace {
 
 using bitterfly::TermArgs;
 
-// One candidate of the pivot x = 1 beside `ratio`: its error, in all terms of a register. See pairs.inl.
+// All terms of a register with one of the two entries of x as the pivot.
 template <class V>
-struct TermErrors {
+struct PivotedTerms {
     using Vec = typename V::Vec;
-    Vec ratio, w, o, product, y0, y1, v0, v1, energy;
+    Vec y0, y1, v0, v1;
+    PivotedPair<V> pair;
 
-    TermErrors(const TermArgs& args, int pivot, std::size_t i) {
-        const Vec x = V::load(args.x[pivot] + i);
-        ratio = V::div(V::load(args.x[1 - pivot] + i), x);
-        w = V::load(args.x_weight[pivot] + i), o = V::load(args.x_weight[1 - pivot] + i), product = V::mul(w, o);
+    PivotedTerms(const TermArgs& args, int pivot, std::size_t i) {
+        const Vec x = V::load(args.x[pivot] + i), w = V::load(args.x_weight[pivot] + i),
+                  o = V::load(args.x_weight[1 - pivot] + i);
         y0 = V::mul(x, V::load(args.y[0] + i)), y1 = V::mul(x, V::load(args.y[1] + i));
         v0 = V::load(args.y_weight[0] + i), v1 = V::load(args.y_weight[1] + i);
-        energy = V::multiply_add(V::mul(v0, y0), y0, V::mul(V::mul(v1, y1), y1));
-    }
-    Vec at(Vec p, Vec q, Vec splitter) const {
-        const Vec gap = V::sub(q, V::mul(ratio, p)), wp = V::mul(w, p), oq = V::mul(o, q);
-        const Vec norm = V::multiply_add(wp, p, V::mul(oq, q)), inverse = V::div(V::broadcast(1), norm);
-        const Vec mu = V::mul(V::multiply_add(oq, ratio, wp), inverse);
-        const Vec z0 = V::mul(mu, y0), z1 = V::mul(mu, y1);
-        const Vec m0 = V::sub(split_off<V>(z0, splitter), z0), m1 = V::sub(split_off<V>(z1, splitter), z1);
-        const Vec missed = V::multiply_add(V::mul(m0, m0), v0, V::mul(V::mul(m1, m1), v1));
-        return V::multiply_add(missed, norm, V::mul(V::mul(V::mul(gap, gap), product), V::mul(inverse, energy)));
+        pair = {V::div(V::load(args.x[1 - pivot] + i), x), w, o, V::mul(w, o),
+                V::multiply_add(V::mul(v0, y0), y0, V::mul(V::mul(v1, y1), y1))};
     }
 };
 
@@ -42,14 +34,16 @@ void terms(const TermArgs& args) {
     for (std::size_t i = 0; i < args.count; i += V::width) {
         auto least = V::broadcast(1e300), first = V::broadcast(1), second = V::broadcast(1);
         for (int pivot = 0; pivot < 2; ++pivot) {
-            const TermErrors<V> errors(args, pivot, i);
+            const PivotedTerms<V> terms(args, pivot, i);
             auto lambda = V::add(V::broadcast(1), half);
             for (std::size_t cell = 0; cell < args.cells; ++cell, lambda = V::add(lambda, unit)) {
-                const auto p = V::add(lambda, half), q = split_off<V>(V::mul(errors.ratio, lambda), splitter);
-                const auto error = errors.at(p, q, y_splitter), better = V::sub(error, least);
-                first = V::select_negative(better, pivot == 0 ? p : q, first);
-                second = V::select_negative(better, pivot == 0 ? q : p, second);
-                least = V::select_negative(better, error, least);
+                Candidate<V> candidate(terms.pair, lambda, half, splitter);
+                candidate.add_missed(terms.y0, terms.v0, y_splitter);
+                candidate.add_missed(terms.y1, terms.v1, y_splitter);
+                const auto better = V::sub(candidate.error, least);
+                first = V::select_negative(better, pivot == 0 ? candidate.p : candidate.q, first);
+                second = V::select_negative(better, pivot == 0 ? candidate.q : candidate.p, second);
+                least = V::select_negative(better, candidate.error, least);
             }
         }
         V::store(args.best[0] + i, first);

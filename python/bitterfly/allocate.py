@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from heapq import heapify, heapreplace
-from itertools import accumulate
 from typing import Protocol
 
 import numpy as np
 
+from bitterfly.change import change_of
 from bitterfly.coded import plan
 from bitterfly.kinds import TILED_BITS, Code
+from bitterfly.knapsack import Knapsack, Option, widths_of
 from bitterfly.operator import ButterflyOperator, PackedButterfly
-from bitterfly.recode import change_of, kinds_of, packed_operator, recode
+from bitterfly.recode import kinds_of, packed_operator, recode, wrapped
 from bitterfly.tiles import planes_of
 
 _log = logging.getLogger("bitterfly")
@@ -25,9 +25,8 @@ class Allocation:
     """The bytes and the error of each factor of an operator at every width of its integer codes.
 
     The error of a factor is measured: it alone at a narrow width, the others at the widest. Errors of different factors
-    are nearly orthogonal, and fall by two with every bit; so the sum of their squares is the error of all, and bits are
-    best spent one by one where the square falls most for a byte (reverse water-filling by a greedy knapsack, which is
-    optimal up to one step since gains fall).
+    are nearly orthogonal, and fall by two with every bit; so the sum of their squares is the error of all (reverse
+    water-filling by the knapsack).
 
     Parameters
     ----------
@@ -51,69 +50,74 @@ class Allocation:
             widths = [most] * len(chain)
             widths[at] = width
             squares.append(max(self._change(widths, seed) ** 2 - floor, 0.0) * 4.0**width)
-        self._squares = np.array(squares)  # at width 0
         planes = planes_of(np.dtype(op.dtype))
         self._layouts = plan(chain, self._codes)
-        self._bytes = np.array([[4 * at.words(w, planes) for w in range(most + 1)] for at in self._layouts])
-        self._fixed: int = (
-            4 * sum(at.pivot_words for at in self._layouts) + int(np.dtype(op.dtype).itemsize) * chain.shape[1]
-        )
+        self._parts = [
+            [Option(4 * at.words(w, planes), square / 4.0**w, w) for w in range(TILED_BITS[0], most + 1)]
+            for at, square in zip(self._layouts, squares, strict=True)
+        ]
+        self._fixed: int = 4 * sum(at.pivot_words for at in self._layouts) + op.dtype.itemsize * chain.shape[1]
         self._fixed += 8 * len(chain) + sum(4 * p.size for p in op.base_permutations if p is not None)
 
     def _change(self, widths: list[int], seed: int) -> float:
-        packed = packed_operator(self._op, recode(self._op, self._kind, widths), np.random.default_rng(seed))
+        packed = wrapped(self._op, recode(self._op, self._kind, widths))
         return change_of(self._op, packed, np.random.default_rng(seed))[0]
 
-    def steps(self) -> list[tuple[int, float, list[int]]]:
-        """Return bytes, predicted error and widths, from the least width on, a bit more at each step."""
-        least, most = TILED_BITS
-
-        def gain(at: int, w: int) -> tuple[float, int]:
-            if w == most:
-                return 0.0, at
-            more = max(int(self._bytes[at, w + 1] - self._bytes[at, w]), 1)
-            return -0.75 * float(self._squares[at]) / 4.0**w / more, at
-
-        widths = [least] * len(self._layouts)
-        heap = [gain(at, least) for at in range(len(widths))]
-        heapify(heap)
-        path = [widths.copy()]
-        while min(widths) < most and (heap[0][0] < 0 or max(widths) < most):
-            at = heap[0][1]
-            if widths[at] == most:
-                break
-            widths[at] += 1
-            heapreplace(heap, gain(at, widths[at]))
-            path.append(widths.copy())
-        return [(self.nbytes(w), self.error(w), w) for w in path]
-
-    def nbytes(self, widths: list[int]) -> int:
-        """Return the bytes of all buffers."""
-        return self._fixed + int(sum(self._bytes[at, w] for at, w in enumerate(widths)))
-
-    def error(self, widths: list[int]) -> float:
-        """Predict the relative change of the operator."""
-        return float(np.sqrt(np.sum(self._squares / 4.0 ** np.array(widths))))
+    @property
+    def least(self) -> int:
+        """The bytes of all buffers at the least width."""
+        return self._fixed + Knapsack(self._parts).least
 
     def within(self, change: float) -> list[int] | None:
         """Return the widths of the fewest bytes whose predicted change is at most `change`."""
-        return next((widths for _, error, widths in self.steps() if error <= change), None)
+        return widths_of(Knapsack(self._parts).within(change**2))
 
     def of_bytes(self, nbytes: int) -> list[int] | None:
         """Return the widths of the least predicted change in at most `nbytes`."""
-        sizes = [size for size, _, _ in self.steps()]
-        count = sum(size <= nbytes for size in accumulate(sizes, max))
-        return self.steps()[count - 1][2] if count else None
+        return widths_of(Knapsack(self._parts).in_bytes(nbytes - self._fixed))
 
     def of_bits(self, mean: float) -> list[int] | None:
         """Return the widths of the least predicted change whose mean over the numbers stored is at most `mean`."""
         weights = [at.weights * at.lanes for at in self._layouts]
-        fitting = [w for _, _, w in self.steps() if np.average(w, weights=weights) <= mean + 5e-3]
-        return fitting[-1] if fitting else None
+        parts = [[o._replace(nbytes=w * o.width) for o in part] for w, part in zip(weights, self._parts, strict=True)]
+        return widths_of(Knapsack(parts).in_bytes(int((mean + 5e-3) * sum(weights))))
 
     def packed(self, widths: list[int]) -> PackedButterfly:
         """Return the operator with codes of these widths."""
         return packed_operator(self._op, recode(self._op, self._kind, widths), self._rng)
+
+
+def fewest_bits(
+    op: ButterflyOperator, widths: range, unit: float, coded: Callable[[int], PackedButterfly], rtol: float, every: bool
+) -> PackedButterfly:
+    """Return the codes of the least equal width whose error is at most `rtol`, else raise a ValueError.
+
+    Parameters
+    ----------
+    widths : range
+        What there is to choose from, in steps of one; `unit` bits per real number each.
+    coded : callable
+        Returns `op` at a width.
+    every : bool
+        Try the widths one by one, since errors need not fall with every bit; otherwise bisect.
+    """
+    low, high = widths[0], widths[-1]
+    best = coded(high)
+    if not best.relative_error <= rtol:
+        raise ValueError(
+            f"rtol: {rtol:.3g} cannot be met: {high * unit:g} bits reach {best.relative_error:.3g}, "
+            f"the float factors {op.relative_error:.3g}"
+        )
+    if every:
+        return next((trial for trial in map(coded, widths[:-1]) if trial.relative_error <= rtol), best)
+    while low < high:
+        middle = (low + high) // 2
+        trial = coded(middle)
+        if trial.relative_error <= rtol:
+            best, high = trial, middle
+        else:
+            low = middle + 1
+    return best
 
 
 def smaller(

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from bitterfly import _core
-from bitterfly.hierarchy import Ledger, PaddedRows, Radices, cores
+from bitterfly.hierarchy import Ledger, PaddedRows, Radices
 from bitterfly.inputs import Array, Permutations
 from bitterfly.measure import Energy
 from bitterfly.sources import ArraySource, Source
+from bitterfly.workers import available_cores
 
 _PANEL = 1 << 19  # numbers that are worked on at a time
 _FAR = 1e100  # times the largest number on the support: what is outside is the whole error in double precision
@@ -152,7 +153,7 @@ def _middle(x: Array, groups: int, rank: int) -> tuple[Array, Array, float]:
     def work(cut: tuple[int, int]) -> float:
         return _core.split(x[:, :, slice(*cut)], groups, rank, cut[0], left, right, 1.0)[1]
 
-    workers = min(cores(), d) if x.size >= _PANEL else 1
+    workers = min(available_cores(), d) if x.size >= _PANEL else 1
     cuts = list(pairwise(np.linspace(0, d, min(4 * workers, d) + 1).astype(int).tolist()))
     if workers == 1:
         return left, right, work((0, d))

@@ -9,8 +9,9 @@ import numpy as np
 
 from bitterfly.inputs import Array
 from bitterfly.linear import identity_panel
+from bitterfly.powers import exponent_of, scaled
 
-_EXACT = 1 << 20  # entries up to which the change is measured in full
+_EXACT = 1 << 21  # entries up to which the change is measured in full
 _PROBES = 64
 _LEAST_PROBES = 16
 _PANEL = 1 << 22  # numbers in a panel of vectors
@@ -24,11 +25,11 @@ def after_cast(op: Any, cast: Any, factors: int) -> dict[str, Any]:
     return {"relative_error": error, "error_kind": op.error_kind if full and error == error else "estimated"}
 
 
-def change_of(op: Any, other: Any) -> tuple[float, bool]:
+def change_of(op: Any, other: Any, rng: np.random.Generator | None = None) -> tuple[float, bool]:
     """Return ``||op - other||_F / ||op||_F``, and whether it is measured in full; NaN where `other` overflows.
 
     Otherwise on Gaussian vectors, whose mean ``||A x||^2`` is the energy of a matrix, with two standard errors on top;
-    they are fixed. Products are taken in the precision of each operator.
+    they are fixed unless drawn by `rng`. Products are taken in the precision of each operator.
     """
     m, n = op.shape
     full = m * n <= _EXACT
@@ -36,12 +37,12 @@ def change_of(op: Any, other: Any) -> tuple[float, bool]:
     missed, total = (np.zeros(count) for _ in range(2))
     wide = np.result_type(op.dtype, other.dtype, np.float64)
     exponent: int | None = None
-    for columns, x in _vectors(m, n, count, full, op.dtype):
+    for columns, x in _vectors(m, n, count, op.dtype, None if full else rng or np.random.default_rng(0)):
         y = np.ascontiguousarray(op @ x, wide)
         with np.errstate(over="ignore", invalid="ignore"):
             difference = y - other @ x
         if exponent is None:  # squares neither vanish nor overflow
-            exponent = -int(np.frexp(np.max(np.abs(y.view(np.float64)), initial=0.0))[1])
+            exponent = -exponent_of(y)
         missed[columns], total[columns] = (_energies(part, exponent) for part in (difference, y))
     energy = float(np.sum(total))
     if energy == 0:
@@ -50,13 +51,13 @@ def change_of(op: Any, other: Any) -> tuple[float, bool]:
     return float(np.sqrt((np.sum(missed) + spread) / energy)), full
 
 
-def _vectors(m: int, n: int, count: int, full: bool, dtype: Any) -> Iterator[tuple[slice, Array]]:
-    """Yield panels of unit vectors, or of Gaussian ones that all precisions represent."""
-    rng, real = np.random.default_rng(0), np.dtype(dtype).type(0).real.dtype
+def _vectors(m: int, n: int, count: int, dtype: Any, rng: np.random.Generator | None) -> Iterator[tuple[slice, Array]]:
+    """Yield panels of unit vectors, or with `rng` of Gaussian ones that all precisions represent."""
+    real = np.dtype(dtype).type(0).real.dtype
     width = max(1, _PANEL // max(m, n))
     for first in range(0, count, width):
         columns = slice(first, min(first + width, count))
-        if full:
+        if rng is None:
             yield columns, identity_panel(n, first, columns.stop - first, real)
         else:
             yield columns, rng.standard_normal((n, columns.stop - first)).astype(np.float32).astype(real)
@@ -64,6 +65,6 @@ def _vectors(m: int, n: int, count: int, full: bool, dtype: Any) -> Iterator[tup
 
 def _energies(x: Array, exponent: int) -> Array:
     """Return the squared lengths of columns times a power of two."""
-    scaled = np.ldexp(np.ascontiguousarray(x).view(np.float64), exponent).reshape(*x.shape, -1)
+    parts = scaled(x, exponent).view(np.float64).reshape(*x.shape, -1)
     with np.errstate(over="ignore", invalid="ignore"):
-        return np.asarray(np.einsum("ijp,ijp->j", scaled, scaled))
+        return np.asarray(np.einsum("ijp,ijp->j", parts, parts))

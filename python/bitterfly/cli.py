@@ -13,8 +13,8 @@ import click
 from bitterfly.console import Group, progress_bars
 
 if TYPE_CHECKING:
-    from bitterfly.coded import Code
     from bitterfly.inputs import Array
+    from bitterfly.kinds import Code
 
 _SUFFIX = ".bfly.safetensors"
 

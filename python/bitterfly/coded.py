@@ -11,13 +11,10 @@ import numpy as np
 
 from bitterfly import _core
 from bitterfly.chain import Chain
-from bitterfly.directions import DirectionCodes as DirectionCodes
+from bitterfly.directions import DirectionCodes
 from bitterfly.inputs import Array, Permutations, as_floating, as_size, as_uint32
-from bitterfly.kinds import FLOAT_KINDS, TILED_KINDS, check_tiled, significand_of
-from bitterfly.kinds import MAX_BITS as MAX_BITS
-from bitterfly.kinds import TILED_BITS as TILED_BITS
-from bitterfly.kinds import Code as Code
-from bitterfly.stores import FloatStore, TiledFloats
+from bitterfly.kinds import FLOAT_KINDS, MAX_BITS, TILED_KINDS, Code, check_tiled, significand_of
+from bitterfly.stores import FloatStore, TiledFloats, aligned, frozen_view
 from bitterfly.tiles import LANES, Layout, Skeleton, layouts, planes_of, slices
 
 
@@ -242,13 +239,7 @@ def scale_length(chain: Chain, codes: Sequence[Code]) -> int:
 
 def _frozen(a: Array) -> Array:
     """Return a read-only aligned array; a copy, unless nobody can write to `a`."""
-    if a.flags.writeable or not a.flags.c_contiguous:
-        copy: Array = _core.aligned_empty(list(a.shape), a.dtype)
-        copy[...] = a
-        a = copy
-    view = a.view()
-    view.flags.writeable = False
-    return view
+    return frozen_view(aligned(a) if a.flags.writeable or not a.flags.c_contiguous else a)
 
 
 def _as_words(words: Any) -> Array:

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bitterfly.allocate import smaller
-from bitterfly.coded import TILED_BITS, plan
+from bitterfly.coded import plan
 from bitterfly.direction_bits import entries_per_column, smaller_directions
 from bitterfly.estimate import SAMPLED_ROWS, sampled_error
 from bitterfly.factorize import factorize
+from bitterfly.kinds import TILED_BITS
 from bitterfly.measure import measure
 from bitterfly.operator import ButterflyOperator, PackedButterfly
 from bitterfly.quantize import ALLOCATED, quantize

@@ -9,7 +9,7 @@ import numpy as np
 from bitterfly import _core
 from bitterfly.direction_coding import code_directions
 from bitterfly.kinds import MAX_BITS
-from bitterfly.knapsack import Knapsack, Option
+from bitterfly.knapsack import Knapsack, Option, widths_of
 from bitterfly.operator import ButterflyOperator, PackedButterfly
 
 # Largest size at which all narrower widths are measured; beyond, those next to the width given.
@@ -47,16 +47,16 @@ class DirectionAllocation:
 
     def within(self, change: float) -> list[int] | None:
         """Return the widths of the fewest bytes whose predicted change is at most `change`."""
-        return _widths(self._knapsack().within(change**2))
+        return widths_of(self._knapsack().within(change**2))
 
     def of_bytes(self, nbytes: int) -> list[int] | None:
         """Return the widths of the least predicted change in at most `nbytes`."""
-        return _widths(self._knapsack().in_bytes(nbytes - self._fixed))
+        return widths_of(self._knapsack().in_bytes(nbytes - self._fixed))
 
     def of_mean(self, width: float) -> list[int] | None:
         """Return the widths of the least predicted change whose mean over the columns is at most `width`."""
         total = int(np.floor(width * len(self._bits) + 1e-9))
-        return _widths(Knapsack(self._bits).in_bytes(total))
+        return widths_of(Knapsack(self._bits).in_bytes(total))
 
     def packed(self, widths: Sequence[int]) -> PackedButterfly:
         """Return the operator with codes of these widths."""
@@ -67,7 +67,3 @@ class DirectionAllocation:
 
     def _bytes(self, bits: int) -> int:
         return 4 * _core.packed_words(self._op.store.chain.shape[1], bits)
-
-
-def _widths(options: list[Option] | None) -> list[int] | None:
-    return None if options is None else [option.width for option in options]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from operator import index
 
 import numpy as np
 
-from bitterfly.allocate import refine
+from bitterfly.allocate import fewest_bits, refine
 from bitterfly.direction_allocation import DirectionAllocation
 from bitterfly.direction_coding import code_directions
 from bitterfly.inputs import as_number
@@ -83,26 +84,8 @@ def _equal(op: ButterflyOperator, candidates: tuple[str, ...], width: int) -> Pa
 
 
 def _fewest_bits(op: ButterflyOperator, candidates: tuple[str, ...], rtol: float) -> PackedButterfly:
-    """Try all widths of small operators, whose errors need not fall with every bit; bisect for larger ones."""
-    reals = entries_per_column(op)
-    low, high = 1, _max_width(candidates)
-    best = _equal(op, candidates, high)
-    if not best.relative_error <= rtol:
-        raise ValueError(
-            f"rtol: {rtol:.3g} cannot be met: {high / reals:g} bits reach {best.relative_error:.3g}, "
-            f"the float factors {op.relative_error:.3g}"
-        )
-    if op.shape[0] <= _SCANNED:
-        trials = (_equal(op, candidates, width) for width in range(1, high))
-        return next((trial for trial in trials if trial.relative_error <= rtol), best)
-    while low < high:
-        middle = (low + high) // 2
-        trial = _equal(op, candidates, middle)
-        if trial.relative_error <= rtol:
-            best, high = trial, middle
-        else:
-            low = middle + 1
-    return best
+    widths, small = range(1, _max_width(candidates) + 1), op.shape[0] <= _SCANNED
+    return fewest_bits(op, widths, 1 / entries_per_column(op), partial(_equal, op, candidates), rtol, every=small)
 
 
 def _widest_in(op: ButterflyOperator, candidates: tuple[str, ...], nbytes: int) -> PackedButterfly:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from bitterfly import _core, families
 from bitterfly.chain import Chain
 from bitterfly.inputs import Array, Permutations
 from bitterfly.sources import ArraySource, Source
+from bitterfly.workers import available_cores
 
 _log = logging.getLogger("bitterfly")
 
@@ -204,11 +204,6 @@ def _scaled_back(last: Array, scale: float, ledger: Ledger) -> Array:
     return cast(Array, out)
 
 
-def cores() -> int:
-    """Return the number of cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def smallest_rank(values: Array, budget: float, most: int) -> tuple[int, float]:
     """Return the smallest rank (at most `most`) whose discarded energy is within the budget, and that energy."""
     flat = values.reshape(-1, values.shape[-1])
@@ -279,7 +274,7 @@ class _Split:
         """Call ``work(block, rows of the results, first t)`` for parts of all chunks, large ones on all cores."""
         results: list[Any] = []
         for first, block in self._chunks():
-            workers = cores() if block.size >= _PARALLEL else 1
+            workers = available_cores() if block.size >= _PARALLEL else 1
             axis = 0 if block.shape[0] >= block.shape[2] else 2
             cuts = np.linspace(0, block.shape[axis], min(4 * workers, block.shape[axis]) + 1).astype(int)
             if workers == 1 or len(cuts) < 3:

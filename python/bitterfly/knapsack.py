@@ -91,6 +91,11 @@ class Knapsack:
         return [hull[step] for hull, step in zip(self._hulls, at, strict=True)]
 
 
+def widths_of(options: list[Option] | None) -> list[int] | None:
+    """Return the widths that options stand for."""
+    return None if options is None else [option.width for option in options]
+
+
 def _hull(options: Sequence[Option]) -> list[Option]:
     """Return the lower convex hull, from the fewest bytes to the least square."""
     hull: list[Option] = []

@@ -10,8 +10,10 @@ import numpy as np
 
 from bitterfly.chain import Chain
 from bitterfly.change import after_cast
-from bitterfly.coded import Code, CodeStore, DirectionCodes, code_store
+from bitterfly.coded import CodeStore, code_store
+from bitterfly.directions import DirectionCodes
 from bitterfly.inputs import Array, Side
+from bitterfly.kinds import Code
 from bitterfly.linear import Butterfly
 from bitterfly.ordering import digit_reversal
 from bitterfly.plan import ProductPlan, plan_of
@@ -137,7 +139,7 @@ class ButterflyOperator(Butterfly):
         """Return the operator with factors of another precision.
 
         To a narrower one, the change of the product is added to the error: measured in full where the matrix has at
-        most 2^20 entries, else estimated on random vectors (plus two standard errors).
+        most 2^21 entries, else estimated on random vectors (plus two standard errors).
         """
         target = cast_dtype(dtype, self.dtype)
         store = self._store.astype(target)

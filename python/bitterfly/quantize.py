@@ -8,12 +8,11 @@ from typing import Any, overload
 
 import numpy as np
 
-from bitterfly.allocate import Allocation, smaller
-from bitterfly.coded import TILED_BITS
+from bitterfly.allocate import Allocation, fewest_bits, smaller
 from bitterfly.composite import ButterflySum
 from bitterfly.direction_bits import quantize_directions
 from bitterfly.inputs import as_number
-from bitterfly.kinds import INTEGER_KINDS
+from bitterfly.kinds import INTEGER_KINDS, TILED_BITS
 from bitterfly.operator import ButterflyOperator, PackedButterfly
 from bitterfly.recode import packed_operator, recode
 from bitterfly.short_floats import quantize_floats
@@ -153,10 +152,9 @@ def _tiled_in(op: ButterflyOperator, kind: str, nbytes: int, rng: np.random.Gene
     allocation = Allocation(op, kind, _MEASURED, rng)
     widths = allocation.of_bytes(nbytes)
     if widths is None:
-        least = allocation.nbytes([TILED_BITS[0]] * len(op.store.chain))
         raise ValueError(
-            f"nbytes: expected at least {least}, those of codes of {TILED_BITS[0]} bits, pivots, scale vector and "
-            f"index arrays, got {nbytes}"
+            f"nbytes: expected at least {allocation.least}, those of codes of {TILED_BITS[0]} bits, pivots, scale "
+            f"vector and index arrays, got {nbytes}"
         )
     return allocation.packed(widths)
 
@@ -181,20 +179,8 @@ def _quantize_tiled(
         allocation = Allocation(op, kind, max(least, int(width)), rng)
         return allocation.packed(allocation.of_bits(width) or [least] * len(op.store.chain))
     target = as_number(rtol, "rtol")
-    best = packed_operator(op, recode(op, kind, most), rng)
-    if not best.relative_error <= target:
-        raise ValueError(
-            f"rtol: {target:.3g} cannot be met: {most} bits reach {best.relative_error:.3g}, "
-            f"the float factors {op.relative_error:.3g}"
-        )
-    low, high = least, most
-    while low < high:
-        middle = (low + high) // 2
-        trial = packed_operator(op, recode(op, kind, middle), rng)
-        if trial.relative_error <= target:
-            best, high = trial, middle
-        else:
-            low = middle + 1
+    widths = range(least, most + 1)
+    best = fewest_bits(op, widths, 1.0, lambda w: packed_operator(op, recode(op, kind, w), rng), target, every=False)
     if op.store.chain.nnz > ALLOCATED:
         return best
     allowed = (target - op.relative_error) / (1 + op.relative_error)

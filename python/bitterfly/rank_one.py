@@ -9,6 +9,7 @@ import numpy as np
 
 from bitterfly import _core
 from bitterfly.inputs import Array, as_floating
+from bitterfly.powers import near_one, scaled
 
 MAX_SIGNIFICAND = 24
 
@@ -50,8 +51,8 @@ def quantize_rank_one(x: Any, y: Any, *, significand: int) -> tuple[Array, Array
     left, right = _as_vector(x, "x"), _as_vector(y, "y")
     dtype = np.result_type(left, right)
     wide = np.dtype(np.complex128 if dtype.kind == "c" else np.float64)
-    u, x_exponent = _near_one(left.astype(wide))
-    v, y_exponent = _near_one(right.astype(wide).conj())
+    u, x_exponent = near_one(left.astype(wide))
+    v, y_exponent = near_one(right.astype(wide).conj())
     xq, yq, error = _core.rank_one(u, v, bits, bits + 6)
     norm = float(np.linalg.norm(u)) * float(np.linalg.norm(v))
     xq, yq = _fitted(xq, yq.conj(), x_exponent, y_exponent, dtype)
@@ -81,18 +82,6 @@ def _as_vector(x: Any, name: str) -> Array:
     if not np.all(np.isfinite(array)):
         raise ValueError(f"{name}: expected finite numbers, got NaN or infinity")
     return array
-
-
-def _near_one(x: Array) -> tuple[Array, int]:
-    """Return a vector of size near 1 and the exponent that was taken out: squares neither vanish nor overflow."""
-    exponent = int(np.frexp(np.max(np.abs(x.view(np.float64))))[1])
-    return scaled(x, -exponent), exponent
-
-
-def scaled(x: Array, exponent: int) -> Array:
-    """Return ``x * 2**exponent``, complex numbers too."""
-    out: Array = np.ldexp(np.ascontiguousarray(x).view(np.float64), exponent).view(x.dtype)
-    return out
 
 
 def _fitted(xq: Array, yq: Array, x_exponent: int, y_exponent: int, dtype: np.dtype[Any]) -> tuple[Array, Array]:

@@ -9,14 +9,15 @@ import numpy as np
 
 from bitterfly import _core
 from bitterfly.chain import Chain
-from bitterfly.coded import Code, TiledCodes, plan
+from bitterfly.change import change_of
+from bitterfly.coded import TiledCodes, plan
 from bitterfly.inputs import Array
+from bitterfly.kinds import Code
 from bitterfly.operator import ButterflyOperator, PackedButterfly
+from bitterfly.powers import near_one, scaled
 from bitterfly.stores import TiledFloats
 from bitterfly.tiles import Layout, Skeleton, planes_of
 
-_EXACT = 1 << 21  # entries up to which the error is measured in full
-_PROBES = 64
 _STEPS = 4
 _GROWTH = 1.25
 
@@ -100,27 +101,20 @@ def _right_grams(factors: list[Array], ranks: Sequence[int]) -> list[Array]:
     grams: list[Array] = [np.ones((a * c, d, 1, 1))]
     for factor, left, right in zip(factors[:0:-1], ranks[::-1], (*ranks, 1)[:0:-1], strict=True):
         a, b, c, d = factor.shape
-        rows, _ = _normal(factor)
+        rows, _ = near_one(factor)
         rows = rows.reshape(a, left, b // left, c // right, right, d).transpose(0, 2, 5, 3, 1, 4)
         inner = grams[0].reshape(a, c // right, d, right, right).transpose(0, 2, 1, 3, 4)[:, None]
         gram = np.sum(rows @ inner @ rows.conj().swapaxes(-1, -2), axis=3)  # (a, p, d, left, left)
-        grams.insert(0, _normal(gram)[0].reshape(a, -1, left, left))
+        grams.insert(0, near_one(gram)[0].reshape(a, -1, left, left))
     return grams[:-1]
-
-
-def _normal(x: Array) -> tuple[Array, int]:
-    """Return x, in double precision, times the power of two that makes it about 1, and the exponent."""
-    wide = np.ascontiguousarray(x, np.result_type(x.dtype, np.float64))
-    exponent = int(np.frexp(np.max(np.abs(wide.view(np.float64)), initial=0.0))[1])
-    return np.ldexp(wide.view(np.float64), -exponent).view(wide.dtype), exponent
 
 
 def _skeleton(factor: Array, rank: int, bits: int, gram: Array) -> tuple[Array, Array, float, Array]:
     """Return the codes of T, the pivots, the value of a unit, and the matrices left over."""
     a, b, c, d = factor.shape
     groups = c // rank
-    scaled, exponent = _normal(factor)
-    blocks = np.ascontiguousarray(scaled.reshape(a, b, groups, rank, d).transpose(0, 4, 2, 1, 3)).reshape(-1, b, rank)
+    unit, exponent = near_one(factor)
+    blocks = np.ascontiguousarray(unit.reshape(a, b, groups, rank, d).transpose(0, 4, 2, 1, 3)).reshape(-1, b, rank)
     flags, t, _ = _core.skeletonize(blocks, rank)
     pivots = flags.astype(bool)
     right = gram.reshape(a, groups, d, rank, rank).transpose(0, 2, 1, 3, 4).reshape(-1, rank, rank)
@@ -132,7 +126,7 @@ def _skeleton(factor: Array, rank: int, bits: int, gram: Array) -> tuple[Array, 
     sides[~pivots] = (q * step).reshape(-1, rank)
     adjoint = sides.conj().transpose(0, 2, 1)
     carried = np.linalg.solve(adjoint @ sides, adjoint @ blocks)
-    carried = np.ldexp(np.ascontiguousarray(carried).view(np.float64), exponent).view(t.dtype)
+    carried = scaled(carried, exponent)
     codes = (q.view(np.float64) + most + 1).astype(np.uint32).reshape(a * d, -1, planes_of(t.dtype))
     return codes, pivots.reshape(a * d, groups, b), step, carried.reshape(a, d, groups, rank, rank)
 
@@ -164,39 +158,17 @@ def _lattice(factor: Array, layout: Layout, bits: int, rank: int) -> tuple[Array
     return codes, carried
 
 
-def packed_operator(op: ButterflyOperator, codes: TiledCodes, rng: np.random.Generator) -> PackedButterfly:
-    """Wrap codes as an operator; its error adds those of the factors and of the codes."""
+def wrapped(op: ButterflyOperator, codes: TiledCodes) -> PackedButterfly:
+    """Wrap codes as an operator whose error is not known yet."""
     known: dict[str, Any] = {"shape": op.stored_shape, "permutations": op.base_permutations, "mode": op.mode}
     buffers = (codes.words, codes.codes, codes.scale)
-    packed = PackedButterfly(*buffers, chain=codes.chain, steps=codes.steps, relative_error=0.0, **known)
+    return PackedButterfly(*buffers, chain=codes.chain, steps=codes.steps, relative_error=float("nan"), **known)
+
+
+def packed_operator(op: ButterflyOperator, codes: TiledCodes, rng: np.random.Generator) -> PackedButterfly:
+    """Wrap codes as an operator; its error adds those of the factors and of the codes."""
+    packed = wrapped(op, codes)
     change, full = change_of(op, packed, rng)
     error = op.relative_error + (1 + op.relative_error) * change
     kind = "measured" if full and op.error_kind != "estimated" else "estimated"
-    return PackedButterfly(
-        *buffers, chain=codes.chain, steps=codes.steps, relative_error=error, error_kind=kind, **known
-    )
-
-
-def change_of(op: ButterflyOperator, packed: PackedButterfly, rng: np.random.Generator) -> tuple[float, bool]:
-    """Return ``||op - packed||_F / ||op||_F`` and whether it is measured in full, else on Gaussian vectors.
-
-    The energy of a matrix is the mean of ``||A x||^2`` over Gaussian vectors; the estimate takes twice the standard
-    error of that mean on top.
-    """
-    m, n = op.shape
-    wide = np.result_type(op.dtype, np.float64)
-    full = m * n <= _EXACT
-    x = np.eye(n, dtype=op.dtype) if full else rng.standard_normal((n, _PROBES)).astype(op.dtype)
-    y = (op @ x).astype(wide)
-    exponent = -int(np.frexp(np.max(np.abs(y), initial=0.0))[1])  # squares neither vanish nor overflow
-    missed = np.sum(np.ldexp(np.abs(y - packed @ x), exponent) ** 2, axis=0)
-    total = np.sum(np.ldexp(np.abs(y), exponent) ** 2, axis=0)
-    return _ratio(missed, total, full), full
-
-
-def _ratio(missed: Array, total: Array, full: bool) -> float:
-    energy = float(np.sum(total))
-    if energy == 0:
-        return 0.0
-    spread = 0.0 if full else 2 * float(np.std(missed, ddof=1)) * np.sqrt(len(missed))
-    return float(np.sqrt((np.sum(missed) + spread) / energy))
+    return packed.replaced(relative_error=error, error_kind=kind)

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from bitterfly import _core
-from bitterfly.coded import Code, TiledCodes, plan
+from bitterfly.coded import TiledCodes, plan
 from bitterfly.inputs import Array
-from bitterfly.kinds import FLOAT_EXPONENT_BITS
+from bitterfly.kinds import FLOAT_EXPONENT_BITS, Code
 from bitterfly.operator import ButterflyOperator, PackedButterfly
+from bitterfly.powers import exponent_of, near_one, scaled
 from bitterfly.precision import rounding_term
-from bitterfly.rank_one import as_significand, scaled, search_depth
+from bitterfly.rank_one import as_significand, search_depth
 from bitterfly.tiles import planes_of
 
 _log = logging.getLogger("bitterfly")
@@ -34,7 +35,7 @@ def quantize_floats(op: ButterflyOperator, significand: int | Sequence[int], dri
         raise ValueError(f"driver: expected one of {', '.join(DRIVERS)}, got {driver!r}")
     if any(rank != 1 for rank in chain.ranks):
         raise ValueError(f"code: 'float' needs junctions of rank one, got ranks {chain.ranks}")
-    factors, exponent = _near_one(op)
+    factors, exponent = _factors_near_one(op)
     rounded, error, sweeps = _core.shorten(factors, widths, driver, max(map(search_depth, widths)))
     packed, change = _packed(op, factors, rounded, widths, exponent, error)
     _log.info("quantized to significands of %s bits: relative error %.2e, %d sweeps", widths, change, sweeps)
@@ -50,25 +51,19 @@ def _widths(significand: int | Sequence[int], count: int) -> list[int]:
     return [as_significand(bits) for bits in significand]
 
 
-def _near_one(op: ButterflyOperator) -> tuple[list[Array], int]:
+def _factors_near_one(op: ButterflyOperator) -> tuple[list[Array], int]:
     """Return the factors with numbers of size near 1, in double precision, and the exponent of the product."""
-    wide = np.result_type(op.dtype, np.float64)
     factors, total = [], 0
     for at, f in enumerate(op.store.factors()):
         if not np.all(np.isfinite(f)):
             raise ValueError(f"op: expected finite factors, got NaN or infinity in factor {at + 1}")
-        factor = np.ascontiguousarray(f, wide)
-        exponent = int(np.frexp(_largest(factor))[1])
-        factors.append(scaled(factor, -exponent) if exponent else factor)
+        factor, exponent = near_one(f)
+        factors.append(factor)
         total += exponent
     if any(_least(f) < 1 / _RANGE for f in factors):
         factors, more = _balanced(factors)
         total += more
     return factors, total
-
-
-def _largest(f: Array) -> float:
-    return float(np.max(np.abs(f.view(np.float64)), initial=0.0))
 
 
 def _least(f: Array) -> float:
@@ -103,7 +98,7 @@ def _packed(
     op: ButterflyOperator, exact: list[Array], rounded: list[Array], widths: list[int], exponent: int, error: float
 ) -> tuple[PackedButterfly, float]:
     """Encode with the fewest exponent bits that keep the error, numbers too small for them shortened."""
-    tops = [int(np.frexp(_largest(f))[1]) - 1 for f in rounded]
+    tops = [exponent_of(f) - 1 for f in rounded]
     for exponent_bits in range(1, FLOAT_EXPONENT_BITS + 1):
         codes = [Code(f"float{t}", t + exponent_bits) for t in widths]
         parts = [_encode(f, top, code.bits, t) for f, top, code, t in zip(rounded, tops, codes, widths, strict=True)]

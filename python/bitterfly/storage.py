@@ -12,10 +12,12 @@ import numpy as np
 
 from bitterfly import _core
 from bitterfly.chain import Chain
-from bitterfly.coded import Code, DirectionCodes, TiledCodes, scale_length, word_count
+from bitterfly.coded import TiledCodes, scale_length, word_count
 from bitterfly.composite import ButterflySum
+from bitterfly.directions import DirectionCodes
 from bitterfly.files import Path, replacing
 from bitterfly.inputs import Array, IndexArray, as_permutation
+from bitterfly.kinds import Code
 from bitterfly.metadata import (
     REAL_TYPE,
     Header,
@@ -27,7 +29,7 @@ from bitterfly.metadata import (
 )
 from bitterfly.operator import ButterflyOperator, PackedButterfly
 from bitterfly.stored_sums import SUM, Tensors, check_sum, read_sum, sum_parts
-from bitterfly.stores import DyadicFloats, TiledFloats
+from bitterfly.stores import DyadicFloats, TiledFloats, aligned, frozen_view
 from bitterfly.tiles import layouts
 
 if TYPE_CHECKING:
@@ -220,7 +222,7 @@ def _read_tensors(file: Tensors, expected: dict[str, tuple[str, list[int]]]) -> 
         raise ValueError(f"{name}: missing tensor")
     for name in sorted(names):
         _check_tensor(file, name, *expected[name])
-    return {name: _aligned(file.get_tensor(name)) for name in sorted(names)}
+    return {name: frozen_view(aligned(file.get_tensor(name))) for name in sorted(names)}
 
 
 def _check_tensor(file: Tensors, name: str, kind: str, shape: list[int]) -> None:
@@ -228,13 +230,6 @@ def _check_tensor(file: Tensors, name: str, kind: str, shape: list[int]) -> None
     got = view.get_dtype(), list(view.get_shape())
     if got != (kind, shape):
         raise ValueError(f"{name}: expected {kind} of shape {shape}, got {got[0]} of {got[1]}")
-
-
-def _aligned(tensor: Array) -> Array:
-    out: Array = _core.aligned_empty(tensor.shape, tensor.dtype)
-    out[...] = tensor
-    out.flags.writeable = False  # nobody else holds it: the operator need not copy
-    return out
 
 
 def _build(header: Header, codes: tuple[Code, ...], tensors: dict[str, Array]) -> ButterflyOperator | PackedButterfly:

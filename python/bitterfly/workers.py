@@ -11,7 +11,8 @@ from contextvars import ContextVar
 _MOST = 256
 
 
-def _available() -> int:
+def available_cores() -> int:
+    """Return the number of cores that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -24,9 +25,9 @@ def as_workers(workers: int | None) -> int:
     except TypeError:
         raise TypeError(f"workers: expected an integer or None, got {workers!r}") from None
     if count < 0:
-        count += 1 + _available()
+        count += 1 + available_cores()
     if count < 1:
-        raise ValueError(f"workers: expected at least 1, or -1 to {-_available()}, got {workers}")
+        raise ValueError(f"workers: expected at least 1, or -1 to {-available_cores()}, got {workers}")
     return min(count, _MOST)
 
 
