@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from heapq import heapify, heapreplace
 from itertools import accumulate
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -138,18 +138,18 @@ def smaller(
     return refine(Allocation(op, kind, max(code.bits for code in packed.codes), rng), packed, change, accepted)
 
 
-class Widths(Protocol):
-    """A choice of widths by predicted errors."""
+class Predicted(Protocol):
+    """A choice of precisions by predicted errors."""
 
-    def within(self, change: float) -> list[int] | None:
-        """Return the widths of the fewest bytes whose predicted change is at most `change`."""
+    def within(self, change: float) -> Any:
+        """Return what takes the fewest bytes for a predicted change of at most `change`, or None."""
 
-    def packed(self, widths: list[int]) -> PackedButterfly:
-        """Return the operator with codes of these widths."""
+    def packed(self, widths: Any, /) -> PackedButterfly:
+        """Return the operator with codes of these precisions."""
 
 
 def refine(
-    allocation: Widths, packed: PackedButterfly, change: float, accepted: Callable[[PackedButterfly], float]
+    allocation: Predicted, packed: PackedButterfly, change: float, accepted: Callable[[PackedButterfly], float]
 ) -> PackedButterfly:
     """Return the first trial that is accepted and takes fewer bytes than `packed`, else `packed`; see `smaller`."""
     for _ in range(_TRIES):

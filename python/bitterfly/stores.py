@@ -198,3 +198,14 @@ def frozen_view(a: Array) -> Array:
     view = a.view()
     view.flags.writeable = False
     return view
+
+
+def frozen(a: Array) -> Array:
+    """Return a read-only aligned array; a copy, unless nobody can write to `a`."""
+    if a.flags.writeable or not a.flags.c_contiguous:
+        copy: Array = _core.aligned_empty(list(a.shape), a.dtype)
+        copy[...] = a
+        a = copy
+    view = a.view()
+    view.flags.writeable = False
+    return view
