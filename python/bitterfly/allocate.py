@@ -19,6 +19,7 @@ from bitterfly.tiles import planes_of
 _log = logging.getLogger("bitterfly")
 
 _TRIES = 4
+_LESS = 0.98  # of a change whose prediction was refused and comes again
 
 
 class Allocation:
@@ -152,8 +153,9 @@ def refine(
     allocation: Predicted, packed: PackedButterfly, change: float, accepted: Callable[[PackedButterfly], float]
 ) -> PackedButterfly:
     """Return the first trial that is accepted and takes fewer bytes than `packed`, else `packed`; see `smaller`."""
+    widths = None
     for _ in range(_TRIES):
-        widths = allocation.within(change)
+        widths, change = _other(allocation, change, widths)
         trial = None if widths is None else allocation.packed(widths)
         if trial is None or trial.nbytes >= packed.nbytes:
             break
@@ -163,3 +165,10 @@ def refine(
             return trial
         change *= 0.995 / excess
     return packed
+
+
+def _other(allocation: Predicted, change: float, refused: Any) -> tuple[Any, float]:
+    """Return what is predicted to meet `change`, or the first lower one where that is not what was refused."""
+    while (widths := allocation.within(change)) is not None and widths == refused:
+        change *= _LESS
+    return widths, change

@@ -240,7 +240,7 @@ def _allocated(
 
     def excess(trial: PackedButterfly) -> float:
         errors[id(trial)], work.kind = work.measure(trial)
-        return errors[id(trial)] / rtol
+        return errors[id(trial)] / (rtol or float(np.finfo(float).tiny))
 
     if packed.steps is None:
         best = smaller_directions(op, packed, allowed, excess)

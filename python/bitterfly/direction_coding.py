@@ -32,7 +32,7 @@ def code_directions(
 ) -> Coding:
     """Code factor l in `widths[l]` bits a column, or in fewer that say the same; the scale vector in numbers or floats.
 
-    What the floats lose is orthogonal to the losses of all factors: squares add up.
+    What the floats lose of the energy that the factors keep is orthogonal to the losses of those: squares add up.
     """
     words, codes, scale, losses, rounding = _core.quantize(op.values, list(candidates), list(widths))
     if not np.all(np.isfinite(scale)):
@@ -43,7 +43,8 @@ def code_directions(
         array.flags.writeable = False  # nobody else holds them: the operator need not copy
     lengths = scale if scale_code is None else ScaleCodes.of(scale, scale_code)
     missed = scale_loss(scale, lengths) if isinstance(lengths, ScaleCodes) else 0.0
-    ledger = float(np.sqrt(np.sum(losses) + missed)) + rounding
+    lost = float(np.sum(losses))
+    ledger = float(np.sqrt(lost + max(1 - lost, 0.0) * missed)) + rounding
     error = op.relative_error + (1 + op.relative_error) * (ledger + rounding_term(op.shape[0], np.dtype(op.dtype)))
     _log.info("quantized to %s bits a column: relative error %.2e", _short(widths), error)
     packed = PackedButterfly(
