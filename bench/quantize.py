@@ -115,7 +115,8 @@ def bytes_at_published_errors() -> list[dict[str, Any]]:
         op = transforms.random(n, rng=0, dtype=dtype)
         baseline = (t + 3) * sum(f.size for f in op.factors) * (2 if op.dtype.kind == "c" else 1) / 8
         packed = bitterfly.quantize(op, rtol=error)
-        row = {"dtype": dtype, "n": n, "t": t, "error": error, "bytes": packed.nbytes, "scale": packed.scale.nbytes}
+        row = {"dtype": dtype, "n": n, "t": t, "error": error, "bytes": packed.nbytes}
+        row["scale bits"] = packed.scale_code.bits if packed.scale_code else 8 * packed.scale.real.itemsize
         rows.append(row | {"published bytes": baseline, "ratio": packed.nbytes / baseline})
     return rows
 

@@ -5,6 +5,7 @@
 
 #include "panel.hpp"
 #include "parallel.hpp"
+#include "scale.hpp"
 #include "stream.hpp"
 #include "workspace.hpp"
 
@@ -171,12 +172,12 @@ auto numbers_of(const ViewType& view, std::size_t n, const std::uint32_t* order)
 }
 
 template <class Real>
-void apply_panel(const Product<Real>& product, Mode mode, const Panel<Real>& panel, Real* scratch, const View& x,
-                 const MutableView& y, std::size_t first, std::size_t workers) {
-    const Diagonal<Real> scale{product.scale, product.is_complex}, none{nullptr, false};
+void apply_panel(const Product<Real>& product, const Real* numbers, Mode mode, const Panel<Real>& panel, Real* scratch,
+                 const View& x, const MutableView& y, std::size_t first, std::size_t workers) {
+    const Diagonal<Real> scale{numbers, product.is_complex}, none{nullptr, false};
     const auto* in = mode.transposed ? product.rows : product.columns;
     const auto* out = mode.transposed ? product.columns : product.rows;
-    Direct<Real> direct{nullptr, nullptr, product.scale};
+    Direct<Real> direct{nullptr, nullptr, numbers};
     if (!product.is_complex) {
         direct.x = reinterpret_cast<const Real*>(numbers_of<Real>(x, panel.n, in));
         direct.y = reinterpret_cast<Real*>(numbers_of<Real>(y, panel.n, out));
@@ -240,13 +241,14 @@ void apply(const Product<Real>& product, Mode mode, const View& x, const Mutable
     const std::vector<Columns> panels = panels_of(x.columns, together, workers);
     // Panels side by side where there are enough of them, else one after the other with all workers.
     const std::size_t outer = panels.size() < workers ? 1 : workers, inner = outer == 1 ? workers : 1;
+    const Scale<Real> scale(product);
     const std::size_t numbers = together * planes * padded(std::max(n, kLeastElements), together * planes);
     parallel_for(panels.size(), outer, [&](std::size_t, std::size_t i) {
         Workspace<Real> workspace(numbers + inner * kScratchNumbers);
         Real* data = workspace.data() + inner * kScratchNumbers;
         if (n < kLeastElements) std::fill_n(data, numbers, Real(0));
         const Panel<Real> panel{data, n, planes, panels[i].count, numbers / (together * planes)};
-        apply_panel(product, mode, panel, workspace.data(), x, y, panels[i].first, inner);
+        apply_panel(product, scale.numbers(), mode, panel, workspace.data(), x, y, panels[i].first, inner);
     });
 }
 

@@ -29,6 +29,8 @@ struct Product {
     const void* stream;  // see stream.hpp
     const Real* scale;   // n numbers, complex ones interleaved
     const std::uint32_t *rows, *columns;
+    TileFactor
+        short_scale{};  // in place of `scale`: diag(scale) as a factor (1, 1, 1, n) in floats; values null if not
 };
 
 // Products of float factors, and of coded ones (the code of each factor, F_1 first).

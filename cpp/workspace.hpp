@@ -9,8 +9,8 @@ namespace bitterfly {
 
 inline constexpr std::size_t kKeptBytes = std::size_t{1} << 26;
 
-// The calling thread's scratch memory; kept from call to call unless it is large.
-template <class Real>
+// The calling thread's scratch memory; kept from call to call unless it is large. One at a time lives of each `Use`.
+template <class Real, int Use = 0>
 class Workspace {
 public:
     explicit Workspace(std::size_t count) {

@@ -4,6 +4,7 @@
 #include <memory>
 #include <string>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "apply.hpp"
@@ -134,27 +135,47 @@ inline py::array values_of_stream(std::size_t n, const py::array& stream, const 
     });
 }
 
-inline std::unique_ptr<Core> make_packed(const NamedCodes& named, const IndexArray& stream, const py::array& scale,
-                                         const OptionalIndex& rows, const OptionalIndex& columns) {
-    require_floating(scale, "scale");
-    require(scale.ndim() == 1 && (scale.flags() & py::array::c_style) != 0, "scale: expected a contiguous vector");
-    const auto n = static_cast<std::size_t>(scale.size());
+// A vector of numbers, or diag(scale) as a factor in floats.
+using ScaleArrays = std::variant<py::array, FactorArrays>;
+
+inline void require_scale(const py::array& scale, std::size_t n, const py::dtype& dtype) {
+    require(scale.dtype().equal(dtype), "scale: expected the operator's precision");
+    require(
+        scale.ndim() == 1 && (scale.flags() & py::array::c_style) != 0 && static_cast<std::size_t>(scale.size()) == n,
+        "scale: expected a contiguous vector of n numbers");
+}
+
+inline TileFactor short_scale(const FactorArrays& arrays, std::size_t n, const py::dtype& dtype) {
+    const TileFactor f = tile_factor(arrays, dtype);
+    require(f.significand > 0 && f.a * f.b * f.c == 1 && f.d == n, "scale: expected floats, a factor (1, 1, 1, n)");
+    return f;
+}
+
+inline std::unique_ptr<Core> make_packed(const NamedCodes& named, const IndexArray& stream, const py::dtype& dtype,
+                                         const ScaleArrays& scale, const OptionalIndex& rows,
+                                         const OptionalIndex& columns) {
+    const py::array none(dtype, std::vector<py::ssize_t>{0});
+    require_floating(none, "dtype");
     const std::vector<Code> codes = codes_of(named);
-    require(log2_of(n) == codes.size(), "codes: expected log2(n) of them");
+    require_words(stream, codes);
+    const std::size_t n = std::size_t{1} << codes.size();
     require_order(rows, n, "rows");
     require_order(columns, n, "columns");
-    require_words(stream, codes);
     for (const Code& code : codes) {
-        require(is_complex(scale) || code.source == Source::kAngle,
+        require(is_complex(none) || code.source == Source::kAngle,
                 std::string("codes: '") + name_of(code.source) + "' needs a complex operator");
     }
-    return by_dtype(scale, [&](auto zero) -> std::unique_ptr<Core> {
+    const bool coded = std::holds_alternative<FactorArrays>(scale);
+    const py::array buffer = coded ? std::get<5>(std::get<FactorArrays>(scale)) : std::get<py::array>(scale);
+    if (!coded) require_scale(buffer, n, dtype);
+    return by_dtype(none, [&](auto zero) -> std::unique_ptr<Core> {
         using Real = decltype(std::abs(zero));
-        auto product =
-            product_of_codes<Real>(codes, is_complex(scale), stream.data(), static_cast<const Real*>(scale.data()));
+        const auto* numbers = coded ? nullptr : static_cast<const Real*>(buffer.data());
+        auto product = product_of_codes<Real>(codes, is_complex(none), stream.data(), numbers);
+        if (coded) product.short_scale = short_scale(std::get<FactorArrays>(scale), n, dtype);
         product.rows = data_of(rows), product.columns = data_of(columns);
         return std::make_unique<TypedCore<Real, Product>>(
-            std::move(product), n, n, std::vector<py::object>{stream, scale, py::cast(rows), py::cast(columns)});
+            std::move(product), n, n, std::vector<py::object>{stream, buffer, py::cast(rows), py::cast(columns)});
     });
 }
 

@@ -207,8 +207,8 @@ PYBIND11_MODULE(_core, m) {
              py::arg("calls"), py::arg("workers") = 1);
     m.def("factors", &make_factors, py::arg("n"), py::arg("stream").noconvert(), py::arg("dtype"),
           py::arg("rows") = py::none(), py::arg("columns") = py::none());
-    m.def("packed", &make_packed, py::arg("codes"), py::arg("stream").noconvert(), py::arg("scale").noconvert(),
-          py::arg("rows") = py::none(), py::arg("columns") = py::none());
+    m.def("packed", &make_packed, py::arg("codes"), py::arg("stream").noconvert(), py::arg("dtype"),
+          py::arg("scale").noconvert(), py::arg("rows") = py::none(), py::arg("columns") = py::none());
     m.def("add_peak", &py_add_peak, py::arg("rounds"));
     m.def("plan", &plan_of, py::arg("n"));
     m.def("hadamard", &make_hadamard, py::arg("n"), py::arg("dtype"));

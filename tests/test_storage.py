@@ -259,7 +259,7 @@ def container(tensors: list[tuple[str, str, list[int], tuple[int, int]]], text: 
 def test_tensors_given_twice_overlapping_or_of_odd_types(tmp_path: Path) -> None:
     op = random_operator(4, "f4", 2, order=False)
     header, tensors = storage._describe(op)
-    header["sha256"] = storage._checksum(header, tensors)
+    header["sha256"] = storage.checksum(header, tensors)
     text = metadata_module.canonical(header)
     words = 4 * tensors["words"].size
     scale = ("scale", "F32", [4], (words, words + 16))
@@ -292,7 +292,7 @@ def forge(path: Path, op: Operator, change: Callable[[Header, Arrays], None], si
     tensors = {name: tensor.copy() for name, tensor in tensors.items()}
     change(header, tensors)
     if sign:
-        header.setdefault("sha256", storage._checksum(header, tensors))
+        header.setdefault("sha256", storage.checksum(header, tensors))
     text = json.dumps(header)
     path.write_bytes(to_bytes(tensors, metadata={"bitterfly": text}))
 

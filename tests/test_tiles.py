@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import bitterfly
 from bitterfly import ButterflyOperator, Chain, reference
-from bitterfly.coded import TiledCodes
+from bitterfly.tiled_codes import TiledCodes
 from bitterfly.tiles import Layout, Skeleton
 
 CHAINS = [

@@ -143,6 +143,12 @@ void decode_floats(const TileFactor& f, std::size_t tile, std::size_t count, typ
     }
 }
 
+// All numbers of a factor in floats, 16 lanes beside each other; `out` has room for whole tiles.
+template <class V>
+void all_floats(const TileFactor& f, std::size_t planes, typename V::Real* out) {
+    decode_floats<V>(f, 0, f.tiles * f.weights * planes, out);
+}
+
 // The lines of a tile's integer codes.
 inline const std::uint32_t* lines_of(const TileFactor& f, std::size_t tile, std::size_t planes) {
     const std::size_t lines = (f.weights * planes * static_cast<std::size_t>(f.bits) + 31) / 32;

@@ -171,6 +171,8 @@ struct RealKernels {
     void (*tiles)(const TileArgs<Real>&);
     void (*gram_rows)(const GramArgs<Real>&);
     void (*combine_rows)(const CombineArgs<Real>&);
+    // The numbers of a factor in floats, tile after tile.
+    void (*floats)(const TileFactor&, std::size_t planes, Real* out);
     // out = a b, number by number; `count` is a multiple of 16.
     void (*multiply)(const Real* a, const Real* b, Real* out, std::size_t count);
     // For benchmarks: `rounds` times 64 independent additions of registers; returns the number of sums.

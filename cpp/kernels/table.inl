@@ -54,8 +54,8 @@ constexpr bitterfly::RealKernels<Real> real_kernels() {
     using V = Simd<Real>;
     using Table = FusedTable<V>;
     using bitterfly::Weights;
-    bitterfly::RealKernels<Real> out{{},           gram<V>,         project<V>,  tiles<V>,
-                                     gram_rows<V>, combine_rows<V>, multiply<V>, add<V>};
+    bitterfly::RealKernels<Real> out{
+        {}, gram<V>, project<V>, tiles<V>, gram_rows<V>, combine_rows<V>, all_floats<V>, multiply<V>, add<V>};
     Table::none(out.fused[static_cast<int>(Weights::kNone)]);
     Table::template numbers<RealNumbers<V>>(out.fused[static_cast<int>(Weights::kReal)]);
     Table::template numbers<ComplexNumbers<V>>(out.fused[static_cast<int>(Weights::kComplex)]);

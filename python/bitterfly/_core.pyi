@@ -4,6 +4,8 @@ from typing import Any
 import numpy as np
 
 Array = np.ndarray[Any, np.dtype[Any]]
+# Pattern, junction rank (0: dense), bits (0: floats), significand (0: integers), step, values, pivot masks.
+Factor = tuple[tuple[int, int, int, int], int, int, int, float, Array, Array | None]
 
 class Core:
     def apply(self, x: Array, out: Array, transposed: bool, conjugated: bool, workers: int = 1) -> None: ...
@@ -54,7 +56,7 @@ def decode_floats(codes: Array, bits: int, significand: int) -> Array: ...
 def tile_layout(pattern: tuple[int, int, int, int], rank: int) -> tuple[int, int, int, int]: ...
 def tiled(
     shape: tuple[int, int],
-    factors: Sequence[tuple[tuple[int, int, int, int], int, int, int, float, Array, Array | None]],
+    factors: Sequence[Factor],
     dtype: Any,
     scale: Array | None = None,
     rows: Array | None = None,
@@ -63,7 +65,8 @@ def tiled(
 def packed(
     codes: Sequence[tuple[str, int]],
     stream: Array,
-    scale: Array,
+    dtype: Any,
+    scale: Array | Factor,
     rows: Array | None = None,
     columns: Array | None = None,
 ) -> Core: ...

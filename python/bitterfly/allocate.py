@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from bitterfly.change import change_of
-from bitterfly.coded import plan
 from bitterfly.kinds import TILED_BITS, Code
 from bitterfly.knapsack import Knapsack, Option, widths_of
 from bitterfly.operator import ButterflyOperator, PackedButterfly
 from bitterfly.recode import kinds_of, packed_operator, recode, wrapped
+from bitterfly.tiled_codes import plan
 from bitterfly.tiles import planes_of
 
 _log = logging.getLogger("bitterfly")
 
 _TRIES = 4
+_LOWER, _LESS = 64, 0.98  # of a change whose prediction was refused and comes again
 
 
 class Allocation:
@@ -142,22 +143,23 @@ def smaller(
     return refine(Allocation(op, kind, max(code.bits for code in packed.codes), rng), packed, change, accepted)
 
 
-class Widths(Protocol):
-    """A choice of widths by predicted errors."""
+class Predicted(Protocol):
+    """A choice of precisions by predicted errors."""
 
-    def within(self, change: float) -> list[int] | None:
-        """Return the widths of the fewest bytes whose predicted change is at most `change`."""
+    def within(self, change: float) -> Any:
+        """Return what takes the fewest bytes for a predicted change of at most `change`, or None."""
 
-    def packed(self, widths: list[int]) -> PackedButterfly:
-        """Return the operator with codes of these widths."""
+    def packed(self, widths: Any, /) -> PackedButterfly:
+        """Return the operator with codes of these precisions."""
 
 
 def refine(
-    allocation: Widths, packed: PackedButterfly, change: float, accepted: Callable[[PackedButterfly], float]
+    allocation: Predicted, packed: PackedButterfly, change: float, accepted: Callable[[PackedButterfly], float]
 ) -> PackedButterfly:
     """Return the first trial that is accepted and takes fewer bytes than `packed`, else `packed`; see `smaller`."""
+    widths = None
     for _ in range(_TRIES):
-        widths = allocation.within(change)
+        widths, change = _other(allocation, change, widths)
         trial = None if widths is None else allocation.packed(widths)
         if trial is None or trial.nbytes >= packed.nbytes:
             break
@@ -167,3 +169,13 @@ def refine(
             return trial
         change *= 0.995 / excess
     return packed
+
+
+def _other(allocation: Predicted, change: float, refused: Any) -> tuple[Any, float]:
+    """Return what is predicted to meet `change`, or a lower one where that was refused; None where none is found."""
+    for _ in range(_LOWER):
+        widths = allocation.within(change)
+        if widths is None or widths != refused:
+            return widths, change
+        change *= _LESS
+    return None, change

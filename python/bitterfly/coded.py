@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from operator import index
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import numpy as np
 
 from bitterfly import _core
 from bitterfly.chain import Chain
 from bitterfly.directions import DirectionCodes
-from bitterfly.inputs import Array, Permutations, as_floating, as_size, as_uint32
-from bitterfly.kinds import FLOAT_KINDS, MAX_BITS, TILED_KINDS, Code, check_tiled, significand_of
-from bitterfly.stores import FloatStore, TiledFloats, aligned, frozen_view
-from bitterfly.tiles import LANES, Layout, Skeleton, layouts, planes_of, slices
+from bitterfly.inputs import Array, Permutations, as_floating, as_size
+from bitterfly.kinds import FLOAT_KINDS, MAX_BITS, TILED_KINDS, Code, check_tiled
+from bitterfly.scale_codes import ScaleCodes
+from bitterfly.stores import FloatStore, frozen
+from bitterfly.tiled_codes import TiledCodes, factor_words, plan
 
 
 class CodeStore(Protocol):
@@ -34,6 +34,14 @@ class CodeStore(Protocol):
         """Packed codes."""
 
     @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the numbers that the codes stand for."""
+
+    @property
+    def lengths(self) -> Array | ScaleCodes:
+        """Lengths of the columns, as they are stored."""
+
+    @property
     def scale(self) -> Array:
         """Lengths of the columns."""
 
@@ -45,9 +53,6 @@ class CodeStore(Protocol):
     def code_bytes(self) -> int:
         """Bytes of all codes."""
 
-    def scaled(self, scale: Array) -> CodeStore:
-        """Return the same codes with other lengths."""
-
     def kernel(self, shape: tuple[int, int], base: Permutations) -> _core.Core:
         """Return the product that borrows the buffers."""
 
@@ -58,145 +63,14 @@ class CodeStore(Protocol):
         """Return float factors, the last one times the scale vector."""
 
 
-@dataclass(frozen=True)
-class TiledCodes:
-    """Integers or short floats of a few bits in tiles; `steps` has the value of one unit, a number for each factor.
-
-    Integers leave the lengths of columns to `scale`; short floats hold them, and `scale` is empty.
-    """
-
-    chain: Chain
-    codes: tuple[Code, ...]
-    words: Array
-    scale: Array
-    steps: Array
-
-    @classmethod
-    def pack(
-        cls,
-        chain: Chain,
-        codes: Sequence[Code],
-        blocks: Sequence[Array],
-        pivots: Sequence[Array | None],
-        scale: Array,
-        steps: Sequence[float],
-    ) -> TiledCodes:
-        """Pack codes (lanes, weights, planes) of uint32 and the pivots of skeleton factors."""
-        parts = []
-        for layout, code, q, flags in zip(plan(chain, codes), codes, blocks, pivots, strict=True):
-            count = layout.weights * planes_of(scale.dtype)
-            full = np.zeros((layout.tiles * LANES, count), np.uint32)
-            full[: layout.lanes] = q.reshape(layout.lanes, count)
-            tiles = np.ascontiguousarray(full.reshape(layout.tiles, LANES, count).transpose(0, 2, 1))
-            parts.append(_packed(code, tiles))
-            if flags is not None:
-                parts.append(layout.masks_of(flags))
-        words = _core.aligned_empty([sum(len(p) for p in parts)], np.dtype(np.uint32))
-        np.concatenate(parts, out=words)
-        for array in (words, scale):
-            array.flags.writeable = False
-        return cls(chain, tuple(codes), words, scale, np.asarray(steps, np.float64))
-
-    @property
-    def code_bytes(self) -> int:
-        return self.words.nbytes
-
-    def scaled(self, scale: Array) -> TiledCodes:
-        return replace(self, scale=scale)
-
-    def _parts(self) -> list[tuple[Layout, Code, float, Array, Array | None]]:
-        layouts_, planes = plan(self.chain, self.codes), planes_of(self.scale.dtype)
-        sizes = [[_words(at, code, planes), at.pivot_words] for at, code in zip(layouts_, self.codes, strict=True)]
-        cuts = list(slices([size for pair in sizes for size in pair]))
-        return [
-            (at, code, float(step), self.words[first], self.words[second] if at.rank else None)
-            for at, code, step, first, second in zip(
-                layouts_, self.codes, self.steps, cuts[::2], cuts[1::2], strict=True
-            )
-        ]
-
-    def kernel(self, shape: tuple[int, int], base: Permutations) -> _core.Core:
-        arrays = [
-            (at.pattern, at.rank, code.bits, significand_of(code.kind), step, words, masks)
-            for at, code, step, words, masks in self._parts()
-        ]
-        scale = self.scale if len(self.scale) else None
-        return _core.tiled(shape, arrays, self.scale.dtype, scale, *(as_uint32(p) for p in base))
-
-    def is_canonical(self) -> bool:
-        """Whether all bits that no code uses are zero, and no zero is negative."""
-        planes = planes_of(self.scale.dtype)
-        for at, code, _, words, masks in self._parts():
-            q = _unpacked(code, at, words, planes)
-            q[-1, :, at.lanes - (at.tiles - 1) * LANES :] = 0
-            if code.kind in FLOAT_KINDS and np.any(q == 1 << (code.bits - 1)):
-                return False  # a negative zero
-            if not np.array_equal(_packed(code, q), words):
-                return False
-            if masks is not None and not np.array_equal(at.masks_of(cast(Array, at.pivots_of(masks))), masks):
-                return False
-        return True
-
-    def unpack(self) -> tuple[Array, ...]:
-        """Return the codes of each factor, (lanes, weights, planes)."""
-        planes, out = planes_of(self.scale.dtype), []
-        for at, code, _, words, _ in self._parts():
-            q = _unpacked(code, at, words, planes)
-            lanes = q.transpose(0, 2, 1).reshape(at.tiles * LANES, at.weights, planes)
-            out.append(np.ascontiguousarray(lanes[: at.lanes]))
-        return tuple(out)
-
-    def dequantize(self) -> TiledFloats:
-        factors: list[Array | Skeleton] = []
-        real = self.scale.real.dtype
-        for (at, code, step, _, masks), q in zip(self._parts(), self.unpack(), strict=True):
-            numbers = (_values_of(code, q) * step).astype(real)
-            blocks = numbers.view(self.scale.dtype)[..., 0] if numbers.shape[2] == 2 else numbers[..., 0]
-            factors.append(at.factor_of(blocks, None if masks is None else at.pivots_of(masks)))
-        last = factors[-1]
-        assert not isinstance(last, Skeleton)
-        a, _, c, d = last.shape
-        if len(self.scale):
-            factors[-1] = last * self.scale.reshape(a, 1, c, d)
-        return TiledFloats.of(self.chain, factors, self.scale.dtype)
-
-
-def _values_of(code: Code, q: Array) -> Array:
-    """Return the numbers that codes stand for, in units of the step."""
-    t = significand_of(code.kind)
-    return _core.decode_floats(q, code.bits, t) if t else q.astype(np.float64) - (1 << (code.bits - 1))
-
-
-def plan(chain: Chain, codes: Sequence[Code]) -> list[Layout]:
-    """Return the layout of each factor of a coded chain."""
-    ranks = (*chain.ranks, 0)
-    return layouts(chain, [rank if code.kind == "skeleton" else 0 for rank, code in zip(ranks, codes, strict=True)])
-
-
 def word_count(chain: Chain, codes: Sequence[Code], is_complex: bool) -> int:
     """Return the 32-bit words of all factors of a coded chain."""
     if codes[0].kind in MAX_BITS:
         return int(sum(_core.packed_words(chain.shape[1], code.bits) for code in codes))
     planes = 2 if is_complex else 1
-    return sum(_words(at, code, planes) + at.pivot_words for at, code in zip(plan(chain, codes), codes, strict=True))
-
-
-def _words(layout: Layout, code: Code, planes: int) -> int:
-    return (layout.joined_words if code.kind in FLOAT_KINDS else layout.words)(code.bits, planes)
-
-
-def _packed(code: Code, tiles: Array) -> Array:
-    """Return the words of codes (tiles, count, 16)."""
-    streams = tiles.reshape(1, -1, LANES) if code.kind in FLOAT_KINDS else tiles
-    return _core.pack_lanes(streams, code.bits).reshape(-1)
-
-
-def _unpacked(code: Code, layout: Layout, words: Array, planes: int) -> Array:
-    """Return the codes (tiles, count, 16) in `words`."""
-    count = layout.weights * planes
-    if code.kind in FLOAT_KINDS:
-        return _core.unpack_lanes(words, 1, layout.tiles * count, code.bits).reshape(layout.tiles, count, LANES)
-    return _core.unpack_lanes(words, layout.tiles, count, code.bits)
+    return sum(
+        factor_words(at, code, planes) + at.pivot_words for at, code in zip(plan(chain, codes), codes, strict=True)
+    )
 
 
 def code_store(words: Any, codes: Any, scale: Any, chain: Chain | None, steps: Any) -> CodeStore:
@@ -207,16 +81,16 @@ def code_store(words: Any, codes: Any, scale: Any, chain: Chain | None, steps: A
     TypeError, ValueError
         Where they do not fit each other.
     """
-    scale = as_floating(scale, "scale")
-    if scale.ndim != 1 or not np.all(np.isfinite(scale)):
-        raise ValueError(f"scale: expected a vector of finite numbers, got shape {scale.shape} or NaN, infinity")
+    scale = scale if isinstance(scale, ScaleCodes) else _as_lengths(scale)
     kinds = _as_codes(codes)
     tiled = any(code.kind in TILED_KINDS for code in kinds)
     if not tiled:
         dyadic = Chain.square_dyadic(as_size(len(scale), "scale"))
         if chain is not None and chain != dyadic:
             raise ValueError(f"chain: expected {dyadic} for direction codes, got {chain}")
-        return DirectionCodes.of_words(dyadic, kinds, _as_words(words), _frozen(scale))
+        return DirectionCodes.of_words(dyadic, kinds, _as_words(words), scale)
+    if isinstance(scale, ScaleCodes):
+        raise TypeError("scale: expected numbers beside codes of any chain, got codes")
     if chain is None or steps is None:
         raise ValueError("chain, steps: expected both for lattice and skeleton codes")
     lengths = scale_length(chain, kinds)
@@ -229,7 +103,7 @@ def code_store(words: Any, codes: Any, scale: Any, chain: Chain | None, steps: A
     if units.shape != (len(kinds),) or not np.all(np.isfinite(units)):
         raise ValueError(f"steps: expected {len(kinds)} finite numbers, got shape {units.shape} or NaN, infinity")
     units.flags.writeable = False
-    return TiledCodes(chain, kinds, _frozen(_as_words(words)), _frozen(scale), units)
+    return TiledCodes(chain, kinds, frozen(_as_words(words)), scale, units)
 
 
 def scale_length(chain: Chain, codes: Sequence[Code]) -> int:
@@ -237,9 +111,11 @@ def scale_length(chain: Chain, codes: Sequence[Code]) -> int:
     return 0 if codes[0].kind in FLOAT_KINDS else chain.shape[1]
 
 
-def _frozen(a: Array) -> Array:
-    """Return a read-only aligned array; a copy, unless nobody can write to `a`."""
-    return frozen_view(aligned(a) if a.flags.writeable or not a.flags.c_contiguous else a)
+def _as_lengths(scale: Any) -> Array:
+    scale = as_floating(scale, "scale")
+    if scale.ndim != 1 or not np.all(np.isfinite(scale)):
+        raise ValueError(f"scale: expected a vector of finite numbers, got shape {scale.shape} or NaN, infinity")
+    return frozen(scale)
 
 
 def _as_words(words: Any) -> Array:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bitterfly.allocate import smaller
-from bitterfly.coded import plan
 from bitterfly.direction_bits import entries_per_column, smaller_directions
 from bitterfly.estimate import SAMPLED_ROWS, sampled_error
 from bitterfly.factorize import factorize
@@ -21,6 +20,7 @@ from bitterfly.operator import ButterflyOperator, PackedButterfly
 from bitterfly.quantize import ALLOCATED, quantize
 from bitterfly.report import CompressReport
 from bitterfly.sources import ArraySource, Source, as_source
+from bitterfly.tiled_codes import plan
 
 if TYPE_CHECKING:
     from bitterfly.chain import Chain
@@ -241,7 +241,7 @@ def _allocated(
 
     def excess(trial: PackedButterfly) -> float:
         errors[id(trial)], work.kind = work.measure(trial)
-        return errors[id(trial)] / rtol
+        return errors[id(trial)] / (rtol or float(np.finfo(float).tiny))
 
     if packed.steps is None:
         best = smaller_directions(op, packed, allowed, excess)

@@ -1,24 +1,32 @@
-"""Widths of direction codes, one for each factor, from the ledgers of a few equal widths."""
+"""Widths of direction codes, one for each factor, and the code of the scale vector, from ledgers of equal widths."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from bitterfly import _core
 from bitterfly.direction_coding import code_directions
-from bitterfly.kinds import MAX_BITS
-from bitterfly.knapsack import Knapsack, Option, widths_of
+from bitterfly.kinds import MAX_BITS, Code
+from bitterfly.knapsack import Knapsack, Option
 from bitterfly.operator import ButterflyOperator, PackedButterfly
+from bitterfly.scale_options import scale_options
 
 # Largest size at which all narrower widths are measured; beyond, those next to the width given.
 _SCANNED = 1024
 _BEYOND = 2
 
 
+class Precisions(NamedTuple):
+    """Bits of a column of each factor, and the code of the scale vector."""
+
+    widths: list[int]
+    scale: Code | None
+
+
 class DirectionAllocation:
-    """The bytes and the loss of each factor at the widths about a given one.
+    """The bytes and the loss of each factor at the widths about a given one, and of the scale vector in all codes.
 
     Losses of factors add up (the ledger), and hardly depend on the widths of the others: those of equal widths are
     those of any. They need not fall with every bit, hence they are measured.
@@ -42,28 +50,43 @@ class DirectionAllocation:
             [Option(trial.packed.codes[at].bits, trial.losses[at], w) for w, trial in trials]
             for at in range(len(op.store.chain))
         ]
-        packed = trials[0][1].packed
-        self._fixed = packed.nbytes - sum(self._bytes(code.bits) for code in packed.codes)
+        last = trials[-1][1]
+        self._scale = scale_options(last.scale)
+        codes = sum(self._bytes(code.bits) for code in last.packed.codes)
+        self._fixed = last.packed.nbytes - codes - last.scale.nbytes
 
-    def within(self, change: float) -> list[int] | None:
-        """Return the widths of the fewest bytes whose predicted change is at most `change`."""
-        return widths_of(self._knapsack().within(change**2))
+    @property
+    def least(self) -> int:
+        """The fewest bytes."""
+        return self._fixed + self._knapsack().least
 
-    def of_bytes(self, nbytes: int) -> list[int] | None:
-        """Return the widths of the least predicted change in at most `nbytes`."""
-        return widths_of(self._knapsack().in_bytes(nbytes - self._fixed))
+    def within(self, change: float) -> Precisions | None:
+        """Return what takes the fewest bytes for a predicted change of at most `change`."""
+        return self._precisions(self._knapsack().within(change**2))
 
-    def of_mean(self, width: float) -> list[int] | None:
+    def of_bytes(self, nbytes: int) -> Precisions | None:
+        """Return what has the least predicted change in at most `nbytes`."""
+        return self._precisions(self._knapsack().in_bytes(nbytes - self._fixed))
+
+    def of_mean(self, width: float) -> Precisions | None:
         """Return the widths of the least predicted change whose mean over the columns is at most `width`."""
         total = int(np.floor(width * len(self._bits) + 1e-9))
-        return widths_of(Knapsack(self._bits).in_bytes(total))
+        chosen = Knapsack(self._bits).in_bytes(total)
+        return None if chosen is None else Precisions([option.width for option in chosen], None)
 
-    def packed(self, widths: Sequence[int]) -> PackedButterfly:
-        """Return the operator with codes of these widths."""
-        return code_directions(self._op, self._candidates, widths).packed
+    def packed(self, precisions: Precisions) -> PackedButterfly:
+        """Return the operator in codes of these precisions."""
+        return code_directions(self._op, self._candidates, *precisions).packed
 
     def _knapsack(self) -> Knapsack:
-        return Knapsack([[o._replace(nbytes=self._bytes(o.nbytes)) for o in part] for part in self._bits])
+        factors = [[o._replace(nbytes=self._bytes(o.nbytes)) for o in part] for part in self._bits]
+        return Knapsack([*factors, self._scale.options])
+
+    def _precisions(self, chosen: list[Option] | None) -> Precisions | None:
+        if chosen is None:
+            return None
+        *factors, scale = chosen
+        return Precisions([option.width for option in factors], self._scale.codes[scale.width])
 
     def _bytes(self, bits: int) -> int:
         return 4 * _core.packed_words(self._op.store.chain.shape[1], bits)

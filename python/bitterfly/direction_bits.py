@@ -89,21 +89,25 @@ def _fewest_bits(op: ButterflyOperator, candidates: tuple[str, ...], rtol: float
 
 
 def _widest_in(op: ButterflyOperator, candidates: tuple[str, ...], nbytes: int) -> PackedButterfly:
-    """Return the least error that fits: of equal widths, or of widths chosen for each factor."""
+    """Return the least error that fits: of equal widths, or of precisions chosen for each factor and the scale."""
     best: PackedButterfly | None = None
+    middle = 1
     for width in range(1, _max_width(candidates) + 1):
         trial = _equal(op, candidates, width)
-        if trial.nbytes > nbytes:
-            if best is None:
-                raise ValueError(f"nbytes: expected at least {trial.nbytes}, those of one bit a column, got {nbytes}")
+        if trial.nbytes - trial.scale.nbytes > nbytes:
             break
-        if best is None or trial.relative_error < best.relative_error:
+        middle = max(code.bits for code in trial.codes)
+        if trial.nbytes <= nbytes and (best is None or trial.relative_error < best.relative_error):
             best = trial
-    assert best is not None
-    allocation = DirectionAllocation(op, candidates, max(code.bits for code in best.codes))
-    widths = allocation.of_bytes(nbytes)
-    trial = best if widths is None else allocation.packed(widths)
-    return trial if trial.nbytes <= nbytes and trial.relative_error < best.relative_error else best
+    allocation = DirectionAllocation(op, candidates, middle)
+    chosen = allocation.of_bytes(nbytes)
+    if chosen is not None:
+        trial = allocation.packed(chosen)
+        if trial.nbytes <= nbytes and (best is None or trial.relative_error < best.relative_error):
+            best = trial
+    if best is None:
+        raise ValueError(f"nbytes: expected at least {allocation.least}, those of one bit a column, got {nbytes}")
+    return best
 
 
 def smaller_directions(

@@ -9,22 +9,31 @@ from typing import NamedTuple
 import numpy as np
 
 from bitterfly import _core
+from bitterfly.inputs import Array
 from bitterfly.kinds import Code
 from bitterfly.operator import ButterflyOperator, PackedButterfly
 from bitterfly.precision import rounding_term
+from bitterfly.scale_codes import ScaleCodes
+from bitterfly.scale_options import scale_loss
 
 _log = logging.getLogger("bitterfly")
 
 
 class Coding(NamedTuple):
-    """An operator in direction codes, and the share of its energy that the codes of each factor lose."""
+    """An operator in direction codes, the shares of its energy that factors lose, the scale vector before coding."""
 
     packed: PackedButterfly
     losses: tuple[float, ...]
+    scale: Array
 
 
-def code_directions(op: ButterflyOperator, candidates: tuple[str, ...], widths: Sequence[int]) -> Coding:
-    """Code factor l in `widths[l]` bits a column, or in fewer that say the same."""
+def code_directions(
+    op: ButterflyOperator, candidates: tuple[str, ...], widths: Sequence[int], scale_code: Code | None = None
+) -> Coding:
+    """Code factor l in `widths[l]` bits a column, or in fewer that say the same; the scale vector in numbers or floats.
+
+    What the floats lose of the energy that the factors keep is orthogonal to the losses of those: squares add up.
+    """
     words, codes, scale, losses, rounding = _core.quantize(op.values, list(candidates), list(widths))
     if not np.all(np.isfinite(scale)):
         raise OverflowError(
@@ -32,19 +41,22 @@ def code_directions(op: ButterflyOperator, candidates: tuple[str, ...], widths: 
         )
     for array in (words, scale):
         array.flags.writeable = False  # nobody else holds them: the operator need not copy
-    ledger = float(np.sqrt(np.sum(losses))) + rounding
+    lengths = scale if scale_code is None else ScaleCodes.of(scale, scale_code)
+    missed = scale_loss(scale, lengths) if isinstance(lengths, ScaleCodes) else 0.0
+    lost = float(np.sum(losses))
+    ledger = float(np.sqrt(lost + max(1 - lost, 0.0) * missed)) + rounding
     error = op.relative_error + (1 + op.relative_error) * (ledger + rounding_term(op.shape[0], np.dtype(op.dtype)))
     _log.info("quantized to %s bits a column: relative error %.2e", _short(widths), error)
     packed = PackedButterfly(
         words,
         tuple(Code(*c) for c in codes),
-        scale,
+        lengths,
         permutations=op.base_permutations,
         relative_error=error,
         error_kind="ledger",
         mode=op.mode,
     )
-    return Coding(packed, tuple(losses))
+    return Coding(packed, tuple(losses), scale)
 
 
 def _short(widths: Sequence[int]) -> str:

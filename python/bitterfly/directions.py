@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from bitterfly import _core
 from bitterfly.chain import Chain
 from bitterfly.inputs import Array, Permutations, as_uint32
 from bitterfly.kinds import Code
+from bitterfly.scale_codes import ScaleCodes, numbers_of
 from bitterfly.stores import DyadicFloats
 from bitterfly.tiles import slices
 
@@ -24,14 +26,16 @@ class DirectionCodes:
     chain: Chain
     codes: tuple[Code, ...]
     stream: Array
-    scale: Array
+    lengths: Array | ScaleCodes
     steps: Array | None = None
 
     @classmethod
-    def of_words(cls, chain: Chain, codes: tuple[Code, ...], words: Array, scale: Array) -> DirectionCodes:
+    def of_words(
+        cls, chain: Chain, codes: tuple[Code, ...], words: Array, lengths: Array | ScaleCodes
+    ) -> DirectionCodes:
         stream = _core.reordered(list(codes), words, True)
         stream.flags.writeable = False
-        return cls(chain, codes, stream, scale)
+        return cls(chain, codes, stream, lengths)
 
     @property
     def words(self) -> Array:
@@ -43,15 +47,21 @@ class DirectionCodes:
     def code_bytes(self) -> int:
         return self.stream.nbytes
 
-    def scaled(self, scale: Array) -> DirectionCodes:
-        return replace(self, scale=scale)
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.lengths.dtype
+
+    @property
+    def scale(self) -> Array:
+        return numbers_of(self.lengths)
 
     def kernel(self, shape: tuple[int, int], base: Permutations) -> _core.Core:
-        return _core.packed(list(self.codes), self.stream, self.scale, *(as_uint32(p) for p in base))
+        scale = self.lengths.store.arrays()[0] if isinstance(self.lengths, ScaleCodes) else self.lengths
+        return _core.packed(list(self.codes), self.stream, self.dtype, scale, *(as_uint32(p) for p in base))
 
     def unpack(self) -> tuple[Array, ...]:
         """Return arrays (2**(l-1), 2, n / 2**l): the code of column (i, k, t)."""
-        n, words = len(self.scale), self.words
+        n, words = self.chain.shape[1], self.words
         parts = slices([_core.packed_words(n, code.bits) for code in self.codes])
         return tuple(
             _core.unpack(words[part], n, pattern[3], code.bits)
@@ -59,12 +69,12 @@ class DirectionCodes:
         )
 
     def dequantize(self) -> DyadicFloats:
-        values = _core.aligned_empty([len(self.codes), 2 * len(self.scale)], self.scale.dtype)
+        values = _core.aligned_empty([len(self.codes), 2 * self.chain.shape[1]], self.dtype)
         for row, code, q in zip(values, self.codes, self.unpack(), strict=True):
             distinct, inverse = np.unique(q, return_inverse=True)
             table = np.asarray(_core.decode(code.kind, code.bits, distinct.tolist()))
             columns = table[inverse.reshape(q.shape)]  # (i, k, t, j)
-            columns = columns if self.scale.dtype.kind == "c" else columns.real
+            columns = columns if self.dtype.kind == "c" else columns.real
             row[...] = columns.transpose(0, 3, 1, 2).reshape(-1)
         values[-1] = (values[-1].reshape(-1, 2, 2) * self.scale.reshape(-1, 1, 2)).reshape(-1)
         return DyadicFloats(values)

@@ -38,6 +38,12 @@ def tiled_range(kind: str) -> tuple[int, int]:
     return (t + 1, t + FLOAT_EXPONENT_BITS) if t else TILED_BITS
 
 
+def is_float_code(code: Code) -> bool:
+    """Whether a code stands for short floats, and has bits that they take."""
+    least, most = tiled_range(code.kind)
+    return code.kind in FLOAT_KINDS and least <= code.bits <= most
+
+
 def check_tiled(codes: Sequence[Code]) -> None:
     """Raise a ValueError for codes that cannot stand together in tiles."""
     floats = [code.kind in FLOAT_KINDS for code in codes]

@@ -10,12 +10,14 @@ from typing import Any, NoReturn, cast
 from numpy import finfo
 
 from bitterfly.chain import Chain
-from bitterfly.kinds import MAX_BITS, TILED_KINDS, Code, tiled_range
+from bitterfly.kinds import FLOAT_KINDS, MAX_BITS, TILED_KINDS, Code, tiled_range
 
 Header = dict[str, Any]
 
-# Version 1: the square dyadic chain. Version 2: any chain, in tiles. (Version 3: sums, see stored_sums.)
-FORMAT_VERSIONS = (1, 2)
+# Version 1: the square dyadic chain. Version 2: any chain, in tiles. (Version 3: sums, see stored_sums.) Version 4: as
+# version 1, packed, the scale vector in short floats.
+SHORT_SCALE = 4
+FORMAT_VERSIONS = (1, 2, SHORT_SCALE)
 REAL_TYPE = {"float32": "F32", "float64": "F64", "complex64": "F32", "complex128": "F64"}
 
 _MAX_DEPTH = 32
@@ -32,6 +34,7 @@ _FIELDS = {
     (1, "packed"): _COMMON | {"codes"},
     (2, "float"): _COMMON | {"ranks"},
     (2, "packed"): _COMMON | {"codes"},
+    (SHORT_SCALE, "packed"): _COMMON | {"codes", "scale_code"},
 }
 
 
@@ -91,17 +94,21 @@ def checked_header(header: Header) -> tuple[Code, ...]:
     """Check every field, return the codes (none for float factors); digest not compared."""
     version = header.get("format_version")
     good = _is_int(version) and version in FORMAT_VERSIONS
-    expect(good, "format_version", "1 or 2 (this release reads no other)", header)
+    expect(good, "format_version", "1, 2 or 4 (this release reads no other)", header)
     expect(_is_one_of(header.get("kind"), ("packed", "float")), "kind", "'packed' or 'float'", header)
+    expect((version, header["kind"]) in _FIELDS, "kind", f"'packed' in version {version}", header)
     wrong = sorted(_FIELDS[cast(int, version), header["kind"]] ^ header.keys())
     if wrong:
         problem = "unknown" if wrong[0] in header else "missing"
         raise ValueError(f"{wrong[0][:60]}: {problem} metadata field")
-    (_check_shape if version == 1 else _check_tiled_shape)(header)
+    (_check_tiled_shape if version == 2 else _check_shape)(header)
     _check_types(header)
     check_error(header)
     if "ranks" in header:
         _check_ranks(header)
+    if "scale_code" in header:
+        good = _is_code(header["scale_code"], FLOAT_KINDS)
+        expect(good, "scale_code", "[kind, bits] of kind float1 to float24", header)
     check_digest(header)
     return _checked_codes(header) if header["kind"] == "packed" else ()
 

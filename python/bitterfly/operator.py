@@ -18,6 +18,7 @@ from bitterfly.linear import Butterfly
 from bitterfly.ordering import digit_reversal
 from bitterfly.plan import ProductPlan, plan_of
 from bitterfly.precision import cast_dtype
+from bitterfly.scale_codes import ScaleCodes, cast_scale
 from bitterfly.stores import DyadicFloats, FloatStore, frozen_view, store_of
 from bitterfly.views import FLAGS
 
@@ -178,7 +179,7 @@ class PackedButterfly(Butterfly):
         The packed codes of all factors, one after the other (see the format page of the documentation).
     codes : sequence of (kind, bits)
         For each factor, the kind of code and its bits, see :class:`Code`.
-    scale : ndarray, shape (n,)
+    scale : ndarray, shape (n,), or ScaleCodes
         Lengths of the columns; its dtype is the operator's. Empty for floats.
     chain : Chain, optional
         Default: the square dyadic chain of size n. Its codes are "angle", "phase" and "sphere", those of any
@@ -203,7 +204,7 @@ class PackedButterfly(Butterfly):
         self,
         words: Array,
         codes: Sequence[tuple[str, int]],
-        scale: Array,
+        scale: Array | ScaleCodes,
         *,
         chain: Chain | None = None,
         steps: Sequence[float] | Array | None = None,
@@ -215,8 +216,7 @@ class PackedButterfly(Butterfly):
         report: CompressReport | None = None,
     ) -> None:
         store = code_store(words, codes, scale, chain, steps)
-        dtype = store.scale.dtype
-        super().__init__(store.chain, shape, dtype, permutations, relative_error, error_kind, mode)
+        super().__init__(store.chain, shape, store.dtype, permutations, relative_error, error_kind, mode)
         self._store = store
         self.report = report
         self._kernel = store.kernel(self._stored_shape, self._base)
@@ -242,6 +242,11 @@ class PackedButterfly(Butterfly):
         return self._store.scale
 
     @property
+    def scale_code(self) -> Code | None:
+        """The kind of short float of the scale vector, and its bits; None for plain numbers."""
+        return self._store.lengths.code if isinstance(self._store.lengths, ScaleCodes) else None
+
+    @property
     def steps(self) -> Array | None:
         """Value of one unit of the codes of each factor; None for direction codes."""
         return self._store.steps
@@ -252,7 +257,7 @@ class PackedButterfly(Butterfly):
         return known | {"chain": self._chain, "steps": self.steps}
 
     def _buffer_bytes(self) -> int:
-        return self._store.code_bytes + self.scale.nbytes + (0 if self.steps is None else self.steps.nbytes)
+        return self._store.code_bytes + self._store.lengths.nbytes + (0 if self.steps is None else self.steps.nbytes)
 
     def plan(self) -> ProductPlan:
         """Return how a product with one vector runs: passes, what they read, bytes that they move; print it."""
@@ -274,26 +279,21 @@ class PackedButterfly(Butterfly):
 
     def replaced(self, **known: Any) -> PackedButterfly:
         """Return the same operator with another ``relative_error``, ``error_kind`` or ``report``."""
-        return PackedButterfly(self.words, self.codes, self.scale, **(self._known() | known))
+        return PackedButterfly(self.words, self.codes, self._store.lengths, **(self._known() | known))
 
     def astype(self, dtype: Any) -> PackedButterfly:
         """Return the operator with a scale vector and products in another precision; the codes are shared."""
         target = cast_dtype(dtype, self.dtype)
         if self.steps is not None and target.kind != self.dtype.kind:
             raise TypeError(f"dtype: the codes are those of {self.dtype} numbers, they cannot become {target}")
-        with np.errstate(over="ignore"):
-            scale = self.scale.astype(target)
-        if not np.all(np.isfinite(scale)):
-            raise OverflowError(f"dtype: the scale vector does not fit {target}")
-        scale.flags.writeable = False
-        out = PackedButterfly(self.words, self.codes, scale, **self._known())
+        out = PackedButterfly(self.words, self.codes, cast_scale(self._store.lengths, target), **self._known())
         if np.finfo(target).eps <= np.finfo(self.dtype).eps:
             return out
         return out.replaced(**after_cast(self, out, len(self.codes)))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild_packed, (np.asarray(self.words), self.codes, np.asarray(self.scale), self._known())
+        return _rebuild_packed, (np.asarray(self.words), self.codes, self._store.lengths, self._known())
 
 
-def _rebuild_packed(words: Array, codes: tuple[Code, ...], scale: Array, known: dict[str, Any]) -> PackedButterfly:
+def _rebuild_packed(words: Array, codes: tuple[Code, ...], scale: Any, known: dict[str, Any]) -> PackedButterfly:
     return PackedButterfly(words, codes, scale, **known)

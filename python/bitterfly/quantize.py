@@ -107,7 +107,7 @@ def quantize(
     Notes
     -----
     Directions: for `rtol` and `nbytes`, the losses of factors at equal widths, which add up, say how wide each is to
-    be.
+    be; the scale vector is one more part, in numbers or in short floats (``op.scale_code``). `bits` keeps the numbers.
 
     Integer codes: for `rtol` and `nbytes`, the error of each factor is measured alone, and bits are given one by one to
     the factor whose squared error falls most for a byte. Skeleton codes are the integers next to T in the metric of

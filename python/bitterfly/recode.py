@@ -10,12 +10,12 @@ import numpy as np
 from bitterfly import _core
 from bitterfly.chain import Chain
 from bitterfly.change import change_of
-from bitterfly.coded import TiledCodes, plan
 from bitterfly.inputs import Array
 from bitterfly.kinds import Code
 from bitterfly.operator import ButterflyOperator, PackedButterfly
 from bitterfly.powers import near_one, scaled
 from bitterfly.stores import TiledFloats
+from bitterfly.tiled_codes import TiledCodes, plan
 from bitterfly.tiles import Layout, Skeleton, planes_of
 
 _STEPS = 4

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from bitterfly import _core
-from bitterfly.coded import TiledCodes, plan
 from bitterfly.inputs import Array
 from bitterfly.kinds import FLOAT_EXPONENT_BITS, Code
 from bitterfly.operator import ButterflyOperator, PackedButterfly
 from bitterfly.powers import exponent_of, near_one, scaled
 from bitterfly.precision import rounding_term
 from bitterfly.rank_one import as_significand, search_depth
+from bitterfly.tiled_codes import TiledCodes, plan
 from bitterfly.tiles import planes_of
 
 _log = logging.getLogger("bitterfly")

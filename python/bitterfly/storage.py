@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import os
 from typing import TYPE_CHECKING, Any, cast
@@ -12,7 +10,8 @@ import numpy as np
 
 from bitterfly import _core
 from bitterfly.chain import Chain
-from bitterfly.coded import TiledCodes, scale_length, word_count
+from bitterfly.checksum import checksum
+from bitterfly.coded import scale_length, word_count
 from bitterfly.composite import ButterflySum
 from bitterfly.directions import DirectionCodes
 from bitterfly.files import Path, replacing
@@ -20,6 +19,7 @@ from bitterfly.inputs import Array, IndexArray, as_permutation
 from bitterfly.kinds import Code
 from bitterfly.metadata import (
     REAL_TYPE,
+    SHORT_SCALE,
     Header,
     canonical,
     check_units,
@@ -28,8 +28,10 @@ from bitterfly.metadata import (
     parse,
 )
 from bitterfly.operator import ButterflyOperator, PackedButterfly
+from bitterfly.scale_codes import ScaleCodes, scale_words
 from bitterfly.stored_sums import SUM, Tensors, check_sum, read_sum, sum_parts
 from bitterfly.stores import DyadicFloats, TiledFloats, aligned, frozen_view
+from bitterfly.tiled_codes import TiledCodes
 from bitterfly.tiles import layouts
 
 if TYPE_CHECKING:
@@ -63,7 +65,7 @@ def save(path: Path, op: Stored) -> None:
 
     if isinstance(op, ButterflySum):
         header, tensors = sum_parts(op, _sealed)
-        header["sha256"] = _checksum(header, {})
+        header["sha256"] = checksum(header, {})
     else:
         header, tensors = _sealed(op)
     data = to_bytes(tensors, metadata={METADATA_KEY: canonical(header)})
@@ -111,7 +113,7 @@ def load(path: Path) -> Any:
 def _sealed(op: Any) -> tuple[Header, dict[str, Array]]:
     """Return the metadata, with the checksum, and the tensors of an operator."""
     header, tensors = _describe(op)
-    header["sha256"] = _checksum(header, tensors)
+    header["sha256"] = checksum(header, tensors)
     return header, tensors
 
 
@@ -123,7 +125,7 @@ def _describe(op: ButterflyOperator | PackedButterfly) -> tuple[Header, dict[str
         raise TypeError(f"op: expected a {kinds}, got {type(op).__name__}{hint}")
     chain = op.stored_chain
     header = {
-        "format_version": 1 if isinstance(op.store, (DyadicFloats, DirectionCodes)) else 2,
+        "format_version": _version(op.store),
         "shape": list(op.stored_shape),
         "dtype": np.dtype(op.dtype).name,
         "chain": [list(pattern) for pattern in chain],
@@ -142,31 +144,24 @@ def _describe(op: ButterflyOperator | PackedButterfly) -> tuple[Header, dict[str
             return header | {"kind": "float"}, tensors | op.store.buffers
         return header | {"kind": "float"}, tensors | {"values": _as_reals(op.values)}
     codes = [[code.kind, code.bits] for code in op.codes]
-    buffers = {"words": op.words, "scale": _as_reals(op.scale)}
-    if op.steps is not None:
-        buffers["steps"] = op.steps
+    buffers, lengths = {"words": op.words}, op.store.lengths
+    if isinstance(lengths, ScaleCodes):
+        header |= {"scale_code": list(lengths.code)}
+        buffers |= {"scale": lengths.store.words, "steps": lengths.store.steps}
+    else:
+        buffers |= {"scale": _as_reals(lengths)} | ({} if op.steps is None else {"steps": op.steps})
     return header | {"kind": "packed", "codes": codes}, tensors | buffers
+
+
+def _version(store: Any) -> int:
+    if isinstance(store, DirectionCodes) and isinstance(store.lengths, ScaleCodes):
+        return SHORT_SCALE
+    return 1 if isinstance(store, (DyadicFloats, DirectionCodes)) else 2
 
 
 def _as_reals(a: Array) -> Array:
     """View complex numbers as a trailing axis of two real ones; safetensors has no complex128."""
     return a.view(a.real.dtype).reshape(*a.shape, 2) if a.dtype.kind == "c" else a
-
-
-def _checksum(header: Header, tensors: dict[str, Array]) -> str:
-    """SHA-256 over the canonical metadata without the checksum, and over every tensor."""
-    covered = {key: value for key, value in header.items() if key != "sha256"}
-    digest = hashlib.sha256(canonical(covered).encode() + b"\n")
-    for name, tensor in sorted(tensors.items()):
-        little = np.ascontiguousarray(tensor, dtype=tensor.dtype.newbyteorder("<"))
-        description = [name, _type_name(tensor), list(tensor.shape)]
-        digest.update(json.dumps(description, separators=(",", ":")).encode() + b"\n")
-        digest.update(little.reshape(-1).view(np.uint8).data)
-    return digest.hexdigest()
-
-
-def _type_name(tensor: Array) -> str:
-    return f"{tensor.dtype.kind.upper()}{8 * tensor.dtype.itemsize}"
 
 
 # ---- reading ----
@@ -179,7 +174,7 @@ def _read(file: safe_open) -> Stored:
     header = parse(text)
     if header.get("kind") == SUM:
         check_sum(header, set(file.keys()))
-        if _checksum(header, {}) != header["sha256"]:
+        if checksum(header, {}) != header["sha256"]:
             raise ValueError("sha256: the checksum does not match the contents, the file is damaged")
         return read_sum(header, file, _read_one)
     return _read_one(header, file)
@@ -189,7 +184,7 @@ def _read_one(header: Header, file: Tensors) -> ButterflyOperator | PackedButter
     """Return the operator that a header and tensors are of."""
     codes = checked_header(header)
     tensors = _read_tensors(file, _expected_tensors(header, codes))
-    if _checksum(header, tensors) != header["sha256"]:
+    if checksum(header, tensors) != header["sha256"]:
         raise ValueError("sha256: the checksum does not match the contents, the file is damaged")
     return _build(header, codes, tensors)
 
@@ -200,8 +195,11 @@ def _expected_tensors(header: Header, codes: tuple[Code, ...]) -> dict[str, tupl
     real = REAL_TYPE[header["dtype"]]
     expected = {name: ("U32", [size]) for name, size in zip(_PERMUTATIONS, chain.shape, strict=True)}
     if header["kind"] == "packed":
-        words = word_count(chain, codes, is_complex(header))
-        expected |= {"words": ("U32", [words]), "scale": (real, [scale_length(chain, codes), *tail])}
+        expected["words"] = "U32", [word_count(chain, codes, is_complex(header))]
+        if header["format_version"] == SHORT_SCALE:
+            count = scale_words(chain.shape[1], Code(*header["scale_code"]), is_complex(header))
+            return expected | {"scale": ("U32", [count]), "steps": ("F64", [1])}
+        expected["scale"] = real, [scale_length(chain, codes), *tail]
         return expected if header["format_version"] == 1 else expected | {"steps": ("F64", [len(chain)])}
     if header["format_version"] == 1:
         return expected | {"values": (real, [len(chain), 2 * chain.shape[1], *tail])}
@@ -245,8 +243,11 @@ def _build(header: Header, codes: tuple[Code, ...], tensors: dict[str, Array]) -
         return _build_tiled(header, codes, tensors, rest)
     if header["kind"] == "float":
         return ButterflyOperator.from_values(_numbers(tensors, "values", dtype), **rest)
-    scale = _numbers(tensors, "scale", dtype)
-    _check_padding(tensors["words"], codes, len(scale))
+    _check_padding(tensors["words"], codes, header["shape"][0])
+    if header["format_version"] == 1:
+        return PackedButterfly(tensors["words"], codes, _numbers(tensors, "scale", dtype), **rest)
+    code, step = Code(*header["scale_code"]), float(tensors["steps"][0])
+    scale = ScaleCodes.of_words(tensors["scale"], code, step, header["shape"][0], dtype)
     return PackedButterfly(tensors["words"], codes, scale, **rest)
 
 

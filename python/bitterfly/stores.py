@@ -198,3 +198,8 @@ def frozen_view(a: Array) -> Array:
     view = a.view()
     view.flags.writeable = False
     return view
+
+
+def frozen(a: Array) -> Array:
+    """Return a read-only aligned array; a copy, unless nobody can write to `a`."""
+    return frozen_view(aligned(a) if a.flags.writeable or not a.flags.c_contiguous else a)
