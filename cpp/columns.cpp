@@ -15,33 +15,58 @@ constexpr std::size_t kBaseRows = 256;
 // Fewer columns than these are faster as vectors; a panel beyond the last cache is slower.
 constexpr std::size_t kLeastColumns = 3;
 constexpr std::size_t kMostPanelBytes = std::size_t{1} << 22;
+// Panels that share decoded weights: as many as take half of L2.
+constexpr std::size_t kSharedBytes = std::size_t{1} << 18;
+
+// Panel i of a few columns.
+template <class ViewType>
+ColumnBlock<ViewType> panel_block(const ColumnBlock<ViewType>& all, std::size_t i) {
+    const std::size_t before = i * kLanes;
+    return {all.view, all.first + before, std::min(kLanes, all.count - before), all.order, all.conjugated};
+}
+
+// The rows of the first panel, if the kernels can take those of all panels where they are.
+template <class Real, class ViewType>
+auto direct_rows(const ColumnBlock<ViewType>& all, std::size_t planes, std::size_t n) {
+    const auto first = plain_rows<Real>(panel_block(all, 0), planes, n);
+    return all.count % kLanes == 0 ? first : decltype(first){nullptr, 0};
+}
 
 template <class Real>
 class ColumnPasses {
 public:
-    ColumnPasses(const Product<Real>& product, bool transposed, const ColumnPanel<Real>& panel, Real* scratch,
+    // The panels lie one behind the other.
+    ColumnPasses(const Product<Real>& product, bool transposed, const ColumnPanel<Real>& first_panel, Real* scratch,
                  const ColumnBlock<View>& x, const ColumnBlock<MutableView>& y)
         : product_(product),
           plan_(product.plan),
-          panel_(panel),
+          panel_(first_panel),
           scratch_(scratch),
           x_(x),
           y_(y),
-          direct_x_(plain_rows<Real>(x, panel.planes, plan_.n)),
-          direct_y_(plain_rows<Real>(y, panel.planes, plan_.n)),
+          panels_((x.count + kLanes - 1) / kLanes),
+          direct_x_(direct_rows<Real>(x, first_panel.planes, plan_.n)),
+          direct_y_(direct_rows<Real>(y, first_panel.planes, plan_.n)),
           transposed_(transposed) {}
 
     void run() const {
         const std::size_t n = plan_.n;
         const bool several = plan_.tops() > 0;
-        if (transposed_ && !(several && direct_x_.data != nullptr)) load_rows<Real>(panel_, x_, 0, n, none());
+        if (transposed_ && !(several && direct_x_.data != nullptr)) load(0, n, none());
         run_part(plan_.tops(), 0, static_cast<const char*>(product_.stream));
-        if (!transposed_ && !(several && direct_y_.data != nullptr)) store_rows<Real>(panel_, y_, 0, n, none());
+        if (!transposed_ && !(several && direct_y_.data != nullptr)) store(0, n, none());
     }
 
 private:
     static Diagonal<Real> none() { return {nullptr, false}; }
     Diagonal<Real> scale() const { return {product_.scale, product_.is_complex}; }
+    ColumnPanel<Real> panel(std::size_t i) const { return {panel_.at(i * plan_.n), panel_.planes}; }
+    void load(std::size_t first, std::size_t rows, Diagonal<Real> diagonal) const {
+        for (std::size_t i = 0; i < panels_; ++i) load_rows(panel(i), panel_block(x_, i), first, rows, diagonal);
+    }
+    void store(std::size_t first, std::size_t rows, Diagonal<Real> diagonal) const {
+        for (std::size_t i = 0; i < panels_; ++i) store_rows(panel(i), panel_block(y_, i), first, rows, diagonal);
+    }
 
     // The passes up to `top` on the elements from `first` on that depend on each other there, and their stream.
     void run_part(std::size_t top, std::size_t first, const char* stream) const {
@@ -59,6 +84,7 @@ private:
     ColumnsArgs<Real> args_of(std::size_t pass, std::size_t row, const char* stream) const {
         const StreamPass<Real>& how = product_.passes[pass];
         const PassPlan& plan = plan_.passes[pass];
+        const std::ptrdiff_t between = static_cast<std::ptrdiff_t>(plan_.n) * panel_.step();
         return {stream,
                 how.factors.empty() ? nullptr : how.factors.data(),
                 static_cast<std::size_t>(plan.factors),
@@ -67,10 +93,13 @@ private:
                 plan.stride,
                 0,
                 plan_.part(pass) / (2 * kLanes * plan_.step_vectors(pass)),
+                panels_,
                 panel_.at(row),
                 panel_.step(),
+                between,
                 panel_.at(row),
                 panel_.step(),
+                between,
                 scratch_,
                 transposed_};
     }
@@ -82,19 +111,19 @@ private:
         for (std::size_t s = 0; s < size / kBaseRows; ++s) {
             const std::size_t row = first + s * kBaseRows;
             args.first = s, args.end = s + 1;
-            if (!transposed_) load_rows(panel_, x_, row, kBaseRows, scale());
+            if (!transposed_) load(row, kBaseRows, scale());
             call(0, args);
-            if (transposed_) store_rows(panel_, y_, row, kBaseRows, scale());
+            if (transposed_) store(row, kBaseRows, scale());
         }
     }
     void run_pass(std::size_t pass, std::size_t first, const char* stream) const {
         ColumnsArgs<Real> args = args_of(pass, first, stream);
         const bool outermost = pass == plan_.tops();
         if (outermost && transposed_ && direct_x_.data != nullptr) {
-            args.from = direct_x_.data, args.from_row = direct_x_.step;
+            args.from = direct_x_.data, args.from_row = direct_x_.step, args.from_panel = kLanes;
         }
         if (outermost && !transposed_ && direct_y_.data != nullptr) {
-            args.to = direct_y_.data, args.to_row = direct_y_.step;
+            args.to = direct_y_.data, args.to_row = direct_y_.step, args.to_panel = kLanes;
         }
         call(pass, args);
     }
@@ -105,6 +134,7 @@ private:
     Real* scratch_;
     const ColumnBlock<View>& x_;
     const ColumnBlock<MutableView>& y_;
+    std::size_t panels_;
     PlainRows<Real, const Real> direct_x_;
     PlainRows<Real, Real> direct_y_;
     bool transposed_;
@@ -124,9 +154,11 @@ template <class Real>
 void apply_columns(const Product<Real>& product, Mode mode, const View& x, const MutableView& y, std::size_t first,
                    std::size_t end, std::size_t workers) {
     const std::size_t planes = product.is_complex ? 2 : 1, numbers = product.plan.n * planes * kLanes;
-    parallel_for((end - first + kLanes - 1) / kLanes, workers, [&](std::size_t, std::size_t i) {
-        const std::size_t at = first + i * kLanes, count = std::min(kLanes, end - at);
-        Workspace<Real> workspace(numbers + kScratchNumbers);
+    const std::size_t panels = (end - first + kLanes - 1) / kLanes, share = std::max<std::size_t>(panels / workers, 1);
+    const std::size_t together = std::clamp<std::size_t>(kSharedBytes / (numbers * sizeof(Real)), 1, share);
+    parallel_for((panels + together - 1) / together, workers, [&](std::size_t, std::size_t i) {
+        const std::size_t at = first + i * together * kLanes, count = std::min(together * kLanes, end - at);
+        Workspace<Real> workspace(together * numbers + kScratchNumbers);
         const ColumnPanel<Real> panel{workspace.data() + kScratchNumbers, planes};
         const auto* in = mode.transposed ? product.rows : product.columns;
         const auto* out = mode.transposed ? product.columns : product.rows;

@@ -166,15 +166,18 @@ template <class V, class W>
 
 template <class V, bool Transposed, int F, class W>
 void run_columns(const ColumnsArgs<typename V::Real>& args) {
-    const RowsFrom<const typename V::Real> from{args.from, args.from_row};
-    const RowsFrom<typename V::Real> to{args.to, args.to_row};
     for (std::size_t i = args.first; i < args.end; ++i) {
         const std::size_t s = Transposed ? args.first + args.end - 1 - i : i, row = step_start<F>(s);
         const auto* p = columns_weights<V, W>(args, s, kStepVectors<F>);
-        if constexpr (F == 8) {
-            columns_base<V, Transposed, W>(p, from.from(row), to.from(row));
-        } else {
-            columns_step<V, Transposed, F, W>(p, args.stride, from.from(row), to.from(row));
+        RowsFrom<const typename V::Real> from{args.from, args.from_row};
+        RowsFrom<typename V::Real> to{args.to, args.to_row};
+        for (std::size_t panel = 0; panel < args.panels; ++panel) {
+            if constexpr (F == 8) {
+                columns_base<V, Transposed, W>(p, from.from(row), to.from(row));
+            } else {
+                columns_step<V, Transposed, F, W>(p, args.stride, from.from(row), to.from(row));
+            }
+            from.data += args.from_panel, to.data += args.to_panel;
         }
     }
 }

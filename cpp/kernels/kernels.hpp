@@ -61,8 +61,9 @@ struct PassArgs {
     bool transposed;
 };
 
-// One pass over steps `first` to `end` of a part, for 16 columns side by side: element e of the part is the row from +
-// e * from_row (to + ...), 16 numbers, and behind them the 16 imaginary parts, if any. A step takes 256 rows in the
+// One pass over steps `first` to `end` of a part, for `panels` panels of 16 columns side by side: element e of panel i
+// is the row from + i * from_panel + e * from_row (to + ...), 16 numbers, and behind them the 16 imaginary parts, if
+// any. The panels share what is decoded for a step. A step takes 256 rows in the
 // innermost pass, and as many blocks as the step of a fused pass in others.
 template <class Real>
 struct ColumnsArgs {
@@ -70,10 +71,11 @@ struct ColumnsArgs {
     const CodedFactor<Real>* factors;  // how they are coded; null for weights
     std::size_t factor_count, group_words, group_vectors;
     std::size_t stride, first, end;
+    std::size_t panels;
     const Real* from;
-    std::ptrdiff_t from_row;
+    std::ptrdiff_t from_row, from_panel;
     Real* to;
-    std::ptrdiff_t to_row;
+    std::ptrdiff_t to_row, to_panel;
     Real* scratch;  // decoded weights of one step: kScratchNumbers
     bool transposed;
 };
