@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "columns.hpp"
 #include "panel.hpp"
 #include "parallel.hpp"
 #include "scale.hpp"
@@ -65,21 +66,12 @@ private:
         std::size_t first, end;
     };
 
-    std::size_t bytes_of_pass(std::size_t pass, std::size_t size) const {
-        return Plan::groups(size) * product_.passes[pass].group_words *
-               (product_.passes[pass].factors.empty() ? sizeof(Real) : sizeof(std::uint32_t));
-    }
-    std::size_t bytes_of_part(std::size_t top) const {
-        std::size_t bytes = 0;
-        for (std::size_t pass = 0; pass <= top; ++pass) bytes += bytes_of_pass(pass, plan_.part(top));
-        return bytes;
-    }
     // The stream of the part of `top` that begins at element `first`: parts before it, on all levels, come first.
     const char* start_of(std::size_t top, std::size_t first) const {
         std::size_t bytes = 0;
         for (std::size_t level = plan_.tops();; --level) {
             const std::size_t size = plan_.part(level);
-            bytes += first / size * bytes_of_part(level);
+            bytes += first / size * product_.bytes_of_part(level);
             first %= size;
             if (level == top) return static_cast<const char*>(product_.stream) + bytes;
         }
@@ -87,13 +79,14 @@ private:
 
     void run_part(Part at) const {
         const std::size_t size = plan_.part(at.top);
-        const char* own = at.stream + bytes_of_part(at.top) - bytes_of_pass(at.top, size);
+        const char* own = at.stream + product_.bytes_of_part(at.top) - product_.bytes_of_pass(at.top, size);
         const Groups whole{0, Plan::groups(size)};
         if (transposed_ && at.top > 0) run_pass({at.top, at.first, own, at.worker}, whole);
         if (at.top <= 1) {
             run_pass({0, at.first, at.stream, at.worker}, {0, Plan::groups(size)});
         } else {
-            const std::size_t inner = plan_.part(at.top - 1), count = size / inner, bytes = bytes_of_part(at.top - 1);
+            const std::size_t inner = plan_.part(at.top - 1), count = size / inner,
+                              bytes = product_.bytes_of_part(at.top - 1);
             for (std::size_t i = 0; i < count; ++i) {
                 const std::size_t part = transposed_ ? count - 1 - i : i;
                 run_part({at.top - 1, at.first + part * inner, at.stream + part * bytes, at.worker});
@@ -105,7 +98,7 @@ private:
     void run_shared(std::size_t top) const {
         const std::size_t size = plan_.part(top), parts = plan_.n / size, groups = Plan::groups(size);
         const std::size_t pieces = std::min(groups, (4 * workers_ + parts - 1) / parts);
-        const std::size_t before = bytes_of_part(top) - bytes_of_pass(top, size);
+        const std::size_t before = product_.bytes_of_part(top) - product_.bytes_of_pass(top, size);
         parallel_for(parts * pieces, workers_, [&](std::size_t worker, std::size_t i) {
             const std::size_t first = i / pieces * size, piece = i % pieces;
             const Groups some{groups * piece / pieces, groups * (piece + 1) / pieces};
@@ -117,7 +110,7 @@ private:
     void run_pass(Part at, Groups groups) const {
         const std::size_t pass = at.top, size = plan_.part(pass == 0 ? std::min<std::size_t>(plan_.tops(), 1) : pass);
         const StreamPass<Real>& how = product_.passes[pass];
-        const std::size_t bytes = bytes_of_pass(pass, 1), offset = groups.first * plan_.group_elements(pass);
+        const std::size_t bytes = product_.bytes_of_pass(pass, 1), offset = groups.first * plan_.group_elements(pass);
         const Weights weights = panel_.vectors == 1 ? how.direct : how.general;
         const int factors = plan_.passes[pass].factors;
         const int kernel = plan_.n < 256 ? kSmallFused : pass == 0 ? kBaseFused : factors - 1;
@@ -172,12 +165,12 @@ auto numbers_of(const ViewType& view, std::size_t n, const std::uint32_t* order)
 }
 
 template <class Real>
-void apply_panel(const Product<Real>& product, const Real* numbers, Mode mode, const Panel<Real>& panel, Real* scratch,
+void apply_panel(const Product<Real>& product, Diagonal<Real> scale, Mode mode, const Panel<Real>& panel, Real* scratch,
                  const View& x, const MutableView& y, std::size_t first, std::size_t workers) {
-    const Diagonal<Real> scale{numbers, product.is_complex}, none{nullptr, false};
+    const Diagonal<Real> none{nullptr, false};
     const auto* in = mode.transposed ? product.rows : product.columns;
     const auto* out = mode.transposed ? product.columns : product.rows;
-    Direct<Real> direct{nullptr, nullptr, numbers};
+    Direct<Real> direct{nullptr, nullptr, scale.scale};
     if (!product.is_complex) {
         direct.x = reinterpret_cast<const Real*>(numbers_of<Real>(x, panel.n, in));
         direct.y = reinterpret_cast<Real*>(numbers_of<Real>(y, panel.n, out));
@@ -200,6 +193,27 @@ StreamPass<Real> coded_pass(const Plan& plan, std::size_t pass, const std::vecto
     }
     if (four || eight) out.direct = four ? Weights::kAngle4 : Weights::kAngle8;
     return out;
+}
+
+// Columns from `begin` on, each as one vector.
+template <class Real>
+void apply_vectors(const Product<Real>& product, Diagonal<Real> scale, Mode mode, const View& x, const MutableView& y,
+                   std::size_t begin, std::size_t workers) {
+    const std::size_t n = product.plan.n, planes = product.is_complex ? 2 : 1, vector_bytes = n * planes * sizeof(Real);
+    const std::size_t columns = x.columns - begin;
+    const std::size_t most = std::min(kMaxVectors, columns);
+    const std::size_t together = std::clamp<std::size_t>(kPanelBytes / vector_bytes, 1, most);
+    const std::vector<Columns> panels = panels_of(columns, together, workers);
+    // Panels side by side where there are enough of them, else one after the other with all workers.
+    const std::size_t outer = panels.size() < workers ? 1 : workers, inner = outer == 1 ? workers : 1;
+    const std::size_t numbers = together * planes * padded(std::max(n, kLeastElements), together * planes);
+    parallel_for(panels.size(), outer, [&](std::size_t, std::size_t i) {
+        Workspace<Real> workspace(numbers + inner * kScratchNumbers);
+        Real* data = workspace.data() + inner * kScratchNumbers;
+        if (n < kLeastElements) std::fill_n(data, numbers, Real(0));
+        const Panel<Real> panel{data, n, planes, panels[i].count, numbers / (together * planes)};
+        apply_panel(product, scale, mode, panel, workspace.data(), x, y, begin + panels[i].first, inner);
+    });
 }
 
 }  // namespace
@@ -234,22 +248,13 @@ Product<Real> product_of_signs(std::size_t n) {
 
 template <class Real>
 void apply(const Product<Real>& product, Mode mode, const View& x, const MutableView& y, std::size_t workers) {
-    const std::size_t n = product.plan.n, planes = product.is_complex ? 2 : 1, vector_bytes = n * planes * sizeof(Real);
-    const std::size_t most = std::min(kMaxVectors, std::max<std::size_t>(x.columns, 1));
-    const std::size_t together = std::clamp<std::size_t>(kPanelBytes / vector_bytes, 1, most);
-    if (2 * n * product.plan.factors() * planes * planes * x.columns < kLeastParallelWork) workers = 1;
-    const std::vector<Columns> panels = panels_of(x.columns, together, workers);
-    // Panels side by side where there are enough of them, else one after the other with all workers.
-    const std::size_t outer = panels.size() < workers ? 1 : workers, inner = outer == 1 ? workers : 1;
-    const Scale<Real> scale(product);
-    const std::size_t numbers = together * planes * padded(std::max(n, kLeastElements), together * planes);
-    parallel_for(panels.size(), outer, [&](std::size_t, std::size_t i) {
-        Workspace<Real> workspace(numbers + inner * kScratchNumbers);
-        Real* data = workspace.data() + inner * kScratchNumbers;
-        if (n < kLeastElements) std::fill_n(data, numbers, Real(0));
-        const Panel<Real> panel{data, n, planes, panels[i].count, numbers / (together * planes)};
-        apply_panel(product, scale.numbers(), mode, panel, workspace.data(), x, y, panels[i].first, inner);
-    });
+    const std::size_t n = product.plan.n, each = product.is_complex ? 8 : 2,
+                      many = columns_together(product, x.columns);
+    if (each * n * product.plan.factors() * x.columns < kLeastParallelWork) workers = 1;
+    const Scale<Real> numbers(product);
+    const Diagonal<Real> scale{numbers.numbers(), product.is_complex};
+    if (many > 0) apply_columns(product, scale, mode, x, y, 0, many, workers);
+    if (many < x.columns) apply_vectors(product, scale, mode, x, y, many, workers);
 }
 
 template Product<float> product_of_weights<float>(std::size_t, bool, const float*);

@@ -31,6 +31,17 @@ struct Product {
     const std::uint32_t *rows, *columns;
     TileFactor
         short_scale{};  // in place of `scale`: diag(scale) as a factor (1, 1, 1, n) in floats; values null if not
+
+    // Of the stream: one pass on a part of `size` elements, and all passes up to `top` on a part of `top`.
+    std::size_t bytes_of_pass(std::size_t pass, std::size_t size) const {
+        return Plan::groups(size) * passes[pass].group_words *
+               (passes[pass].factors.empty() ? sizeof(Real) : sizeof(std::uint32_t));
+    }
+    std::size_t bytes_of_part(std::size_t top) const {
+        std::size_t bytes = 0;
+        for (std::size_t pass = 0; pass <= top; ++pass) bytes += bytes_of_pass(pass, plan.part(top));
+        return bytes;
+    }
 };
 
 // Products of float factors, and of coded ones (the code of each factor, F_1 first).

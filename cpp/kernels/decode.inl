@@ -38,7 +38,7 @@ struct AngleDecoder {
 
     explicit AngleDecoder(const CodedFactor<typename V::Real>& f) : rotation(*f.rotation) {}
     void write(typename V::Word turn0, typename V::Word turn1, typename V::Real* out) const {
-        const Complex<V> a = rotation.template of_turn<Levels>(turn0), b = rotation.template of_turn<Levels>(turn1);
+        const Complex<V> a = rotation.template of_angle<Levels>(turn0), b = rotation.template of_angle<Levels>(turn1);
         if constexpr (IsComplex) {
             const auto zero = V::broadcast(0);
             write_columns<V>(out, {a.re, b.re}, {{a.im, zero}, {b.im, zero}});

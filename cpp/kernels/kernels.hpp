@@ -61,6 +61,36 @@ struct PassArgs {
     bool transposed;
 };
 
+// One pass over steps `first` to `end` of a part, for `panels` panels of 16 columns side by side: element e of panel i
+// is the row from + i * from_panel + e * from_row (to + ...), 16 numbers, and behind them the 16 imaginary parts, if
+// any. The panels share what is decoded for a step. A step takes 256 rows in the
+// innermost pass, and as many blocks as the step of a fused pass in others.
+template <class Real>
+struct ColumnsArgs {
+    const void* stream;                // codes or weights of the first group of the part
+    const CodedFactor<Real>* factors;  // how they are coded; null for weights
+    std::size_t factor_count, group_words, group_vectors;
+    std::size_t stride, first, end;
+    std::size_t panels;
+    const Real* from;
+    std::ptrdiff_t from_row, from_panel;
+    Real* to;
+    std::ptrdiff_t to_row, to_panel;
+    Real* scratch;  // decoded weights of one step: kScratchNumbers
+    bool transposed;
+};
+
+// Rows of 16 numbers: row r at from + r * from_row goes to to + r * to_row, times scale[r] unless that is null.
+template <class Real>
+struct RowsArgs {
+    const Real* from;
+    std::ptrdiff_t from_row;
+    Real* to;
+    std::ptrdiff_t to_row;
+    std::size_t rows;
+    const Real* scale;
+};
+
 // 8 factors, 8 block-vectors, 6 numbers a block.
 inline constexpr std::size_t kScratchNumbers = 8 * 8 * 6 * kLanes;
 
@@ -164,6 +194,13 @@ template <class Real>
 struct RealKernels {
     using Pass = void (*)(const PassArgs<Real>&);
     Pass fused[kWeights][kFused];  // null where there is none
+    // For many vectors, by Weights; decoded codes or weights only.
+    void (*columns[kWeights])(const ColumnsArgs<Real>&);
+    void (*copy_rows)(const RowsArgs<Real>&);
+    // Tiles of 16 x 16, `rows` of them: tile t is read 16 t numbers on in rows from_row apart, and transposed to rows
+    // 16 t, ... ; and the other way round.
+    void (*rows_of_columns)(const RowsArgs<Real>&);
+    void (*columns_of_rows)(const RowsArgs<Real>&);
     // out = |a|^2, |b|^2, Re <a, b>, Im <a, b> with <a, b> = sum a conj(b)
     void (*gram)(const RowPair<Real>&, double* out);
     // out = u0 a + conj(u1) b (u0 real; out may be row a); returns |u0 b - u1 a|^2

@@ -40,13 +40,22 @@ public:
     // The turn of a whole word, of which the upper 4, 8 or 32 bits may be set.
     template <int Levels>
     Complex<V> of_turn(Word turn) const {
-        Complex<V> z = coarse(V::template shift_right<28>(turn));
+        return finer<Levels>(coarse(V::template shift_right<28>(turn)), turn);
+    }
+    // The same where the whole turn of the word is half a turn, see coarse_angle().
+    template <int Levels>
+    Complex<V> of_angle(Word turn) const {
+        return finer<Levels>(coarse_angle(V::template shift_right<28>(turn)), turn);
+    }
+
+private:
+    template <int Levels>
+    Complex<V> finer(Complex<V> z, Word turn) const {
         if constexpr (Levels > 1) z = fine(z, V::template shift_right<24>(turn));
         if constexpr (Levels > 2) z = z * small(turn);
         return z;
     }
 
-private:
     // The remaining angle is below 2 pi / 256. The first neglected terms are x^8/40320 and x^9/362880, 4e-18 and 1e-20;
     // in single precision x^4/24 and x^5/120, 1.5e-8 and 1e-10.
     Complex<V> small(Word turn) const {

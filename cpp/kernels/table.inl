@@ -1,6 +1,7 @@
 // The kernels of one tier, collected from the vocabulary that is in force where this file is included.
 #pragma once
 
+#include "columns.inl"
 #include "fused.inl"
 #include "gram.inl"
 #include "pairs.inl"
@@ -55,7 +56,11 @@ constexpr bitterfly::RealKernels<Real> real_kernels() {
     using Table = FusedTable<V>;
     using bitterfly::Weights;
     bitterfly::RealKernels<Real> out{
-        {}, gram<V>, project<V>, tiles<V>, gram_rows<V>, combine_rows<V>, all_floats<V>, multiply<V>, add<V>};
+        {},       {},           copy_rows<V>,    rows_of_columns<V>, columns_of_rows<V>, gram<V>, project<V>,
+        tiles<V>, gram_rows<V>, combine_rows<V>, all_floats<V>,      multiply<V>,        add<V>};
+    out.columns[static_cast<int>(Weights::kReal)] = columns<V, RealNumbers<V>>;
+    out.columns[static_cast<int>(Weights::kComplex)] = columns<V, ComplexNumbers<V>>;
+    out.columns[static_cast<int>(Weights::kColumns)] = columns<V, ColumnNumbers<V>>;
     Table::none(out.fused[static_cast<int>(Weights::kNone)]);
     Table::template numbers<RealNumbers<V>>(out.fused[static_cast<int>(Weights::kReal)]);
     Table::template numbers<ComplexNumbers<V>>(out.fused[static_cast<int>(Weights::kComplex)]);

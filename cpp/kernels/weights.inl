@@ -41,14 +41,22 @@ struct NumberWeights {
         return of(p + offset(j, static_cast<std::size_t>(v)) + h * V::width);
     }
     NumberWeights from(int j, std::size_t v) const { return {p + offset(j, v), vectors}; }
+    // The block of one lane, for all lanes.
+    [[gnu::always_inline]] static Block of_lane(const Real* q) {
+        return from_numbers([q](std::size_t i) __attribute__((always_inline)) { return V::broadcast(q[i * kLanes]); });
+    }
 
 private:
     std::size_t offset(int j, std::size_t v) const {
         return (static_cast<std::size_t>(j) * vectors + v) * Numbers * kLanes;
     }
     [[gnu::always_inline]] static Block of(const Real* q) {
+        return from_numbers([q](std::size_t i) __attribute__((always_inline)) { return V::load(q + i * kLanes); });
+    }
+    template <class Number>
+    [[gnu::always_inline]] static Block from_numbers(Number number) {
         typename V::Vec w[Numbers];
-        for (std::size_t i = 0; i < Numbers; ++i) w[i] = V::load(q + i * kLanes);
+        for (std::size_t i = 0; i < Numbers; ++i) w[i] = number(i);
         if constexpr (Numbers == 4) return {{{w[0], w[1]}, {w[2], w[3]}}};
         if constexpr (Numbers == 6) return {{w[0], w[1]}, {{w[2], w[3]}, {w[4], w[5]}}};
         if constexpr (Numbers == 8) return {{{{w[0], w[1]}, {w[2], w[3]}}, {{w[4], w[5]}, {w[6], w[7]}}}};

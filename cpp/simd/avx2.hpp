@@ -196,6 +196,10 @@ struct Simd<double> {
     using Table = const Real*;  // 16 entries
     static Table load_table(const Real* p) { return p; }
     static Vec lookup16(Table table, Word index) { return _mm256_i32gather_pd(table, bit_and(index, 15), 8); }
+    // 16 cosines and sines of half a turn.
+    static void lookup_half_turn(const Table& cosine, const Table& sine, Word index, Vec& c, Vec& s) {
+        c = lookup16(cosine, index), s = lookup16(sine, index);
+    }
     template <int D>
     static void exchange(Vec& a, Vec& b) {
         const Vec x = a, y = b;

@@ -208,6 +208,10 @@ struct Simd<double> {
     static Vec lookup16(const Table& table, Word index) {  // the low four bits pick of two registers
         return _mm512_permutex2var_pd(table.low, _mm512_cvtepu32_epi64(index), table.high);
     }
+    // 16 cosines and sines of half a turn.
+    static void lookup_half_turn(const Table& cosine, const Table& sine, Word index, Vec& c, Vec& s) {
+        c = lookup16(cosine, index), s = lookup16(sine, index);
+    }
     template <int D>
     static void exchange(Vec& a, Vec& b) {
         const Vec x = a, y = b;

@@ -1,0 +1,250 @@
+// Passes over 16 columns side by side: an element is a row of 16 numbers, a block acts on two rows, and its weights are
+// the same for all columns. Forward and transposed, from any weights.
+//
+// Two factors at a time, on four rows in registers: for each of their four blocks 4 broadcasts of weights serve 16
+// columns. Real numbers in single precision, two registers of 8 columns: 32 multiply-adds, 16 broadcasts, 8 loads and 8
+// stores, so that two multipliers are the limit; the innermost eight factors run on 256 rows in L1.
+#pragma once
+
+#include "fused.inl"
+#include "tile_vector.inl"
+#include "weights.inl"
+
+namespace {
+
+using bitterfly::ColumnsArgs;
+using bitterfly::RowsArgs;
+
+template <class Real>
+struct RowsFrom {
+    Real* data;
+    std::ptrdiff_t step;
+
+    Real* at(std::size_t row) const { return data + static_cast<std::ptrdiff_t>(row) * step; }
+    RowsFrom from(std::size_t row) const { return {at(row), step}; }
+    RowsFrom every(std::size_t rows) const { return {data, step * static_cast<std::ptrdiff_t>(rows)}; }
+};
+
+// Block k of the j-th of a few factors: its first number at block[j] + k * step[j].
+template <class Real>
+struct PairWeights {
+    const Real* block[2];
+    std::size_t step[2];
+};
+
+// F <= 2 factors on 2^F rows.
+template <class V, bool Transposed, int F, class W>
+[[gnu::always_inline]] inline void rows_butterfly(const PairWeights<typename V::Real>& w,
+                                                  RowsFrom<const typename V::Real> from,
+                                                  RowsFrom<typename V::Real> to) {
+    constexpr int rows = 1 << F, parts = kParts<V> > 1 && !W::is_complex ? 2 : 1;
+    for (std::size_t h = 0; h < kLanes; h += parts * V::width) {
+        typename W::Value x[parts][rows];
+        unroll<parts * rows>([&](auto i) __attribute__((always_inline)) {
+            load<V>(from.at(i % rows) + h + i / rows * V::width, kLanes, x[i / rows][i % rows]);
+        });
+        unroll<F * rows / 2>([&](auto i) __attribute__((always_inline)) {
+            constexpr int k = i % (rows / 2), j = Transposed ? F - 1 - i / (rows / 2) : i / (rows / 2);
+            constexpr int low = insert_zero(k, j);
+            const auto block = W::of_lane(w.block[j] + k * w.step[j]);
+            unroll<parts>([&](auto q) __attribute__((always_inline)) {
+                block.template apply<Transposed>(x[q][low], x[q][low | 1 << j]);
+            });
+        });
+        unroll<parts * rows>([&](auto i) __attribute__((always_inline)) {
+            store<V>(to.at(i % rows) + h + i / rows * V::width, kLanes, x[i / rows][i % rows]);
+        });
+    }
+}
+
+// Calls f(i) for i < count, or the other way round.
+template <bool Backwards, class F>
+[[gnu::always_inline]] inline void in_turn(int count, F f) {
+    for (int i = 0; i < count; ++i) f(Backwards ? count - 1 - i : i);
+}
+
+// Numbers from one block-vector to the next one.
+template <class W>
+inline constexpr std::size_t kBlockVector = W::numbers * kLanes;
+
+// Factors 2s and 2s + 1 of the innermost eight on 256 rows; where their blocks stand is said in Plan::element().
+template <class V, bool Transposed, class W>
+[[gnu::noinline]] void base_stage(int s, const typename V::Real* p, RowsFrom<const typename V::Real> from,
+                                  RowsFrom<typename V::Real> to) {
+    const std::size_t distance = std::size_t{1} << 2 * s, vector = kBlockVector<W>;
+    const typename V::Real* w = p + 2 * static_cast<std::size_t>(s) * 8 * vector;
+    for (std::size_t i = 0; i < 64; ++i) {
+        const std::size_t row = i / distance * 4 * distance + i % distance;
+        PairWeights<typename V::Real> weights{};
+        if (s < 2) {
+            const std::size_t half = row / 16 % 2, lane = s == 0 ? row % 16 + half : 2 * (row % 16) + half;
+            const typename V::Real* block = w + row / 32 * vector + lane;
+            weights = {{block, block + 8 * vector}, {std::size_t{2} << 2 * s, std::size_t{2} << 2 * s}};
+        } else if (s == 2) {
+            weights = {{w + row / 64 * 2 * vector + row % 16, w + (8 + row / 64) * vector + row % 16},
+                       {vector, 4 * vector}};
+        } else {
+            const typename V::Real* block = w + (row / 16 % 2 * 4 + row / 32) * vector + row % 16;
+            weights = {{block, block + 8 * vector}, {2 * vector, 2 * vector}};
+        }
+        rows_butterfly<V, Transposed, 2, W>(weights, from.from(row).every(distance), to.from(row).every(distance));
+    }
+}
+
+template <class V, bool Transposed, class W>
+void columns_base(const typename V::Real* p, RowsFrom<const typename V::Real> from, RowsFrom<typename V::Real> to) {
+    in_turn<Transposed>(4, [&](int s) {
+        base_stage<V, Transposed, W>(s, p, from, to);
+        from = {to.data, to.step};
+    });
+}
+
+// Three or four factors on as many rows: two of them, then the others, and in between rows that stay in L1.
+template <class V, bool Transposed, int F, class W>
+[[gnu::always_inline]] inline void columns_in_two(const typename V::Real* p, std::size_t factor,
+                                                  RowsFrom<const typename V::Real> from,
+                                                  RowsFrom<typename V::Real> to) {
+    using Real = typename V::Real;
+    constexpr std::ptrdiff_t row = kLanes * (W::is_complex ? 2 : 1);
+    alignas(64) Real between[(1 << F) * row];
+    const RowsFrom<Real> middle{between, row};
+    const auto lower = [&](RowsFrom<const Real> x, RowsFrom<Real> y) __attribute__((always_inline)) {
+        for (std::size_t a = 0; a < (1 << (F - 2)); ++a) {
+            const Real* block = p + 2 * a * kBlockVector<W>;
+            rows_butterfly<V, Transposed, 2, W>({{block, block + factor}, {kBlockVector<W>, kBlockVector<W>}},
+                                                x.from(4 * a), y.from(4 * a));
+        }
+    };
+    const auto upper = [&](RowsFrom<const Real> x, RowsFrom<Real> y) __attribute__((always_inline)) {
+        for (std::size_t a = 0; a < 4; ++a) {
+            const Real* block = p + 2 * factor + a * kBlockVector<W>;
+            rows_butterfly<V, Transposed, F - 2, W>(
+                {{block, block + factor}, {4 * kBlockVector<W>, 4 * kBlockVector<W>}}, x.from(a).every(4),
+                y.from(a).every(4));
+        }
+    };
+    if constexpr (Transposed) {
+        upper(from, middle), lower({between, row}, to);
+    } else {
+        lower(from, middle), upper({between, row}, to);
+    }
+}
+
+// One step of a strided pass: 2^F rows `stride` elements apart, for each lane of its block-vectors.
+template <class V, bool Transposed, int F, class W>
+void columns_step(const typename V::Real* p, std::size_t stride, RowsFrom<const typename V::Real> from,
+                  RowsFrom<typename V::Real> to) {
+    constexpr std::size_t pairs = 1 << (F - 1), factor = kStepVectors<F> * kBlockVector<W>;
+    for (std::size_t row = 0; row < kStepVectors<F> / pairs * kLanes; ++row) {
+        const typename V::Real* block = p + row / kLanes * pairs * kBlockVector<W> + row % kLanes;
+        const auto x = from.from(row).every(stride);
+        const auto y = to.from(row).every(stride);
+        if constexpr (F > 2) {
+            columns_in_two<V, Transposed, F, W>(block, factor, x, y);
+        } else {
+            rows_butterfly<V, Transposed, F, W>({{block, block + factor}, {kBlockVector<W>, kBlockVector<W>}}, x, y);
+        }
+    }
+}
+
+template <class V, class W>
+[[gnu::noinline]] const typename V::Real* columns_weights(const ColumnsArgs<typename V::Real>& args, std::size_t s,
+                                                          std::size_t vectors) {
+    using Real = typename V::Real;
+    if (args.factors == nullptr) {
+        return static_cast<const Real*>(args.stream) + s * args.factor_count * vectors * kBlockVector<W>;
+    }
+    const std::size_t steps = args.group_vectors / vectors;
+    const auto* group = static_cast<const std::uint32_t*>(args.stream) + s / steps * args.group_words;
+    Real* out = args.scratch;
+    for (std::size_t j = 0; j < args.factor_count; ++j, out += vectors * kBlockVector<W>) {
+        const auto& f = args.factors[j];
+        decode<V, W::numbers == 6>(f, group + f.offset, s % steps * vectors * 2, vectors, out);
+    }
+    return args.scratch;
+}
+
+template <class V, bool Transposed, int F, class W>
+void run_columns(const ColumnsArgs<typename V::Real>& args) {
+    for (std::size_t i = args.first; i < args.end; ++i) {
+        const std::size_t s = Transposed ? args.first + args.end - 1 - i : i, row = step_start<F>(s);
+        const auto* p = columns_weights<V, W>(args, s, kStepVectors<F>);
+        RowsFrom<const typename V::Real> from{args.from, args.from_row};
+        RowsFrom<typename V::Real> to{args.to, args.to_row};
+        for (std::size_t panel = 0; panel < args.panels; ++panel) {
+            if constexpr (F == 8) {
+                columns_base<V, Transposed, W>(p, from.from(row), to.from(row));
+            } else {
+                columns_step<V, Transposed, F, W>(p, args.stride, from.from(row), to.from(row));
+            }
+            from.data += args.from_panel, to.data += args.to_panel;
+        }
+    }
+}
+
+template <class V, bool Transposed, class W>
+void columns_of(const ColumnsArgs<typename V::Real>& args) {
+    if (args.stride == 1) return run_columns<V, Transposed, 8, W>(args);
+    if (args.factor_count == 1) return run_columns<V, Transposed, 1, W>(args);
+    if (args.factor_count == 2) return run_columns<V, Transposed, 2, W>(args);
+    if (args.factor_count == 3) return run_columns<V, Transposed, 3, W>(args);
+    run_columns<V, Transposed, 4, W>(args);
+}
+
+template <class V, class W>
+void columns(const ColumnsArgs<typename V::Real>& args) {
+    args.transposed ? columns_of<V, true, W>(args) : columns_of<V, false, W>(args);
+}
+
+// ---- rows of 16 columns in and out ----
+
+template <class V>
+void copy_rows(const RowsArgs<typename V::Real>& args) {
+    const RowsFrom<const typename V::Real> from{args.from, args.from_row};
+    const RowsFrom<typename V::Real> to{args.to, args.to_row};
+    for (std::size_t r = 0; r < args.rows; ++r) {
+        const auto scale = V::broadcast(args.scale == nullptr ? 1 : args.scale[r]);
+        for (std::size_t h = 0; h < kLanes; h += V::width)
+            V::store(to.at(r) + h, V::mul(V::load(from.at(r) + h), scale));
+    }
+}
+
+// A tile of V::width x V::width numbers.
+template <class V>
+void transpose_tile(RowsFrom<const typename V::Real> from, RowsFrom<typename V::Real> to) {
+    typename V::Vec v[V::width];
+    for (std::size_t i = 0; i < V::width; ++i) v[i] = V::load(from.at(i));
+    transpose_chunks<V, 1, V::width>(v);
+    for (std::size_t i = 0; i < V::width; ++i) V::store(to.at(i), v[i]);
+}
+
+template <class V>
+void transpose_square(RowsFrom<const typename V::Real> from, RowsFrom<typename V::Real> to) {
+    for (std::size_t i = 0; i < kLanes; i += V::width) {
+        for (std::size_t j = 0; j < kLanes; j += V::width) {
+            transpose_tile<V>({from.at(i) + j, from.step}, {to.at(j) + i, to.step});
+        }
+    }
+}
+
+template <class V>
+void rows_of_columns(const RowsArgs<typename V::Real>& args) {
+    for (std::size_t r = 0; r < args.rows; r += kLanes) {
+        const RowsFrom<typename V::Real> to{args.to + static_cast<std::ptrdiff_t>(r) * args.to_row, args.to_row};
+        transpose_square<V>({args.from + r, args.from_row}, to);
+        if (args.scale != nullptr) copy_rows<V>({to.data, to.step, to.data, to.step, kLanes, args.scale + r});
+    }
+}
+
+template <class V>
+void columns_of_rows(const RowsArgs<typename V::Real>& args) {
+    alignas(64) typename V::Real tile[kLanes * kLanes];
+    constexpr std::ptrdiff_t row = kLanes;
+    for (std::size_t r = 0; r < args.rows; r += kLanes) {
+        const typename V::Real* from = args.from + static_cast<std::ptrdiff_t>(r) * args.from_row;
+        copy_rows<V>({from, args.from_row, tile, row, kLanes, args.scale == nullptr ? nullptr : args.scale + r});
+        transpose_square<V>({tile, row}, {args.to + r, args.to_row});
+    }
+}
+
+}  // namespace
