@@ -73,6 +73,31 @@ def test_bits_and_rtol_are_checked_together() -> None:
         compress(a, bits=2, rtol=1e-3)
 
 
+def test_nbytes_of_general_chains() -> None:
+    a = gallery.KERNELS["nonuniform_dft"](256).todense()
+    op = compress(a, nbytes=a.nbytes // 16)
+    assert op.nbytes <= a.nbytes // 16
+    error = true_error(a, op)
+    assert error == pytest.approx(op.relative_error, rel=1e-6)
+    again = compress(a, rtol=error)  # shares its bytes between factors and codes in one way only
+    assert op.nbytes <= 1.25 * again.nbytes
+
+
+def test_nbytes_of_square_dyadic_chains() -> None:
+    a = butterfly(64)
+    op = compress(a, nbytes=700)
+    assert op.nbytes <= 700 and op.chain.is_square_dyadic
+    assert op.relative_error == pytest.approx(true_error(a, op), rel=1e-9)
+    assert compress(np.fft.fft(np.eye(64)), nbytes=2000).relative_error < 1e-12
+
+
+def test_nbytes_that_do_not_suffice() -> None:
+    with pytest.raises(ValueError, match=r"nbytes: no butterfly of at most 20 bytes"):
+        compress(butterfly(64), nbytes=20)
+    with pytest.raises(ValueError, match=r"rtol: 1e-06 is not met: 700 bytes reach"):
+        compress(butterfly(64), nbytes=700, rtol=1e-6)
+
+
 def test_no_butterfly_is_said_so() -> None:
     a = np.random.default_rng(0).standard_normal((64, 64))
     with pytest.raises(ValueError, match="not a butterfly at rtol"):
@@ -86,7 +111,13 @@ def test_codes_that_are_too_coarse_are_said_so() -> None:
 
 @pytest.mark.parametrize(
     ("request_", "message"),
-    [({}, "at least one"), ({"rtol": -1.0}, "rtol"), ({"rtol": float("nan")}, "rtol")]
+    [
+        ({}, "at least one"),
+        ({"bits": 4, "nbytes": 99}, "at most one"),
+        ({"nbytes": 0}, "nbytes"),
+        ({"rtol": -1.0}, "rtol"),
+        ({"rtol": float("nan")}, "rtol"),
+    ]
     + [({"bits": bits}, "bits") for bits in (0, -1, 0.3, 9, float("nan"), float("inf"))],
 )
 def test_bad_requests(request_: dict[str, float], message: str) -> None:

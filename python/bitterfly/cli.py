@@ -80,6 +80,7 @@ def main(context: click.Context) -> None:
 @click.argument("matrix", metavar="A.npy", type=_input_path)
 @click.option("--rtol", type=float, help="Largest relative error (Frobenius norm) to accept.")
 @click.option("--bits", type=float, help="Stored bits per real number: up to 8; 2 to 16 on general chains.")
+@click.option("--nbytes", type=click.IntRange(min=1), help="Instead of --bits: the least error in so many bytes.")
 @click.option("-o", "--output", type=_output_path, help=f"File to write. Default: the matrix's name{_SUFFIX}.")
 @click.option(
     "--permute",
@@ -93,24 +94,27 @@ def compress(
     matrix: str,
     rtol: float | None,
     bits: float | None,
+    nbytes: int | None,
     output: str | None,
     permute: str,
     wanted: bool | None,
 ) -> None:
     """Compress the matrix in A.npy and report the error, measured on all of its entries.
 
-    Give --rtol to get the fewest bits that meet it, --bits to choose the bits, or both to have the
-    error at these bits checked. The matrix is read by memory map: m x n, of float32, float64, complex64 or complex128.
+    Give --rtol to get the fewest bits that meet it, --bits to choose the bits, --nbytes to get the
+    least error in so many bytes, or --rtol with one of these to have the error checked. The matrix is
+    read by memory map: m x n, of float32, float64, complex64 or complex128.
 
     \b
     Examples:
       bitterfly compress A.npy --rtol 1e-3
       bitterfly compress A.npy --bits 4 -o small.bfly.safetensors
+      bitterfly compress A.npy --nbytes 20000
 
     An error that cannot be met is an error of the command (exit status 1): nothing is written.
     """
-    if rtol is None and bits is None:
-        raise click.UsageError("give --rtol, --bits or both, for example --rtol 1e-3")
+    if (rtol, bits, nbytes) == (None, None, None):
+        raise click.UsageError("give --rtol, --bits or --nbytes, for example --rtol 1e-3")
     from bitterfly.compress import compress as compress_matrix
     from bitterfly.storage import save
 
@@ -118,7 +122,7 @@ def compress(
     a = _load_array(matrix)
     order: Literal["auto"] | None = None if permute == "none" else "auto"
     with progress_bars(wanted) as progress, _blaming(matrix):
-        op = compress_matrix(a, rtol=rtol, bits=bits, permute=order, progress=progress)
+        op = compress_matrix(a, rtol=rtol, bits=bits, nbytes=nbytes, permute=order, progress=progress)
     save(output, op)
     click.echo(op.report)
     click.echo(f"written         {output}, {os.path.getsize(output):,} bytes")

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from time import perf_counter
+from operator import index
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bitterfly.allocate import smaller
+from bitterfly.budget import least_error
 from bitterfly.direction_bits import entries_per_column, smaller_directions
-from bitterfly.estimate import SAMPLED_ROWS, sampled_error
-from bitterfly.factorize import factorize
 from bitterfly.kinds import TILED_BITS
-from bitterfly.measure import measure
 from bitterfly.operator import ButterflyOperator, PackedButterfly
-from bitterfly.quantize import ALLOCATED, quantize
+from bitterfly.quantize import ALLOCATED
 from bitterfly.report import CompressReport
-from bitterfly.sources import ArraySource, Source, as_source
+from bitterfly.sources import ArraySource, as_source
+from bitterfly.stages import Progress, Work
 from bitterfly.tiled_codes import plan
 
 if TYPE_CHECKING:
@@ -28,12 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["CompressReport", "compress"]
 
-Progress = Callable[[str, float], None]
-
-_log = logging.getLogger("bitterfly")
 _MOST_BITS = 8
 _FLOAT_SHARE = 0.5  # of rtol: half of it to the factors leaves 0.87 of it to the codes
-_ROUNDED = 2000  # eps below which splits in single precision waste ranks
 
 
 def compress(
@@ -43,6 +35,7 @@ def compress(
     shape: tuple[int, int] | None = None,
     rtol: float | None = None,
     bits: float | None = None,
+    nbytes: int | None = None,
     permute: Permute = "auto",
     rng: np.random.Generator | int | None = None,
     progress: Progress | None = None,
@@ -62,7 +55,11 @@ def compress(
         taken. In a search, the float factors are allowed half of it.
     bits : float, optional
         Stored bits per real number in the factors, see `quantize`. With `rtol` as well, the error at that width is
-        checked. At least one of the two is needed.
+        checked.
+    nbytes : int, optional
+        Instead of `bits`: the least error found in at most so many bytes, all buffers counted; without a chain, float
+        factors of several tolerances are tried. With `rtol` as well, the error is checked. At least one of `rtol`,
+        `bits` and `nbytes` is needed.
     permute, rng
         Order of rows and columns, and the source of the probe's choices, see `factorize`.
     progress : callable, optional
@@ -78,8 +75,8 @@ def compress(
     Raises
     ------
     ValueError
-        Where neither or a bad value of `rtol`, `bits` is given, and where `rtol` cannot be met: the message says what
-        was reached.
+        Where none or a bad value of `rtol`, `bits`, `nbytes` is given, where `rtol` cannot be met (the message says
+        what was reached), and where `nbytes` are too few.
     IncompressibleError
         Where `a` is no butterfly to that accuracy.
     TypeError
@@ -97,13 +94,18 @@ def compress(
     >>> op.report.bits, op.report.relative_error < 1e-10
     (1.5, True)
     """
-    _check_request(rtol, bits)
-    work = _Work(as_source(a, shape), progress)
+    _check_request(rtol, bits, nbytes)
+    work = Work(as_source(a, shape), progress)
+    if nbytes is not None:
+        packed, error = least_error(work, chain, index(nbytes), permute, rng)
+        if rtol is not None and not error <= rtol:
+            raise ValueError(f"rtol: {rtol:.3g} is not met: {nbytes} bytes reach {error:.3g}")
+        return _finish(work, packed, error, rtol, _bits_of(packed))
     op = _factors(work, chain, rtol, permute, rng)
     if bits is None:
         assert rtol is not None
         packed, error = _fewest_bits(work, op, rtol)
-        bits = _mean_width(packed) * _widths(packed)[0]
+        bits = _bits_of(packed)
     else:
         packed, error = work.trial(op, bits)
         if rtol is not None and not error <= rtol:
@@ -112,7 +114,7 @@ def compress(
 
 
 def _factors(
-    work: _Work, chain: Chain | None, rtol: float | None, permute: Permute, rng: np.random.Generator | int | None
+    work: Work, chain: Chain | None, rtol: float | None, permute: Permute, rng: np.random.Generator | int | None
 ) -> ButterflyOperator:
     """Return float factors: on the chain given, the square dyadic one if that meets `rtol`, else from a search."""
     m, n = work.source.shape
@@ -137,63 +139,11 @@ def _factors(
     return work.searched(_FLOAT_SHARE * rtol, permute=permute, rng=rng)
 
 
-class _Work:
-    """The matrix, and the stages that are run on it, timed and reported."""
-
-    def __init__(self, source: Source, progress: Progress | None) -> None:
-        self.source = source
-        self.kind = ""
-        self.seconds: dict[str, float] = {}
-        self._progress = progress
-
-    def factorize(self, **asked: Any) -> ButterflyOperator:
-        with self._stage("factorize"):
-            found: ButterflyOperator = factorize(self.source, **asked)
-            return found
-
-    def searched(self, rtol: float, **asked: Any) -> ButterflyOperator:
-        """Search in double precision where the rounding of the splits would take much of a tolerance."""
-        single = self.source.dtype
-        fine = np.finfo(single).bits > 32 or rtol > _ROUNDED * np.finfo(single).eps
-        if fine or not isinstance(self.source, ArraySource):
-            return self.factorize(rtol=rtol, **asked)
-        with self._stage("factorize"):
-            wide = ArraySource(self.source.array.astype(np.result_type(single, np.float64)))
-            found: ButterflyOperator = factorize(wide, rtol=rtol, **asked)
-            return found.astype(single)
-
-    def quantize(self, op: ButterflyOperator, bits: float) -> PackedButterfly:
-        with self._stage("quantize"):
-            return quantize(op, bits=bits)
-
-    def measure(self, op: ButterflyOperator | PackedButterfly) -> tuple[float, str]:
-        with self._stage("measure"):
-            if isinstance(self.source, ArraySource):
-                return measure(self.source.array, op, lambda fraction: self._report("measure", fraction)), "measured"
-            return sampled_error(self.source, op, SAMPLED_ROWS, np.random.default_rng(0))[1], "estimated"
-
-    def trial(self, op: ButterflyOperator, bits: float) -> tuple[PackedButterfly, float]:
-        packed = self.quantize(op, bits)
-        error, self.kind = self.measure(packed)
-        _log.info("%g bits per factor entry: %s relative error %.3e", bits, self.kind, error)
-        return packed, error
-
-    @contextmanager
-    def _stage(self, name: str) -> Iterator[None]:
-        start = perf_counter()
-        self._report(name, 0.0)
-        yield
-        self._report(name, 1.0)
-        self.seconds[name] = self.seconds.get(name, 0.0) + perf_counter() - start
-
-    def _report(self, stage: str, fraction: float) -> None:
-        if self._progress is not None:
-            self._progress(stage, fraction)
-
-
-def _check_request(rtol: float | None, bits: float | None) -> None:
-    if rtol is None and bits is None:
-        raise ValueError("rtol, bits: expected at least one of them")
+def _check_request(rtol: float | None, bits: float | None, nbytes: int | None) -> None:
+    if rtol is None and bits is None and nbytes is None:
+        raise ValueError("rtol, bits, nbytes: expected at least one of them")
+    if bits is not None and nbytes is not None:
+        raise ValueError("bits, nbytes: expected at most one of them")
     if rtol is not None and not rtol >= 0:
         raise ValueError(f"rtol: expected a number that is not negative, got {rtol}")
 
@@ -212,7 +162,7 @@ def _widths(op: ButterflyOperator | PackedButterfly) -> tuple[float, int, int]:
     return 1.0, *TILED_BITS
 
 
-def _fewest_bits(work: _Work, op: ButterflyOperator, rtol: float) -> tuple[PackedButterfly, float]:
+def _fewest_bits(work: Work, op: ButterflyOperator, rtol: float) -> tuple[PackedButterfly, float]:
     """Start at the width that the ledger predicts; measure there, and then its neighbours."""
     unit, least, most = _widths(op)
     width = _predicted_width(work, op, rtol)
@@ -233,7 +183,7 @@ def _fewest_bits(work: _Work, op: ButterflyOperator, rtol: float) -> tuple[Packe
 
 
 def _allocated(
-    work: _Work, op: ButterflyOperator, packed: PackedButterfly, error: float, rtol: float
+    work: Work, op: ButterflyOperator, packed: PackedButterfly, error: float, rtol: float
 ) -> tuple[PackedButterfly, float]:
     """Give each factor bits of its own, where that takes fewer bytes."""
     errors = {id(packed): error}
@@ -250,7 +200,7 @@ def _allocated(
     return best, errors[id(best)]
 
 
-def _predicted_width(work: _Work, op: ButterflyOperator, rtol: float) -> int:
+def _predicted_width(work: Work, op: ButterflyOperator, rtol: float) -> int:
     """Bisect for the fewest bits whose predicted error is at most `rtol`, else all."""
     unit, low, high = _widths(op)
     while low < high:
@@ -274,6 +224,10 @@ def _widest(packed: PackedButterfly) -> int:
     return max(code.bits for code in packed.codes)
 
 
+def _bits_of(packed: PackedButterfly) -> float:
+    return _mean_width(packed) * _widths(packed)[0]
+
+
 def _mean_width(packed: PackedButterfly) -> float:
     """Return the mean bits of a number in tiles, else those of the widest code."""
     if packed.steps is None:
@@ -282,7 +236,7 @@ def _mean_width(packed: PackedButterfly) -> float:
     return round(float(np.average([code.bits for code in packed.codes], weights=weights)), 2)
 
 
-def _finish(work: _Work, packed: PackedButterfly, error: float, rtol: float | None, bits: float) -> PackedButterfly:
+def _finish(work: Work, packed: PackedButterfly, error: float, rtol: float | None, bits: float) -> PackedButterfly:
     (m, n), dtype = work.source.shape, work.source.dtype
     report = CompressReport(
         shape=(m, n),

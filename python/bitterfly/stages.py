@@ -1,0 +1,88 @@
+"""The stages of a compression: factorize, quantize, measure; timed and reported."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from bitterfly.estimate import SAMPLED_ROWS, sampled_error
+from bitterfly.factorize import factorize
+from bitterfly.measure import measure
+from bitterfly.operator import ButterflyOperator, PackedButterfly
+from bitterfly.quantize import quantize
+from bitterfly.sources import ArraySource, Source
+
+Progress = Callable[[str, float], None]
+
+_log = logging.getLogger("bitterfly")
+_ROUNDED = 2000  # eps below which splits in single precision waste ranks
+
+
+class Work:
+    """The matrix, and the stages that are run on it, timed and reported."""
+
+    def __init__(self, source: Source, progress: Progress | None) -> None:
+        self.source = source
+        self.kind = ""
+        self.seconds: dict[str, float] = {}
+        self._progress = progress
+
+    def factorize(self, **asked: Any) -> ButterflyOperator:
+        """Return float factors."""
+        with self._stage("factorize"):
+            found: ButterflyOperator = factorize(self.source, **asked)
+            return found
+
+    def searched(self, rtol: float, **asked: Any) -> ButterflyOperator:
+        """Search in double precision where the rounding of the splits would take much of a tolerance."""
+        single = self.source.dtype
+        fine = np.finfo(single).bits > 32 or rtol > _ROUNDED * np.finfo(single).eps
+        if fine or not isinstance(self.source, ArraySource):
+            return self.factorize(rtol=rtol, **asked)
+        with self._stage("factorize"):
+            wide = ArraySource(self.source.array.astype(np.result_type(single, np.float64)))
+            found: ButterflyOperator = factorize(wide, rtol=rtol, **asked)
+            return found.astype(single)
+
+    def quantize(self, op: ButterflyOperator, bits: float | None = None, nbytes: int | None = None) -> PackedButterfly:
+        """Return codes of these bits, or of at most so many bytes."""
+        with self._stage("quantize"):
+            return quantize(op, bits=bits, nbytes=nbytes)
+
+    def measure(self, op: ButterflyOperator | PackedButterfly) -> tuple[float, str]:
+        """Return the error against the matrix, and how it is known."""
+        with self._stage("measure"):
+            if isinstance(self.source, ArraySource):
+                return measure(self.source.array, op, lambda fraction: self._report("measure", fraction)), "measured"
+            return sampled_error(self.source, op, SAMPLED_ROWS, np.random.default_rng(0))[1], "estimated"
+
+    def trial(self, op: ButterflyOperator, bits: float) -> tuple[PackedButterfly, float]:
+        """Return codes of these bits, and their error."""
+        packed = self.quantize(op, bits)
+        error, self.kind = self.measure(packed)
+        _log.info("%g bits per factor entry: %s relative error %.3e", bits, self.kind, error)
+        return packed, error
+
+    def trial_in(self, op: ButterflyOperator, nbytes: int) -> tuple[PackedButterfly, float]:
+        """Return codes of at most so many bytes, and their error."""
+        packed = self.quantize(op, nbytes=nbytes)
+        error, self.kind = self.measure(packed)
+        _log.info("%d bytes: %s relative error %.3e", packed.nbytes, self.kind, error)
+        return packed, error
+
+    @contextmanager
+    def _stage(self, name: str) -> Iterator[None]:
+        start = perf_counter()
+        self._report(name, 0.0)
+        yield
+        self._report(name, 1.0)
+        self.seconds[name] = self.seconds.get(name, 0.0) + perf_counter() - start
+
+    def _report(self, stage: str, fraction: float) -> None:
+        if self._progress is not None:
+            self._progress(stage, fraction)
