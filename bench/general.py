@@ -1,7 +1,8 @@
-"""Integer codes of general chains at equal error: uniform lattices, skeletons, allocated bits. `-m bench.general`."""
+"""Integer codes of general chains at equal error: lattices, skeletons, allocated bits. `-m bench.general [columns]`."""
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,10 @@ def measured(kernel: gallery.Kernel, name: str, rtol: float) -> dict[str, Any]:
 
 
 def main() -> None:
+    if "columns" in sys.argv:
+        from bench import columns
+
+        return timing.write("general-columns", {"bits of columns": columns.rows()})
     rows = []
     for name, n, errors in (
         ("nonuniform_dft", 1024, (1e-2, 1e-3, 1e-4)),
@@ -64,6 +69,7 @@ def main() -> None:
         kernel = gallery.KERNELS[name](n)
         rows += [measured(kernel, name, error) for error in errors]
     timing.write("general", {"codes of general chains": rows})
+    return None
 
 
 if __name__ == "__main__":
