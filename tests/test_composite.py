@@ -61,6 +61,7 @@ def test_views_keep_their_type(op: Any) -> None:
         op.__array__(copy=False)
 
 
+@pytest.mark.filterwarnings("ignore:Calling `matvec` on 'column vectors':FutureWarning")  # SciPy 1.18
 def test_products(op: Any) -> None:
     a, (m, n) = op.todense(), op.shape
     bound = 1e-12 * np.linalg.norm(a)
