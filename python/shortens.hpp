@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "arrays.hpp"
+#include "chain_error.hpp"
 #include "drivers.hpp"
 #include "float_codes.hpp"
 #include "rank_one.hpp"
