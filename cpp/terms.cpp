@@ -3,12 +3,14 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
 
 #include "kernels/kernels.hpp"
 
 namespace bitterfly {
 namespace {
 
+constexpr std::uint32_t kMostCells = 64;  // beyond, a search that leaves poor candidates early is faster
 constexpr double kUnlike = 0x1p-100, kLargest = 0x1p600;
 
 }  // namespace
@@ -32,7 +34,7 @@ bool TermBlock<double>::is_plain(std::size_t i) const {
 }
 
 bool TermBlock<double>::take(const Line& line, const Line& next) {
-    if (line.size != 2 || next.size != 2) return false;
+    if (line.size != 2 || next.size != 2 || x_bits_.count() > kMostCells) return false;
     gather(left_, line, x_);
     gather(right_, next, y_);
     if (!is_plain(count_)) return false;

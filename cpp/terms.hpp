@@ -33,7 +33,8 @@ public:
     TermBlock& operator=(const TermBlock&) = delete;
     ~TermBlock() { round(); }
 
-    // False for terms that need a search of their own: other lengths, zeros, numbers that are unlike in size.
+    // False for terms that need a search of their own: other lengths, many candidates, zeros, numbers that are
+    // unlike in size.
     bool take(const Line& line, const Line& next);
 
 private:
