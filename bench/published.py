@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 import bitterfly
-from bench import peers, timing
+from bench import short_peer, timing
 from bitterfly import _core, transforms
 from bitterfly.rank_one import search_depth
 from bitterfly.reference import round_significand
@@ -152,66 +152,13 @@ def times() -> list[dict[str, Any]]:
     return rows
 
 
-def against_lazylinop() -> list[dict[str, Any]]:
-    """The same inputs to float16, 11 bits; times of both in one run."""
-    modules = peers.lazylinop()
-    if not modules:
-        return []
-    rng = np.random.default_rng(0)
-    rows = []
-    for m, n in ((2, 2), (5, 20)):
-        x, y = rng.standard_normal(m), rng.standard_normal(n)
-        rows.append(_rank_one_row(modules[1], x, y))
-    for name, factors, call in (
-        ("qbutterfly, n = 64", gaussian_factors(64, 1), modules[1].qbutterfly),
-        (
-            "qmonarch, 16 x 16",
-            [rng.standard_normal(p) for p in bitterfly.Chain.monarch((16, 16))],
-            modules[1].qmonarch,
-        ),
-    ):
-        start = time.perf_counter()
-        theirs = call(factors, np.float16)[0]
-        theirs_s = time.perf_counter() - start
-        start = time.perf_counter()
-        error = shorten(factors, 11, "left_to_right")[1]
-        ours_s = time.perf_counter() - start
-        their_error = _core.chain_error(factors, [np.ascontiguousarray(f, np.float64) for f in theirs])
-        rows.append(_comparison(name, error, their_error, ours_s, theirs_s))
-    return rows
-
-
-def _rank_one_row(module: Any, x: np.ndarray, y: np.ndarray) -> dict[str, Any]:
-    start = time.perf_counter()
-    xh, yh, _ = module.qrank_one(x[:, np.newaxis], y[:, np.newaxis], np.dtype(np.float16))
-    theirs_s = time.perf_counter() - start
-    start = time.perf_counter()
-    error = bitterfly.quantize_rank_one(x, y, significand=11)[2]
-    ours_s = time.perf_counter() - start
-    exact = np.outer(x, y)
-    theirs = np.linalg.norm(exact - xh.astype(float) @ yh.astype(float).T) / np.linalg.norm(exact)
-    return _comparison(f"qrank_one, {len(x)} x {len(y)}", error, float(theirs), ours_s, theirs_s)
-
-
-def _comparison(name: str, ours: float, theirs: float, ours_s: float, theirs_s: float) -> dict[str, Any]:
-    return {
-        "what": name,
-        "error": ours,
-        "lazylinop": theirs,
-        "ratio of errors": theirs / ours,
-        "ms": 1e3 * ours_s,
-        "lazylinop ms": 1e3 * theirs_s,
-        "ratio of times": theirs_s / ours_s,
-    }
-
-
 def main() -> None:
     timing.one_thread()
     timing.write(
         "published",
         {
             "times": times(),
-            "against lazylinop": against_lazylinop(),
+            "against lazylinop": short_peer.rows(),
             "real, n = 256": real_table(),
             "complex": complex_table(),
             "Fourier factors, n = 1024, t = 4": fft_table(),

@@ -3,10 +3,12 @@
 // rank-one problem of its own, weighted by the norms of the rounded products beyond.
 #include "drivers.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <map>
 
+#include "chain_error.hpp"
 #include "lines.hpp"
 #include "require.hpp"
 #include "terms.hpp"
@@ -57,31 +59,13 @@ public:
         std::reverse(right_.begin(), right_.end());
         std::swap(left_, right_);
     }
-    double relative_error() {
-        weighted_ = true;
-        reset(0, f_.size());
-        std::vector<double> energies(rows(f_.front()), 1.0);
-        for (std::size_t l = 0; l < f_.size(); ++l) {
-            pass_on(l);
-            std::vector<double> next(columns(f_[l]));
-            for (std::size_t q = 0; q < next.size(); ++q) {
-                const Line line = near(f_[l], q);
-                for (std::size_t e = 0; e < line.size; ++e) {
-                    const double size = std::norm(f_[l].values[line.first + e * line.stride]);
-                    next[q] += size * energies[line.cross + e * line.cross_stride];
-                }
-            }
-            energies = std::move(next);
-        }
-        double missed = 0, total = 0;
-        for (const Part<T>& part : left_.back()) missed += std::norm(part.kappa - 1.0) * part.norm + part.missed;
-        for (const double energy : energies) total += energy;
-        return total > 0 ? std::sqrt(missed / total) : 0;
-    }
+    double relative_error() const { return chain_error(f_); }
 
 private:
     Line near(const ShortFactor<T>& f, std::size_t q) const { return mirrored_ ? row(f, q) : column(f, q); }
     Line far(const ShortFactor<T>& f, std::size_t q) const { return mirrored_ ? column(f, q) : row(f, q); }
+    LineCursor near(const ShortFactor<T>& f) const { return mirrored_ ? LineCursor::rows(f) : LineCursor::columns(f); }
+    LineCursor far(const ShortFactor<T>& f) const { return mirrored_ ? LineCursor::columns(f) : LineCursor::rows(f); }
     std::size_t columns(const ShortFactor<T>& f) const { return f.a * f.d * (mirrored_ ? f.b : f.c); }
     std::size_t rows(const ShortFactor<T>& f) const { return f.a * f.d * (mirrored_ ? f.c : f.b); }
 
@@ -93,15 +77,17 @@ private:
     }
     void pass_on(std::size_t l) {
         left_[l + 1].resize(columns(f_[l]));
-        for (std::size_t q = 0; q < left_[l + 1].size(); ++q) {
-            const Target<T> target(f_[l], near(f_[l], q), left_[l], weighted_);
-            left_[l + 1][q] = target.part(target.rounded.data());
+        LineCursor line = near(f_[l]);
+        for (Part<T>& part : left_[l + 1]) {
+            part = part_of(f_[l], *line, left_[l].data(), weighted_);
+            ++line;
         }
     }
     void round_columns(std::size_t l) {
         const RankOne<T>& rounding = search(f_[l].bits, f_[l].bits);
-        for (std::size_t q = 0; q < columns(f_[l]); ++q) {
-            const Line line = near(f_[l], q);
+        LineCursor at = near(f_[l]);
+        for (std::size_t q = 0; q < columns(f_[l]); ++q, ++at) {
+            const Line line = *at;
             Target<T> target(f_[l], line, left_[l], weighted_);
             rounding.direction(target.view(), target.rounded.data());
             if (!weighted_) as_published(target);
@@ -116,11 +102,12 @@ private:
         for (T& value : target.rounded) value *= std::ldexp(1.0, std::ilogb(length) + 1);
     }
     void round_pair(std::size_t l) {
-        TermBlock<T> block(f_[l], f_[l + 1]);
-        for (std::size_t q = 0; q < columns(f_[l]); ++q) {
-            const Line line = near(f_[l], q), next = far(f_[l + 1], q);
+        TermBlock<T> block({f_[l], left_[l].data()}, {f_[l + 1], right_[l + 2].data()}, weighted_);
+        LineCursor at = near(f_[l]), next_at = far(f_[l + 1]);
+        for (std::size_t q = 0; q < columns(f_[l]); ++q, ++at, ++next_at) {
+            const Line line = *at, next = *next_at;
+            if (block.take(line, next)) continue;
             Target<T> x(f_[l], line, left_[l], weighted_), y(f_[l + 1], next, right_[l + 2], weighted_);
-            if (block.take(line, next, x.view(), y.view())) continue;
             both(l, x, y, std::numeric_limits<double>::infinity());
             store(f_[l], line, x.rounded.data());
             store(f_[l + 1], next, y.rounded.data());
@@ -269,13 +256,6 @@ ShortReport shorten(const std::vector<ShortFactor<T>>& factors, Driver driver, i
     return {work.relative_error(), 0};
 }
 
-template <class T>
-double chain_error(const std::vector<ShortFactor<T>>& factors) {
-    return Shortening<T>(factors, 0, true).relative_error();
-}
-
-template double chain_error(const std::vector<ShortFactor<double>>&);
-template double chain_error(const std::vector<ShortFactor<std::complex<double>>>&);
 template ShortReport shorten(const std::vector<ShortFactor<double>>&, Driver, int, bool);
 template ShortReport shorten(const std::vector<ShortFactor<std::complex<double>>>&, Driver, int, bool);
 

@@ -30,8 +30,4 @@ struct ShortReport {
 template <class T>
 ShortReport shorten(const std::vector<ShortFactor<T>>& factors, Driver driver, int depth, bool weighted);
 
-// ||B - Q||_F / ||B||_F of rounded factors, exact but for rounding errors, without cancellation: O(entries).
-template <class T>
-double chain_error(const std::vector<ShortFactor<T>>& factors);
-
 }  // namespace bitterfly

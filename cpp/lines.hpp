@@ -48,6 +48,45 @@ Line row(const ShortFactor<T>& f, std::size_t q) {
     return {(i * f.b + j) * f.c * f.d + t, f.d, f.c, i * f.c * f.d + t, f.d};
 }
 
+// All columns or rows in turn, without the divisions.
+class LineCursor {
+public:
+    template <class T>
+    static LineCursor columns(const ShortFactor<T>& f) {
+        return {{0, f.c * f.d, f.b, 0, f.d}, f.c, f.d, f.d, (f.b - 1) * f.c * f.d, f.b * f.d};
+    }
+    template <class T>
+    static LineCursor rows(const ShortFactor<T>& f) {
+        return {{0, f.d, f.c, 0, f.d}, f.b, f.d, f.c * f.d, 0, f.c * f.d};
+    }
+    const Line& operator*() const { return line_; }
+    void operator++() {
+        ++line_.first, ++line_.cross;
+        if (++t_ < d_) return;
+        t_ = 0;
+        line_.first += next_step_ - d_, line_.cross -= d_;
+        if (++k_ < count_) return;
+        k_ = 0;
+        line_.first += next_block_, line_.cross += cross_block_;
+    }
+
+private:
+    LineCursor(Line line, std::size_t count, std::size_t d, std::size_t next_step, std::size_t next_block,
+               std::size_t cross_block)
+        : line_(line),
+          count_(count),
+          d_(d),
+          next_step_(next_step),
+          next_block_(next_block),
+          cross_block_(cross_block) {}
+
+    Line line_;
+    std::size_t count_, d_;               // lines of a block that differ in k, and in t
+    std::size_t next_step_, next_block_;  // entries from one k to the next; more, from one block to the next
+    std::size_t cross_block_;             // crossing lines of a block
+    std::size_t k_ = 0, t_ = 0;
+};
+
 inline double conjugate(double x) { return x; }
 inline std::complex<double> conjugate(std::complex<double> z) { return std::conj(z); }
 
@@ -96,6 +135,30 @@ struct Target {
         return out;
     }
 };
+
+// The part that a line with its rounded values is to the lines that cross it further on, those behind it given.
+template <class T>
+Part<T> part_of(const ShortFactor<T>& f, const Line& line, const Part<T>* behind, bool weighted = true) {
+    const auto of_size = [&](std::size_t size) {
+        Part<T> out{0, 0, 0};
+        for (std::size_t e = 0; e < size; ++e) {
+            const Part<T>& part = behind[line.cross + e * line.cross_stride];
+            const T value = f.values[line.first + e * line.stride], rounded = f.rounded[line.first + e * line.stride];
+            const double weight = weighted ? part.norm : 1;
+            out.norm += weight * std::norm(rounded);
+            out.kappa += weight * conjugate(rounded) * (value * part.kappa);
+            out.missed += std::norm(value) * part.missed;
+        }
+        if (out.norm > 0) out.kappa /= out.norm;
+        for (std::size_t e = 0; e < size; ++e) {
+            const Part<T>& part = behind[line.cross + e * line.cross_stride];
+            const T value = f.values[line.first + e * line.stride], rounded = f.rounded[line.first + e * line.stride];
+            out.missed += (weighted ? part.norm : 1) * std::norm(value * part.kappa - out.kappa * rounded);
+        }
+        return out;
+    };
+    return line.size == 2 ? of_size(2) : of_size(line.size);
+}
 
 template <class T>
 void store(const ShortFactor<T>& f, const Line& line, const T* values) {

@@ -24,13 +24,6 @@ Complex times(Complex a, Complex b) {
     return {a.real() * b.real() - a.imag() * b.imag(), a.real() * b.imag() + a.imag() * b.real()};
 }
 
-template <class T>
-double energy(const Weighted<T>& x) {
-    double sum = 0;
-    for (std::size_t i = 0; i < x.size; ++i) sum += x.weight[i] * square(x.at[i]);
-    return sum;
-}
-
 // Multiplies by the power of two that brings the largest part to [1, 2); false for a zero vector.
 template <class T>
 bool normalize(T* x, std::size_t size) {
@@ -73,113 +66,104 @@ struct Fit {
     }
 };
 
-// The best candidate so far.
-template <class T>
-struct Best {
-    double error = std::numeric_limits<double>::infinity();
-    std::vector<T> at;
+int short_bits(int bits) {
+    require(bits >= 1 && bits <= 24, "significand: expected 1 to 24 bits");
+    return bits;
+}
 
-    void take(double found, const T* q) {
-        error = found;
-        std::copy_n(q, at.size(), at.begin());
-    }
-};
+// The larger entry, whose cells are the finest.
+std::size_t pivot_of(const Weighted<Complex>& x) {
+    const double first = x.weight[0] > 0 ? std::norm(x.at[0]) : 0, second = x.weight[1] > 0 ? std::norm(x.at[1]) : 0;
+    return second > first ? 1 : 0;
+}
 
-// Real: each entry that is not zero. Complex: the larger one, whose cells are the finest.
-template <class T>
-struct Pivots {
-    std::size_t at[2], count = 0;
-    const std::size_t* begin() const { return at; }
-    const std::size_t* end() const { return at + count; }
-};
-
-template <class T>
-Pivots<T> pivots(const Weighted<T>& x) {
-    Pivots<T> out;
-    const double size[2] = {x.weight[0] > 0 ? std::norm(x.at[0]) : 0, x.weight[1] > 0 ? std::norm(x.at[1]) : 0};
-    if constexpr (sizeof(T) == sizeof(double)) {
-        for (std::size_t j = 0; j < 2; ++j) {
-            if (size[j] > 0) out.at[out.count++] = j;
-        }
-    } else {
-        out.at[out.count++] = size[1] > size[0] ? 1 : 0;
-    }
-    return out;
+Pair pair_of(const Weighted<Complex>& x, std::size_t j) {
+    return {x.weight[1 - j] > 0 ? x.at[1 - j] / x.at[j] : 0, x.weight[j], x.weight[1 - j]};
 }
 
 }  // namespace
 
-template <class T>
-RankOne<T>::RankOne(int x_bits, int y_bits, int depth)
-    : x_bits_(x_bits), y_bits_(y_bits), depth_(depth), pairs_(x_bits_, y_bits_, depth) {
-    require(x_bits >= 1 && x_bits <= 24 && y_bits >= 1 && y_bits <= 24, "significand: expected 1 to 24 bits");
+template <>
+RankOne<double>::RankOne(int x_bits, int y_bits, int depth)
+    : x_bits_(short_bits(x_bits)), y_bits_(short_bits(y_bits)), depth_(depth), candidates_(x_bits_, y_bits_) {}
+
+template <>
+RankOne<Complex>::RankOne(int x_bits, int y_bits, int depth)
+    : x_bits_(short_bits(x_bits)), y_bits_(short_bits(y_bits)), depth_(depth), candidates_(x_bits_, y_bits_, depth) {}
+
+template <>
+double RankOne<double>::search(const Weighted<double>& x, const Weighted<double>& y, double* x_out, double bound) {
+    candidates_.best(x, {y.at, y.weight, y.size, energy(y)}, x_out, bound);
+    return bound;
 }
 
-template <class T>
-double RankOne<T>::both_of_pair(const Weighted<T>& x, const Weighted<T>& y, T* x_out, double bound) {
-    double least = bound;
+template <>
+double RankOne<Complex>::search(const Weighted<Complex>& x, const Weighted<Complex>& y, Complex* x_out, double bound) {
     y_.resize(y.size);
-    for (const std::size_t j : pivots(x)) {
+    if (x.size == 2) {
+        const std::size_t j = pivot_of(x);
         for (std::size_t i = 0; i < y.size; ++i) y_[i] = times(x.at[j], y.at[i]);
-        const Pair<T> pair{x.weight[1 - j] > 0 ? x.at[1 - j] / x.at[j] : T(0), x.weight[j], x.weight[1 - j]};
-        std::pair<T, T> best;
-        if (pairs_.both(pair, y_.data(), y.weight, y.size, best, least)) {
+        std::pair<Complex, Complex> best;
+        if (candidates_.both(pair_of(x, j), {y_.data(), y.weight, y.size}, best, bound)) {
             x_out[j] = best.first, x_out[1 - j] = best.second;
         }
+        return bound;
     }
-    return least;
+    const double weight = energy(y);
+    for_candidates(x.at, x.size, x_bits_, depth_, [&](const Complex* q) {
+        const Fit<Complex> fit(x, q);
+        double error = fit.missed * weight;
+        for (std::size_t i = 0; i < y.size && error < bound; ++i) {
+            const Complex scaled = times(fit.mu, y.at[i]);
+            error += fit.norm * y.weight[i] * square(y_bits_(scaled) - scaled);
+        }
+        if (error < bound) bound = error, std::copy_n(q, x.size, x_out);
+    });
+    return bound;
 }
 
-template <class T>
-double RankOne<T>::direction_of_pair(const Weighted<T>& x, T* x_out) const {
+template <>
+double RankOne<double>::search_direction(const Weighted<double>& x, double* x_out) const {
+    double error = std::numeric_limits<double>::infinity();
+    candidates_.best(x, {nullptr, nullptr, 0, 1}, x_out, error);
+    return error;
+}
+
+template <>
+double RankOne<Complex>::search_direction(const Weighted<Complex>& x, Complex* x_out) const {
     double least = std::numeric_limits<double>::infinity();
-    for (const std::size_t j : pivots(x)) {
-        const Pair<T> pair{x.weight[1 - j] > 0 ? x.at[1 - j] / x.at[j] : T(0), x.weight[j], x.weight[1 - j]};
-        const double size = std::norm(x.at[j]);
-        double error = least / size;
-        std::pair<T, T> best;
-        if (pairs_.direction(pair, best, error)) {
-            x_out[j] = best.first, x_out[1 - j] = best.second, least = error * size;
-        }
+    if (x.size == 2) {
+        const std::size_t j = pivot_of(x);
+        std::pair<Complex, Complex> best;
+        candidates_.direction(pair_of(x, j), best, least);
+        x_out[j] = best.first, x_out[1 - j] = best.second;
+        return least;
     }
+    for_candidates(x.at, x.size, x_bits_, depth_, [&](const Complex* q) {
+        const double error = Fit<Complex>(x, q).missed;
+        if (error < least) least = error, std::copy_n(q, x.size, x_out);
+    });
     return least;
 }
 
 template <class T>
 double RankOne<T>::both(const Weighted<T>& x, const Weighted<T>& y, T* x_out, T* y_out, double bound) {
-    const double none = std::numeric_limits<double>::infinity();
-    if (x.size == 2) {
-        if (!(energy(x) * energy(y) > 0)) {
-            std::fill_n(x_out, x.size, T(0));
-            std::fill_n(y_out, y.size, T(0));
-            return 0;
-        }
-        const double least = both_of_pair(x, y, x_out, bound);
-        if (least >= bound) return none;
-        finish(x, y, x_out, y_out);
-        return least;
-    }
-    const std::vector<T> from = normalized(x), to = normalized(y);
-    const Weighted<T> u{from.data(), x.weight, x.size}, v{to.data(), y.weight, y.size};
-    const double weight = energy(v), whole = energy(x) * energy(y);
+    const double whole = energy(x) * energy(y);
     if (!(whole > 0)) {
         std::fill_n(x_out, x.size, T(0));
         std::fill_n(y_out, y.size, T(0));
         return 0;
     }
-    const double limit = bound / whole * energy(u) * weight;
-    Best<T> best{limit, std::vector<T>(x.size)};
-    for_candidates(u.at, u.size, x_bits_, depth_, [&](const T* q) {
-        const Fit<T> fit(u, q);
-        double error = fit.missed * weight;
-        for (std::size_t i = 0; i < v.size && error < best.error; ++i) {
-            const T scaled = times(fit.mu, v.at[i]);
-            error += fit.norm * v.weight[i] * square(y_bits_(scaled) - scaled);
-        }
-        if (error < best.error) best.take(error, q);
-    });
-    if (best.error == limit) return none;
-    std::copy(best.at.begin(), best.at.end(), x_out);
+    if (x.size == 2) {
+        const double least = search(x, y, x_out, bound);
+        if (least >= bound) return std::numeric_limits<double>::infinity();
+        finish(x, y, x_out, y_out);
+        return least;
+    }
+    const std::vector<T> from = normalized(x), to = normalized(y);
+    const Weighted<T> u{from.data(), x.weight, x.size}, v{to.data(), y.weight, y.size};
+    const double limit = bound / whole * energy(u) * energy(v);
+    if (search(u, v, x_out, limit) >= limit) return std::numeric_limits<double>::infinity();
     finish(x, y, x_out, y_out);
     return error_of(x, y, x_out, y_out);
 }
@@ -193,21 +177,14 @@ void RankOne<T>::finish(const Weighted<T>& x, const Weighted<T>& y, T* x_out, T*
 
 template <class T>
 double RankOne<T>::direction(const Weighted<T>& x, T* x_out) const {
-    if (x.size == 2 && energy(x) > 0) {
-        direction_of_pair(x, x_out);
-        normalize(x_out, x.size);
-        return Fit<T>(x, x_out).missed;
-    }
-    const std::vector<T> from = normalized(x);
-    const Weighted<T> u{from.data(), x.weight, x.size};
-    Best<T> best{std::numeric_limits<double>::infinity(), std::vector<T>(x.size)};
     std::fill_n(x_out, x.size, T(0));
-    if (energy(u) == 0) return 0;
-    for_candidates(u.at, u.size, x_bits_, depth_, [&](const T* q) {
-        const double error = Fit<T>(u, q).missed;
-        if (error < best.error) best.take(error, q);
-    });
-    std::copy(best.at.begin(), best.at.end(), x_out);
+    if (energy(x) == 0) return 0;
+    if (x.size == 2) {
+        search_direction(x, x_out);
+    } else {
+        const std::vector<T> from = normalized(x);
+        search_direction({from.data(), x.weight, x.size}, x_out);
+    }
     normalize(x_out, x.size);
     return Fit<T>(x, x_out).missed;
 }

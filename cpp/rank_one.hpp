@@ -3,20 +3,15 @@
 
 #include <complex>
 #include <cstddef>
+#include <type_traits>
 #include <vector>
 
 #include "pair_search.hpp"
+#include "real_search.hpp"
 #include "significand.hpp"
+#include "weighted.hpp"
 
 namespace bitterfly {
-
-// `size` numbers and the weight of each in the norm.
-template <class T>
-struct Weighted {
-    const T* at;
-    const double* weight;
-    std::size_t size;
-};
 
 // Candidates are the vectors round(lambda x), up to powers of two and quarter turns; for each, mu = <x^, x> / <x^, x^>
 // is the least-squares scale and y^ = round(mu y). The squared error, without cancellation, is
@@ -36,14 +31,15 @@ public:
     std::vector<T> directions(const Weighted<T>& x, std::size_t most) const;
 
 private:
-    // Two entries, seen from each pivot in turn.
-    double both_of_pair(const Weighted<T>& x, const Weighted<T>& y, T* x_out, double bound);
+    // The candidates of x_out, not yet scaled; their error, or `bound` where none is below.
+    double search(const Weighted<T>& x, const Weighted<T>& y, T* x_out, double bound);
+    double search_direction(const Weighted<T>& x, T* x_out) const;
     void finish(const Weighted<T>& x, const Weighted<T>& y, T* x_out, T* y_out) const;
-    double direction_of_pair(const Weighted<T>& x, T* x_out) const;
 
     Significand x_bits_, y_bits_;
     int depth_;
-    PairSearch<T> pairs_;
+    static constexpr bool kReal = sizeof(T) == sizeof(double);
+    std::conditional_t<kReal, RealSearch, PairSearch> candidates_;
     std::vector<T> y_;  // scratch
 };
 

@@ -31,6 +31,28 @@ def test_no_short_vectors_are_nearer(seed: int, t: int, m: int, n: int) -> None:
     assert error <= rank_one_by_exhaustion(x, y, t) * (1 + 1e-12) + 4 * eps(np.float64)
 
 
+@given(seeds, st.integers(1, 4), st.integers(1, 3), st.integers(1, 3), st.booleans())
+def test_unlike_numbers_and_ties(isa: str, seed: int, t: int, m: int, n: int, whole: bool) -> None:
+    """Of sizes far apart the nearest second entry is not always the best; small integers meet at ties."""
+    rng = np.random.default_rng(seed)
+    if whole:
+        x, y = rng.integers(1, 12, m).astype(float), rng.integers(-12, 12, n).astype(float)
+    else:
+        x, y = (rng.standard_normal(k) * 2.0 ** rng.integers(-7, 8, k) for k in (m, n))
+    error = quantize_rank_one(x, y, significand=t)[2]
+    assert error <= rank_one_by_exhaustion(x, y, t) * (1 + 1e-12) + 4 * eps(np.float64)
+
+
+@given(seeds, st.integers(1, 11), st.sampled_from([np.float64, np.float32, ">f8"]))
+def test_layouts_and_dtypes_do_not_matter(seed: int, t: int, dtype: str) -> None:
+    x, y = np.random.default_rng(seed).standard_normal((2, 6)).astype(np.float32).astype(np.float64)
+    plain = quantize_rank_one(x[::2].copy(), y, significand=t)
+    other = quantize_rank_one(x.astype(dtype)[::2], y.astype(dtype), significand=t)
+    assert other[2] == plain[2]
+    for got, want in zip(other[:2], plain[:2], strict=True):
+        assert np.array_equal(got, want)
+
+
 @given(seeds, st.integers(1, 2), st.integers(1, 2))
 def test_no_short_complex_pair_is_nearer(seed: int, t: int, n: int) -> None:
     """All x with parts of three octaves or zero: the parts beyond are within the documented depth."""

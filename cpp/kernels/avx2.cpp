@@ -3,5 +3,9 @@
 
 #include "table.inl"
 
-extern const bitterfly::Kernels bitterfly::kAvx2Kernels{"avx2", real_kernels<float>(), real_kernels<double>(),
-                                                        pairs<Simd<double>>, terms<Simd<double>>};
+extern const bitterfly::Kernels bitterfly::kAvx2Kernels{"avx2",
+                                                        real_kernels<float>(),
+                                                        real_kernels<double>(),
+                                                        pairs<Simd<double>>,
+                                                        cells<Simd<double>>,
+                                                        terms<Simd<double>>};

@@ -168,16 +168,28 @@ struct CombineArgs {
     std::size_t y_stride;
 };
 
-// Candidates p = start + (i + 1/2) unit, i < count <= 64, for the pivot of the real vector (1, ratio); the other entry
-// q is rounded at start + i unit. errors = the squared distance of (1, ratio) from the line through (p, q) times
-// `energy`, plus the error of rounding y, if any. Splitters are 2^(53 - bits) + 1. Outputs have room for whole
-// registers.
+// A real vector pivot (1, ratio), for each p = 1 + unit, ..., 1 + count unit: q = (ratio (p + shift)) rounded,
+// and its squared distance from the line of (p, q) times `energy`, plus the error of rounding y, if any. The best
+// one below `error`, if any, and its error. Splitters are 2^(53 - bits) + 1.
 struct PairArgs {
-    double ratio, weight, other, start, unit, x_splitter, y_splitter, energy;
+    double pivot, ratio, weight, other, shift, unit, x_splitter, y_splitter, energy;
     std::size_t count;
     const double *y, *y_weight;
     std::size_t y_size;
-    double *p, *q, *errors;
+    double error, p, q;
+};
+
+// The same for a vector of any length, pivot (1, ratio[0], ...): the index of the best p below `error`, if any;
+// those from `count` on stand for the last one.
+struct CellArgs {
+    const double *ratio, *weight;
+    std::size_t others;
+    double pivot, pivot_weight, shift, unit, x_splitter, y_splitter, energy;
+    std::size_t count;
+    const double *y, *y_weight;
+    std::size_t y_size;
+    double error;
+    std::size_t index;
 };
 
 // Terms (x0, x1) (y0, y1)^T of real numbers, entry e of term i at x[e][i]; their weights in the norm. best = the
@@ -220,7 +232,8 @@ struct Kernels {
     const char* name;
     RealKernels<float> single;
     RealKernels<double> twice;
-    void (*pairs)(const PairArgs&);
+    void (*pairs)(PairArgs&);
+    void (*cells)(CellArgs&);
     void (*terms)(const TermArgs&);
 
     template <class Real>

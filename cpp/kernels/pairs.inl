@@ -1,68 +1,38 @@
-// Two-entry vectors with short significands: the candidates of one pivot and their errors, a register of them at once.
+// Two-entry vectors with short significands: the best candidate of one pivot, a register of them at once.
 //
-// Operations: about 40 for a candidate, one division among them; everything stays in L1.
+// Operations: about 20 for a candidate, and 8 more for each entry of y, with one division, where its direction alone
+// is better than the best so far; everything stays in registers.
 #pragma once
 
-#include "kernels.hpp"
+#include "search.inl"
 
 namespace {
 
 using bitterfly::PairArgs;
 
-// Rounds to the significand whose splitter is 2^(53 - bits) + 1 (Veltkamp); of two equally near numbers either.
 template <class V>
-typename V::Vec split_off(typename V::Vec x, typename V::Vec splitter) {
-    const auto c = V::mul(x, splitter);
-    return V::sub(c, V::sub(c, x));
-}
-
-// A vector (x, other) over its pivot x, and what errors of (x, other) y^T weigh: `energy` is that of y.
-template <class V>
-struct PivotedPair {
-    typename V::Vec ratio, weight, other_weight, product, energy;
-};
-
-// A candidate (p, q) of lambda (1, ratio): p in the cell of lambda, q rounded; y is rounded for it entry by entry.
-template <class V>
-struct Candidate {
-    using Vec = typename V::Vec;
-    Vec p, q, norm, mu, error;
-
-    Candidate(const PivotedPair<V>& x, Vec lambda, Vec half, Vec splitter)
-        : p(V::add(lambda, half)), q(split_off<V>(V::mul(x.ratio, lambda), splitter)) {
-        const Vec gap = V::sub(q, V::mul(x.ratio, p)), wp = V::mul(x.weight, p), oq = V::mul(x.other_weight, q);
-        norm = V::multiply_add(wp, p, V::mul(oq, q));
-        const Vec inverse = V::div(V::broadcast(1), norm);
-        error = V::mul(V::mul(V::mul(gap, gap), x.product), V::mul(inverse, x.energy));
-        mu = V::mul(V::multiply_add(oq, x.ratio, wp), inverse);
-    }
-    void add_missed(Vec y, Vec weight, Vec splitter) {
-        const Vec scaled = V::mul(mu, y), missed = V::sub(split_off<V>(scaled, splitter), scaled);
-        error = V::multiply_add(V::mul(V::mul(missed, missed), norm), weight, error);
-    }
-};
-
-template <class V>
-void pairs(const PairArgs& args) {
-    static constexpr struct Counting {
-        double at[64] = {};
-        constexpr Counting() {
-            for (int i = 0; i < 64; ++i) at[i] = i;
+void pairs(PairArgs& args) {
+    const auto ratio = V::broadcast(args.ratio), weight = V::broadcast(args.weight), other = V::broadcast(args.other);
+    const auto shift = V::broadcast(args.shift),
+               area = V::broadcast(args.weight * args.other * args.pivot * args.pivot * args.energy);
+    const auto splitter = V::broadcast(args.x_splitter), step = V::broadcast(V::width * args.unit);
+    const auto pivot = V::broadcast(args.pivot);
+    const RoundedRight<V> right(args);
+    Least<V> least(args.error);
+    std::size_t lane = 0;
+    auto p = first_candidates<V>(args.unit, args.count);
+    for (std::size_t i = 0; i < args.count; i += V::width, p = V::add(p, step)) {
+        const auto q = split_off<V>(V::mul(ratio, V::add(p, shift)), splitter);
+        const auto gap = V::multiply_subtract_from(ratio, p, q), wp = V::mul(weight, p), oq = V::mul(other, q);
+        const auto norm = V::multiply_add(wp, p, V::mul(oq, q)), missed = V::mul(V::mul(gap, gap), area);
+        if (!V::any_negative(V::multiply_subtract_from(least.all(), norm, missed))) continue;
+        const auto inverse = V::div(V::broadcast(1), norm);
+        const auto mu = V::mul(V::multiply_add(oq, ratio, wp), V::mul(pivot, inverse));
+        if (least.take(right.add_missed(V::mul(missed, inverse), mu, norm, least.all()), lane)) {
+            args.p = lane_of<V>(p, lane), args.q = lane_of<V>(q, lane);
         }
-    } counting;
-    const auto unit = V::broadcast(args.unit), start = V::broadcast(args.start), half = V::broadcast(args.unit / 2);
-    const auto splitter = V::broadcast(args.x_splitter), y_splitter = V::broadcast(args.y_splitter);
-    const PivotedPair<V> x{V::broadcast(args.ratio), V::broadcast(args.weight), V::broadcast(args.other),
-                           V::broadcast(args.weight * args.other), V::broadcast(args.energy)};
-    for (std::size_t i = 0; i < args.count; i += V::width) {
-        Candidate<V> candidate(x, V::multiply_add(V::load(counting.at + i), unit, start), half, splitter);
-        for (std::size_t e = 0; e < args.y_size; ++e) {
-            candidate.add_missed(V::broadcast(args.y[e]), V::broadcast(args.y_weight[e]), y_splitter);
-        }
-        V::store(args.p + i, candidate.p);
-        V::store(args.q + i, candidate.q);
-        V::store(args.errors + i, candidate.error);
     }
+    args.error = least.error();
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 // The kernels of one tier, collected from the vocabulary that is in force where this file is included.
 #pragma once
 
+#include "cells.inl"
 #include "columns.inl"
 #include "fused.inl"
 #include "gram.inl"

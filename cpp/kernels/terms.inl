@@ -4,11 +4,37 @@
 #pragma once
 
 #include "kernels.hpp"
-#include "pairs.inl"
+#include "search.inl"
 
 namespace {
 
 using bitterfly::TermArgs;
+
+// A vector (x, other) over its pivot x, and what errors of (x, other) y^T weigh: `energy` is that of y.
+template <class V>
+struct PivotedPair {
+    typename V::Vec ratio, weight, other_weight, product, energy;
+};
+
+// A candidate (p, q) of lambda (1, ratio): p in the cell of lambda, q rounded; y is rounded for it entry by entry.
+template <class V>
+struct Candidate {
+    using Vec = typename V::Vec;
+    Vec p, q, norm, mu, error;
+
+    Candidate(const PivotedPair<V>& x, Vec lambda, Vec half, Vec splitter)
+        : p(V::add(lambda, half)), q(split_off<V>(V::mul(x.ratio, lambda), splitter)) {
+        const Vec gap = V::sub(q, V::mul(x.ratio, p)), wp = V::mul(x.weight, p), oq = V::mul(x.other_weight, q);
+        norm = V::multiply_add(wp, p, V::mul(oq, q));
+        const Vec inverse = V::div(V::broadcast(1), norm);
+        error = V::mul(V::mul(V::mul(gap, gap), x.product), V::mul(inverse, x.energy));
+        mu = V::mul(V::multiply_add(oq, x.ratio, wp), inverse);
+    }
+    void add_missed(Vec y, Vec weight, Vec splitter) {
+        const Vec scaled = V::mul(mu, y), missed = V::sub(split_off<V>(scaled, splitter), scaled);
+        error = V::multiply_add(V::mul(V::mul(missed, missed), norm), weight, error);
+    }
+};
 
 // All terms of a register with one of the two entries of x as the pivot.
 template <class V>

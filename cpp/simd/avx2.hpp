@@ -31,6 +31,7 @@ struct Simd<float> {
     static Vec multiply_subtract_from(Vec a, Vec b, Vec c) { return _mm256_fnmadd_ps(a, b, c); }
     static Vec with_sign(Vec magnitude, Vec sign) { return _mm256_or_ps(magnitude, _mm256_and_ps(sign_bit(), sign)); }
     static Vec select_negative(Vec s, Vec a, Vec b) { return _mm256_blendv_ps(b, a, s); }
+    static bool any_negative(Vec s) { return _mm256_movemask_ps(s) != 0; }
     // Bit q of *p decides whether `exchange` swaps lane q; the first lane of a register is lane `lane`.
     using Switch = Vec;
     static Switch load_switch(const std::uint16_t* p, std::size_t lane) {
@@ -151,6 +152,7 @@ struct Simd<double> {
     static Vec multiply_subtract_from(Vec a, Vec b, Vec c) { return _mm256_fnmadd_pd(a, b, c); }
     static Vec with_sign(Vec magnitude, Vec sign) { return _mm256_or_pd(magnitude, _mm256_and_pd(sign_bit(), sign)); }
     static Vec select_negative(Vec s, Vec a, Vec b) { return _mm256_blendv_pd(b, a, s); }
+    static bool any_negative(Vec s) { return _mm256_movemask_pd(s) != 0; }
     // Bit q of *p decides whether `exchange` swaps lane q; the first lane of a register is lane `lane`.
     using Switch = Vec;
     static Switch load_switch(const std::uint16_t* p, std::size_t lane) {

@@ -56,6 +56,7 @@ struct Simd<float> {
     static Vec select_negative(Vec s, Vec a, Vec b) {
         return _mm512_mask_blend_ps(_mm512_movepi32_mask(_mm512_castps_si512(s)), b, a);
     }
+    static bool any_negative(Vec s) { return _mm512_movepi32_mask(_mm512_castps_si512(s)) != 0; }
     // Bit q of *p decides whether `exchange` swaps lane q; the first lane of a register is lane `lane`.
     using Switch = __mmask16;
     static Switch load_switch(const std::uint16_t* p, std::size_t) { return static_cast<Switch>(*p); }
@@ -165,6 +166,7 @@ struct Simd<double> {
     static Vec select_negative(Vec s, Vec a, Vec b) {
         return _mm512_mask_blend_pd(_mm512_movepi64_mask(_mm512_castpd_si512(s)), b, a);
     }
+    static bool any_negative(Vec s) { return _mm512_movepi64_mask(_mm512_castpd_si512(s)) != 0; }
     // Bit q of *p decides whether `exchange` swaps lane q; the first lane of a register is lane `lane`.
     using Switch = __mmask8;
     static Switch load_switch(const std::uint16_t* p, std::size_t lane) { return static_cast<Switch>(*p >> lane); }

@@ -28,6 +28,7 @@ struct Simd {
     static Vec multiply_subtract_from(Vec a, Vec b, Vec c) { return c - a * b; }
     static Vec with_sign(Vec magnitude, Vec sign) { return std::copysign(magnitude, sign); }
     static Vec select_negative(Vec s, Vec a, Vec b) { return std::signbit(s) ? a : b; }
+    static bool any_negative(Vec s) { return std::signbit(s); }
     using Switch = std::uint32_t;
     static Switch load_switch(const std::uint16_t* p, std::size_t lane) { return *p >> lane & 1; }
     static void exchange(Switch s, Vec& a, Vec& b) {

@@ -12,6 +12,7 @@ from bitterfly.inputs import Array, as_floating
 from bitterfly.powers import near_one, scaled
 
 MAX_SIGNIFICAND = 24
+_DOUBLE = np.dtype(np.float64)
 
 
 def quantize_rank_one(x: Any, y: Any, *, significand: int) -> tuple[Array, Array, float]:
@@ -48,15 +49,18 @@ def quantize_rank_one(x: Any, y: Any, *, significand: int) -> tuple[Array, Array
     below ``2**-(significand + 6)`` of the largest, which become zero; otherwise a good one.
     """
     bits = as_significand(significand)
+    if _is_plain(x) and _is_plain(y):
+        found = _core.rank_one_at_once(x, y, bits)
+        if found is not None:
+            return found
     left, right = _as_vector(x, "x"), _as_vector(y, "y")
     dtype = np.result_type(left, right)
     wide = np.dtype(np.complex128 if dtype.kind == "c" else np.float64)
     u, x_exponent = near_one(left.astype(wide))
     v, y_exponent = near_one(right.astype(wide).conj())
     xq, yq, error = _core.rank_one(u, v, bits, bits + 6)
-    norm = float(np.linalg.norm(u)) * float(np.linalg.norm(v))
     xq, yq = _fitted(xq, yq.conj(), x_exponent, y_exponent, dtype)
-    return xq, yq, float(np.sqrt(error)) / norm if norm > 0 else 0.0
+    return xq, yq, error
 
 
 def as_significand(bits: Any) -> int:
@@ -73,6 +77,10 @@ def as_significand(bits: Any) -> int:
 def search_depth(bits: int) -> int:
     """Return how many octaves below the largest part of a complex vector a part is rounded, not set to zero."""
     return 3 + bits // 2
+
+
+def _is_plain(x: Any) -> bool:
+    return type(x) is np.ndarray and x.dtype == _DOUBLE
 
 
 def _as_vector(x: Any, name: str) -> Array:
