@@ -23,7 +23,7 @@ from bitterfly.tiles import planes_of
 
 DYADIC = 4096
 BLOCKS = Chain([(1, 64, 64, 64), (64, 64, 64, 1)])  # junction of rank one, for all codes in tiles but skeletons
-RANKED = Chain.butterfly((4096, 4096), rank=16, leaf=32, groups=8)
+RANKED = Chain.butterfly((1024, 1024), rank=16, leaf=32, groups=8)
 WIDTHS = range(1, 9)
 EXPONENT_BITS = 3  # of short floats
 

@@ -204,7 +204,7 @@ def test_what_is_refused() -> None:
 
 def test_sums_take_them() -> None:
     a, b = transforms.hadamard(16), transforms.random(16, rng=7)
-    packed = bitterfly.quantize(a + b, code="ternary", bits=2)
+    packed = bitterfly.quantize(bitterfly.algebra.ButterflySum([a, b]), code="ternary")
     assert {code.kind for term in packed.terms for code in term.codes} == {"ternary"}
 
 
