@@ -1,4 +1,4 @@
-"""Error laws, exactness, bytes, time against lazylinop. `python -m bench.quantize [bytes | curves | published]`."""
+"""Error laws, exactness, bytes, lazylinop. `python -m bench.quantize [bytes | curves | lists | published]`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 import bitterfly
-from bench import curves, peers, published, timing
+from bench import curves, lists, peers, published, timing
 from bitterfly import transforms
 
 # Published, real Gaussian factors, n = 256, left to right, significand of 4 bits (Gribonval, Mary, Riccietti 2023).
@@ -126,6 +126,8 @@ def main() -> None:
         return timing.write("quantize-bytes", {"bytes at published errors": bytes_at_published_errors()})
     if "curves" in sys.argv:
         return curves.main("--quick" in sys.argv)
+    if "lists" in sys.argv:
+        return lists.main()
     if "published" in sys.argv:
         return published.main()
     quick = "--quick" in sys.argv

@@ -102,7 +102,8 @@ private:
 TileFactor layout_of(std::size_t a, std::size_t b, std::size_t c, std::size_t d, std::size_t rank) {
     require(a > 0 && b > 0 && c > 0 && d > 0, "pattern: expected positive numbers");
     require(rank == 0 || (c % rank == 0 && rank <= b), "rank: expected a divisor of c, at most b");
-    TileFactor f{a, b, c, d, 1, rank, nullptr, 0, 0, 1, nullptr, nullptr, 0, 0, 0, 0, 0, 0, 0};
+    TileFactor f{};
+    f.a = a, f.b = b, f.c = c, f.d = d, f.split = 1, f.rank = rank, f.step = 1;
     if (rank == 0 && a * d < kLanes) f.split = std::min(b, (kLanes + a * d - 1) / (a * d));
     f.lanes = a * f.split * d;
     f.tiles = (f.lanes + kLanes - 1) / kLanes;
@@ -116,7 +117,7 @@ TileFactor layout_of(std::size_t a, std::size_t b, std::size_t c, std::size_t d,
 
 std::size_t value_count(const TileFactor& f, std::size_t planes) {
     const std::size_t count = f.weights * planes;
-    if (f.significand > 0) return kLanes * ((f.tiles * count * static_cast<std::size_t>(f.bits) + 31) / 32);
+    if (f.is_joined()) return kLanes * ((f.tiles * count * static_cast<std::size_t>(f.bits) + 31) / 32);
     return f.tiles * kLanes * (f.bits == 0 ? count : (count * static_cast<std::size_t>(f.bits) + 31) / 32);
 }
 

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "alphabet.hpp"
 #include "apply.hpp"
 #include "arrays.hpp"
 #include "balance.hpp"
@@ -103,8 +104,8 @@ IndexArray py_unpack(const IndexArray& words, std::size_t n, std::size_t d, int 
 
 // (tiles, count, 16) codes <-> (tiles, lines, 16) words of a factor in tiles.
 IndexArray py_pack_lanes(const IndexArray& codes, int bits) {
-    require(codes.ndim() == 3 && codes.shape(2) == static_cast<py::ssize_t>(kLanes) && bits >= 2 && bits <= 30,
-            "codes: expected shape (tiles, count, 16) and 2 to 30 bits");
+    require(codes.ndim() == 3 && codes.shape(2) == static_cast<py::ssize_t>(kLanes) && bits >= 1 && bits <= 30,
+            "codes: expected shape (tiles, count, 16) and 1 to 30 bits");
     const auto tiles = static_cast<std::size_t>(codes.shape(0)), count = static_cast<std::size_t>(codes.shape(1));
     const auto lines = static_cast<py::ssize_t>((count * static_cast<std::size_t>(bits) + 31) / 32);
     auto words = aligned_array<std::uint32_t>({codes.shape(0), lines, codes.shape(2)});
@@ -113,7 +114,7 @@ IndexArray py_pack_lanes(const IndexArray& codes, int bits) {
 }
 
 IndexArray py_unpack_lanes(const IndexArray& words, std::size_t tiles, std::size_t count, int bits) {
-    require(bits >= 2 && bits <= 30, "bits: expected 2 to 30");
+    require(bits >= 1 && bits <= 30, "bits: expected 1 to 30");
     const std::size_t lines = (count * static_cast<std::size_t>(bits) + 31) / 32;
     require(static_cast<std::size_t>(words.size()) == tiles * lines * kLanes, "words: expected whole tiles");
     auto codes = aligned_array<std::uint32_t>(
@@ -140,6 +141,27 @@ py::tuple py_lattice_codes(const py::array& x, int bits) {
         lattice_codes(data, count, b, cplx, bits, q, mu);
     }
     return py::make_tuple(codes, lengths);
+}
+
+// Columns (count, b) in double precision and the weights of their numbers -> codes (count, b, planes).
+IndexArray py_alphabet_codes(const py::array& x, const py::array& weights, const std::vector<double>& magnitudes) {
+    require_floating(x, "x");
+    const bool contiguous = (x.flags() & weights.flags() & py::array::c_style) != 0;
+    require(x.ndim() == 2 && is_double(x) && weights.dtype().is(py::dtype::of<double>()) && contiguous &&
+                weights.ndim() == 2 && weights.shape(0) == x.shape(0) && weights.shape(1) == x.shape(1),
+            "x, weights: expected contiguous columns (count, b) in double precision");
+    const bool ascend = !magnitudes.empty() && std::is_sorted(magnitudes.begin(), magnitudes.end());
+    require(ascend && magnitudes.front() >= 0, "magnitudes: expected numbers that ascend from zero or more");
+    const bool cplx = is_complex(x);
+    auto codes = aligned_array<std::uint32_t>({x.shape(0), x.shape(1), cplx ? 2 : 1});
+    const auto *data = static_cast<const double*>(x.data()), *w = static_cast<const double*>(weights.data());
+    auto* q = codes.mutable_data();
+    const auto count = static_cast<std::size_t>(x.shape(0)), b = static_cast<std::size_t>(x.shape(1));
+    {
+        py::gil_scoped_release release;
+        alphabet_codes(data, w, count, b, cplx, magnitudes, q);
+    }
+    return codes;
 }
 
 py::list py_decode(const std::string& name, int bits, const std::vector<std::uint32_t>& codes) {
@@ -191,6 +213,8 @@ PYBIND11_MODULE(_core, m) {
     m.def("unpack_lanes", &py_unpack_lanes, py::arg("words").noconvert(), py::arg("tiles"), py::arg("count"),
           py::arg("bits"));
     m.def("lattice_codes", &py_lattice_codes, py::arg("x").noconvert(), py::arg("bits"));
+    m.def("alphabet_codes", &py_alphabet_codes, py::arg("x").noconvert(), py::arg("weights").noconvert(),
+          py::arg("magnitudes"));
     m.def("pack", &py_pack, py::arg("codes").noconvert(), py::arg("bits"));
     m.def("unpack", &py_unpack, py::arg("words").noconvert(), py::arg("n"), py::arg("d"), py::arg("bits"));
     m.def("packed_words", &packed_words, py::arg("n"), py::arg("bits"));

@@ -77,20 +77,35 @@ private:
     std::vector<py::object> keep_;
 };
 
-// (a, b, c, d), junction rank (0: dense), bits (0: floats), significand (0: integers), step, values, pivot masks.
-using FactorArrays = std::tuple<std::array<std::size_t, 4>, std::size_t, int, int, double, py::array, OptionalIndex>;
+// (a, b, c, d), junction rank (0: dense), bits (0: floats), significand (0: integers), step, values, pivot masks, and
+// for codes that stand for the numbers of a list, these.
+using FactorArrays = std::tuple<std::array<std::size_t, 4>, std::size_t, int, int, double, py::array, OptionalIndex,
+                                std::vector<double>>;
+
+inline void set_list(TileFactor& f, const std::vector<double>& numbers) {
+    if (numbers.empty()) return;
+    const bool fits = f.bits >= 1 && f.bits <= 4 && f.significand == 0;
+    require(fits && numbers.size() == std::size_t{1} << f.bits,
+            "levels: expected a number for each code of 1 to 4 bits");
+    f.is_listed = true;
+    for (std::size_t i = 0; i < kListed; ++i) {
+        f.list.twice[i] = f.step * numbers[i % numbers.size()];
+        f.list.single[i] = static_cast<float>(f.list.twice[i]);
+    }
+}
 
 inline TileFactor tile_factor(const FactorArrays& arrays, const py::dtype& dtype) {
-    const auto& [pattern, rank, bits, significand, step, values, pivots] = arrays;
+    const auto& [pattern, rank, bits, significand, step, values, pivots, levels] = arrays;
     TileFactor f = layout_of(pattern[0], pattern[1], pattern[2], pattern[3], rank);
     const bool cplx = dtype.kind() == 'c';
     const auto item = dtype.itemsize() / (cplx ? 2 : 1);
-    if (significand == 0) {
+    if (significand == 0 && levels.empty()) {
         require(bits == 0 || (bits >= 2 && bits <= 16), "bits: expected 0 (floats) or 2 to 16");
-    } else {
+    } else if (significand > 0) {
         require_float_code(bits, significand);
     }
     f.bits = bits, f.significand = significand, f.step = step;
+    set_list(f, levels);
     const char kind = values.dtype().kind();
     require(bits == 0 ? kind == 'f' && values.itemsize() == item : kind == 'u' && values.itemsize() == 4,
             "values: expected floats of the operator's precision, or uint32 code words");

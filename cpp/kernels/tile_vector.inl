@@ -1,4 +1,4 @@
-// One vector times the packed integers of a tile: each code is multiplied as it leaves its word, nothing is stored.
+// One vector times the packed codes of a tile: each code is multiplied as it leaves its word, nothing is stored.
 #pragma once
 
 #include "codes.inl"
@@ -29,8 +29,8 @@ struct Position {
     Real* y;
     std::size_t row = 0, group = 0;
 
-    Position(const TileFactor& f, const Groups<Real>& groups, std::size_t h)
-        : all(groups), unit(V::broadcast(static_cast<Real>(unit_of(f)))), x(groups.x.data + h), y(groups.y.data + h) {}
+    Position(Vec of_codes, const Groups<Real>& groups, std::size_t h)
+        : all(groups), unit(of_codes), x(groups.x.data + h), y(groups.y.data + h) {}
 
     bool to_next_group() {
         row = 0;
@@ -121,37 +121,43 @@ struct Axpy {
     }
 };
 
-template <class V, bool IsComplex, bool Transposed, int Bits>
-void multiply_integers(const TileFactor& f, const std::uint32_t* line, const Groups<typename V::Real>& all) {
+template <class V, bool IsComplex, bool Transposed, class Codes>
+void multiply_lines(const TileFactor& f, const std::uint32_t* line, const Groups<typename V::Real>& all) {
+    const Codes codes(f);
     for (std::size_t h = 0; h < kLanes; h += V::width) {
-        Position<V, IsComplex> position(f, all, h);
+        Position<V, IsComplex> position(codes.unit, all, h);
         if constexpr (Transposed) {
             Axpy<V, IsComplex> step(position);
-            walk<V, Bits, IsComplex ? 2 : 1>(line + h, step);
+            walk<IsComplex ? 2 : 1>(codes, line + h, step);
         } else {
             Dot<V, IsComplex> step(position);
-            walk<V, Bits, IsComplex ? 2 : 1>(line + h, step);
+            walk<IsComplex ? 2 : 1>(codes, line + h, step);
         }
     }
 }
 
 template <class Real>
 struct TileVectorTable {
-    void (*of[kMostBits - 1])(const TileFactor&, const std::uint32_t*, const Groups<Real>&);
+    void (*of[kMostBits])(const TileFactor&, const std::uint32_t*, const Groups<Real>&);  // by bits - 1
 };
 
 template <class V, bool IsComplex, bool Transposed, int... BitsLessTwo>
-constexpr TileVectorTable<typename V::Real> tile_vector_table(std::integer_sequence<int, BitsLessTwo...>) {
-    return {{multiply_integers<V, IsComplex, Transposed, BitsLessTwo + 2>...}};
+constexpr TileVectorTable<typename V::Real> integer_vector_table(std::integer_sequence<int, BitsLessTwo...>) {
+    return {{nullptr, multiply_lines<V, IsComplex, Transposed, IntegerCodes<V, BitsLessTwo + 2>>...}};
 }
 
-template <class V, bool IsComplex>
-void multiply_codes(const TileFactor& f, const std::uint32_t* line, const Groups<typename V::Real>& all,
-                    bool transposed) {
-    constexpr auto widths = std::make_integer_sequence<int, kMostBits - 1>{};
-    static constexpr auto forward = tile_vector_table<V, IsComplex, false>(widths);
-    static constexpr auto backward = tile_vector_table<V, IsComplex, true>(widths);
-    (transposed ? backward : forward).of[f.bits - 2](f, line, all);
+template <class V, bool IsComplex, bool Transposed, int... BitsLessOne>
+constexpr TileVectorTable<typename V::Real> list_vector_table(std::integer_sequence<int, BitsLessOne...>) {
+    return {{multiply_lines<V, IsComplex, Transposed, ListCodes<V, BitsLessOne + 1>>...}};
+}
+
+template <class V, bool IsComplex, bool Transposed>
+void multiply_codes(const TileFactor& f, const std::uint32_t* line, const Groups<typename V::Real>& all) {
+    static constexpr auto integers =
+        integer_vector_table<V, IsComplex, Transposed>(std::make_integer_sequence<int, kMostBits - 1>{});
+    static constexpr auto lists =
+        list_vector_table<V, IsComplex, Transposed>(std::make_integer_sequence<int, kListBits>{});
+    (f.is_listed ? lists : integers).of[f.bits - 1](f, line, all);
 }
 
 }  // namespace

@@ -100,7 +100,9 @@ struct Tile {
         if (f.weights == 0) return;
         if (N == 1 && weights == nullptr) {
             const Groups<Real> all{groups(), group_rows(), group_columns(), x, x_group, y, y_group};
-            return multiply_codes<V, IsComplex>(f, lines_of(f, number, planes), all, transposed);
+            const std::uint32_t* line = lines_of(f, number, planes);
+            return transposed ? multiply_codes<V, IsComplex, true>(f, line, all)
+                              : multiply_codes<V, IsComplex, false>(f, line, all);
         }
         const Sums sums = sums_of(group_rows(), group_columns(), planes, transposed);
         const Real* w = weights;
@@ -223,12 +225,12 @@ private:
     Rows<Real> y_, tile_x_, tile_y_, sorted_;
 };
 
-// One vector of integer codes is multiplied as it is decoded; several share the decoded tile.
+// One vector of codes is multiplied as it is decoded, where they start on lines; several share the decoded tile.
 template <class V, bool IsComplex>
 void tiles_of(const TileArgs<typename V::Real>& args) {
     constexpr std::size_t planes = IsComplex ? 2 : 1, together = bitterfly::kTileVectors;
     const TileFactor& f = *args.factor;
-    const bool fused = args.vectors == 1 && f.bits > 0 && f.significand == 0;
+    const bool fused = args.vectors == 1 && f.bits > 0 && has_own_lines(f, planes);
     typename V::Real* scratch = args.scratch + f.weights * planes * kLanes;
     for (std::size_t number = 0; number < f.tiles; ++number) {
         const Tile<V, IsComplex> tile{f, number, fused ? nullptr : tile_weights<V>(f, number, planes, args.scratch)};

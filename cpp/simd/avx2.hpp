@@ -87,6 +87,8 @@ struct Simd<float> {
         const Vec high = _mm256_permutevar8x32_ps(table.high, index);
         return _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32(index, 28)));
     }
+    // The upper 8 entries repeat the lower ones.
+    static Vec lookup8(const Table& table, Word index) { return _mm256_permutevar8x32_ps(table.low, index); }
     // 16 cosines and sines of half a turn: from the second quarter on, (c, s) is (-s, c) of the first.
     static void lookup_half_turn(const Table& cosine, const Table& sine, Word index, Vec& c, Vec& s) {
         const Vec x = _mm256_permutevar8x32_ps(cosine.low, index), y = _mm256_permutevar8x32_ps(sine.low, index);
@@ -198,6 +200,8 @@ struct Simd<double> {
     using Table = const Real*;  // 16 entries
     static Table load_table(const Real* p) { return p; }
     static Vec lookup16(Table table, Word index) { return _mm256_i32gather_pd(table, bit_and(index, 15), 8); }
+    // The upper 8 entries repeat the lower ones.
+    static Vec lookup8(Table table, Word index) { return _mm256_i32gather_pd(table, bit_and(index, 7), 8); }
     // 16 cosines and sines of half a turn.
     static void lookup_half_turn(const Table& cosine, const Table& sine, Word index, Vec& c, Vec& s) {
         c = lookup16(cosine, index), s = lookup16(sine, index);

@@ -99,6 +99,8 @@ struct Simd<float> {
     static Vec lookup16(Table table, Word index) {  // vpermps ignores the upper index bits
         return _mm512_permutexvar_ps(index, table);
     }
+    // The upper 8 entries repeat the lower ones.
+    static Vec lookup8(Table table, Word index) { return lookup16(table, index); }
     // 16 cosines and sines of half a turn.
     static void lookup_half_turn(const Table& cosine, const Table& sine, Word index, Vec& c, Vec& s) {
         c = lookup16(cosine, index), s = lookup16(sine, index);
@@ -209,6 +211,9 @@ struct Simd<double> {
     static Table load_table(const Real* p) { return {load(p), load(p + 8)}; }
     static Vec lookup16(const Table& table, Word index) {  // the low four bits pick of two registers
         return _mm512_permutex2var_pd(table.low, _mm512_cvtepu32_epi64(index), table.high);
+    }
+    static Vec lookup8(const Table& table, Word index) {  // the upper 8 entries repeat the lower ones
+        return _mm512_permutexvar_pd(_mm512_cvtepu32_epi64(index), table.low);
     }
     // 16 cosines and sines of half a turn.
     static void lookup_half_turn(const Table& cosine, const Table& sine, Word index, Vec& c, Vec& s) {

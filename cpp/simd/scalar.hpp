@@ -63,6 +63,8 @@ struct Simd {
     using Table = const Real*;  // 16 entries
     static Table load_table(const Real* p) { return p; }
     static Vec lookup16(Table table, Word index) { return table[index & 15]; }
+    // The upper 8 entries repeat the lower ones.
+    static Vec lookup8(Table table, Word index) { return table[index & 7]; }
     // 16 cosines and sines of half a turn.
     static void lookup_half_turn(Table cosine, Table sine, Word index, Vec& c, Vec& s) {
         c = lookup16(cosine, index), s = lookup16(sine, index);

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from bitterfly.console import Group, progress_bars
+from bitterfly.kinds import TILED_KINDS
 
 if TYPE_CHECKING:
     from bitterfly.inputs import Array
@@ -272,7 +273,7 @@ def _factors(op: Any) -> Iterator[tuple[str, str]]:
         if op.shape != op.chain.shape:
             yield "padded to", "{} x {}".format(*op.chain.shape)
     if codes is not None:
-        tiled = codes[0].kind in ("lattice", "skeleton")
+        tiled = codes[0].kind in TILED_KINDS
         yield "codes", ", ".join(_runs(codes)) + ("; bits a number" if tiled else "; bits a column")
     yield "permuted", " and ".join(_sides(*op.permutations)) or "no"
 

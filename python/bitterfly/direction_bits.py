@@ -9,6 +9,7 @@ from operator import index
 import numpy as np
 
 from bitterfly.allocate import fewest_bits, refine
+from bitterfly.alphabets import ALPHABETS
 from bitterfly.direction_allocation import DirectionAllocation
 from bitterfly.direction_coding import code_directions
 from bitterfly.inputs import as_number
@@ -42,7 +43,7 @@ def quantize_directions(
 def _candidates(code: str, is_complex: bool) -> tuple[str, ...]:
     names = _CANDIDATES.get(code, (code,))
     if not set(names) <= set(MAX_BITS):
-        known = ", ".join(["auto", *_CANDIDATES, *MAX_BITS, *INTEGER_KINDS, "float"])
+        known = ", ".join(["auto", *_CANDIDATES, *MAX_BITS, *INTEGER_KINDS, *ALPHABETS, "float"])
         raise ValueError(f"code: expected one of {known}, got {code!r}")
     usable = names if is_complex else tuple(name for name in names if name == "angle")
     if not usable:

@@ -10,7 +10,7 @@ from typing import Any, NoReturn, cast
 from numpy import finfo
 
 from bitterfly.chain import Chain
-from bitterfly.kinds import FLOAT_KINDS, MAX_BITS, TILED_KINDS, Code, tiled_range
+from bitterfly.kinds import FLOAT_KINDS, MAX_BITS, TILED_KINDS, Code, largest_of, tiled_range
 
 Header = dict[str, Any]
 
@@ -206,7 +206,7 @@ def check_units(codes: tuple[Code, ...], steps: Any, scale: Any) -> None:
     """
     if not all(math.isfinite(step) for step in steps):
         raise ValueError("steps: expected finite numbers, got NaN or infinity")
-    sizes = [abs(float(step)) * 2.0 ** (code.bits - 1) for code, step in zip(codes, steps, strict=True)]
+    sizes = [abs(float(step)) * largest_of(code) for code, step in zip(codes, steps, strict=True)]
     reach = math.prod(max(size, 1.0) for size, code in zip(sizes, codes, strict=True) if code.kind in TILED_KINDS)
     largest = max(float(abs(part).max(initial=0)) for part in (scale.real, scale.imag))
     if reach > 2.0**100 and not reach * largest < float(finfo(scale.dtype).max):

@@ -183,7 +183,8 @@ class PackedButterfly(Butterfly):
         Lengths of the columns; its dtype is the operator's. Empty for floats.
     chain : Chain, optional
         Default: the square dyadic chain of size n. Its codes are "angle", "phase" and "sphere", those of any
-        chain "lattice", "skeleton" and, without a scale vector, "float1" to "float24".
+        chain "lattice", "skeleton", "sign", "ternary", "power_of_two", "shift" and, without a scale vector, "float1"
+        to "float24".
     steps : sequence of float, optional
         For the codes of other chains, the value of one unit, a number for each factor.
     shape, permutations, relative_error, error_kind, mode

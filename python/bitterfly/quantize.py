@@ -9,6 +9,8 @@ from typing import Any, overload
 import numpy as np
 
 from bitterfly.allocate import Allocation, fewest_bits, smaller
+from bitterfly.alphabet_coding import default_bits, quantize_alphabet
+from bitterfly.alphabets import ALPHABETS
 from bitterfly.composite import ButterflySum
 from bitterfly.direction_bits import quantize_directions
 from bitterfly.inputs import as_number
@@ -72,13 +74,17 @@ def quantize(
     nbytes : int, optional
         Instead of `bits`: the least error in at most so many bytes, all buffers and index arrays counted. With
         `rtol` as well, each factor has bits of its own: see Notes.
-    code : {"auto", "direction", "angle", "phase", "sphere", "skeleton", "lattice", "float"}
-        "auto" takes "direction" for the square dyadic chain and "skeleton" for all others. "direction" takes for each
-        factor the code with the least error: "angle" for real directions, "phase" for complex columns of two equal
-        moduli (exact for the DFT), "sphere" for any complex direction; "phase" and "sphere" need a complex operator.
-        "skeleton" stores, for each block, which rows are pivots and the other rows as combinations of them; "lattice"
-        stores integers and one length a column, which moves on to the next factor. The last factor is always a lattice.
-        "float", for junctions of rank one, rounds to significands of `significand` bits, as published.
+    code : str
+        "auto", "direction", "angle", "phase", "sphere", "skeleton", "lattice", "power_of_two", "shift", "ternary",
+        "sign" or "float". "auto" takes "direction" for the square dyadic chain and "skeleton" for all others.
+        "direction" takes for each factor the code with the least error: "angle" for real directions, "phase" for
+        complex columns of two equal moduli (exact for the DFT), "sphere" for any complex direction; "phase" and
+        "sphere" need a complex operator. "skeleton" stores, for each block, which rows are pivots and the other rows as
+        combinations of them; "lattice" stores integers and one length a column, which moves on to the next factor. The
+        last factor is always a lattice. On any chain, with numbers from a list and one length a column: "power_of_two"
+        (a sign and an exponent, or zero; 2 to 4 bits), "shift" (the same without zero), "ternary" (-1, 0, 1; 2 bits),
+        "sign" (-1, 1; 1 bit); real and imaginary parts each. The last two need no `bits`, none takes `nbytes`. "float",
+        for junctions of rank one, rounds to significands of `significand` bits, as published.
     driver : {"left_to_right", "right_to_left", "pairwise", "refined"}
         For "float": the order in which factors are rounded. "refined" goes from both ends to the middle pair, then
         chooses the scales beside it anew until a sweep gains less than 0.5 %: the least error, and the longest time.
@@ -127,6 +133,8 @@ def quantize(
         return quantize_floats(op, significand, driver)
     if significand is not None or driver != "left_to_right":
         raise ValueError(f"significand, driver: expected for code 'float' only, got code {code!r}")
+    if bits is None and rtol is None and nbytes is None:
+        bits = default_bits(code)
     if sum(x is not None for x in (bits, rtol, nbytes)) != 1:
         raise ValueError("bits, rtol, nbytes: expected exactly one of them")
     if isinstance(op, ButterflySum):
@@ -140,8 +148,10 @@ def quantize(
         )
     if code == "auto":
         code = "direction" if op.store.chain.is_square_dyadic else "skeleton"
+    generator = np.random.default_rng(0 if rng is None else rng)
+    if code in ALPHABETS:
+        return quantize_alphabet(op, code, bits, rtol, nbytes, generator)
     if code in INTEGER_KINDS:
-        generator = np.random.default_rng(0 if rng is None else rng)
         if nbytes is not None:
             return _tiled_in(op, code, index(nbytes), generator)
         return _quantize_tiled(op, code, bits, rtol, generator)

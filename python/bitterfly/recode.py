@@ -38,20 +38,16 @@ def recode(op: ButterflyOperator, kind: str, bits: int | Sequence[int]) -> Tiled
     column, a skeleton code the r x r matrix of each block, by least squares against the rounded ``[I; T]``.
     """
     chain = op.store.chain
-    wide = np.result_type(op.dtype, np.float64)
-    stored = op.store.stored() if isinstance(op.store, TiledFloats) else op.store.factors()
+    stored = stored_factors(op)
     widths = [bits] * len(chain) if isinstance(bits, int) else list(bits)
     codes = [Code(name, width) for name, width in zip(kinds_of(chain, kind), widths, strict=True)]
     metrics = _right_grams([_as_dense(f) for f in stored], chain.ranks) if kind == "skeleton" else []
     blocks, pivots, steps = [], [], []
     carried = None
     for at, (layout, code) in enumerate(zip(plan(chain, codes), codes, strict=True)):
-        factor = _as_dense(stored[at]).astype(wide)
-        if not np.all(np.isfinite(factor)):
-            raise ValueError(f"op: expected finite factors, got NaN or infinity in factor {at + 1}")
-        stored[at] = np.empty(0)  # no longer needed
+        factor = finite_dense(stored, at)
         if carried is not None:
-            factor = _receive(factor, carried)
+            factor = receive(factor, carried)
         rank = (*chain.ranks, 1)[at]
         if code.kind == "skeleton":
             q, flags, step, carried = _skeleton(factor, rank, code.bits, metrics[at])
@@ -62,14 +58,7 @@ def recode(op: ButterflyOperator, kind: str, bits: int | Sequence[int]) -> Tiled
         pivots.append(flags)
         steps.append(step)
     assert carried is not None
-    scale = _core.aligned_empty([chain.shape[1]], op.dtype)
-    with np.errstate(over="ignore"):
-        scale[...] = carried[..., 0, 0].transpose(0, 2, 1).reshape(-1)
-    if not np.all(np.isfinite(scale)):
-        raise OverflowError(
-            f"op: the scale vector does not fit {op.dtype}; quantize op.astype of a wider dtype, or scale op down"
-        )
-    return TiledCodes.pack(chain, codes, blocks, pivots, scale, steps)
+    return TiledCodes.pack(chain, codes, blocks, pivots, scale_vector(carried, np.dtype(op.dtype)), steps)
 
 
 def kinds_of(chain: Chain, kind: str) -> list[str]:
@@ -82,11 +71,46 @@ def _as_dense(factor: Array | Skeleton) -> Array:
     return factor.dense() if isinstance(factor, Skeleton) else factor
 
 
-def _receive(factor: Array, carried: Array) -> Array:
+def stored_factors(op: ButterflyOperator) -> list[Any]:
+    """Return the factors as they are stored."""
+    return list(op.store.stored() if isinstance(op.store, TiledFloats) else op.store.factors())
+
+
+def finite_dense(stored: list[Any], at: int) -> Array:
+    """Take factor `at` out of the list, in double precision."""
+    factor = _as_dense(stored[at])
+    if not np.all(np.isfinite(factor)):
+        raise ValueError(f"op: expected finite factors, got NaN or infinity in factor {at + 1}")
+    stored[at] = np.empty(0)  # no longer needed
+    return factor.astype(np.result_type(factor.dtype, np.float64))
+
+
+def scale_vector(carried: Array, dtype: np.dtype[Any]) -> Array:
+    """Return what the last factor leaves, a number for each column."""
+    scale = _core.aligned_empty([carried[..., 0, 0].size], dtype)
+    with np.errstate(over="ignore"):
+        scale[...] = carried[..., 0, 0].transpose(0, 2, 1).reshape(-1)
+    if not np.all(np.isfinite(scale)):
+        raise OverflowError(
+            f"op: the scale vector does not fit {dtype}; quantize op.astype of a wider dtype, or scale op down"
+        )
+    return scale
+
+
+def at_rows(blocks: Array, d: int) -> Array:
+    """Return r x r matrices of the blocks of a factor, (a, d, groups, r, r), as the next factor's rows meet them.
+
+    The shape is (a, p, d, r, r) with the next factor's `a` and `d`; its row ``s*p + i`` is row `s` of matrix `i`.
+    """
+    left_a, left_d, groups, rank, _ = blocks.shape
+    return blocks.transpose(0, 2, 1, 3, 4).reshape(left_a * groups, left_d // d, d, rank, rank)
+
+
+def receive(factor: Array, carried: Array) -> Array:
     """Multiply the rows of each block by what the factor before left, (a, d, groups, r, r) of its blocks."""
     a, b, c, d = factor.shape
-    left_a, left_d, groups, rank, _ = carried.shape
-    parts = carried.transpose(0, 2, 1, 3, 4).reshape(left_a * groups, left_d // d, d, rank, rank)
+    left_d, rank = carried.shape[1], carried.shape[3]
+    parts = at_rows(carried, d)
     rows = factor.reshape(a, rank, left_d // d, c, d)
     received: Array = np.einsum("aptrs,aspct->arpct", parts, rows, optimize=True)
     return received.reshape(a, b, c, d)

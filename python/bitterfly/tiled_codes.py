@@ -1,4 +1,4 @@
-"""Codes of any chain in tiles: integers of a few bits, or short floats."""
+"""Codes of any chain in tiles: integers of a few bits, numbers of a short list, or short floats."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ from typing import Any, cast
 import numpy as np
 
 from bitterfly import _core
+from bitterfly.alphabets import levels_of
 from bitterfly.chain import Chain
 from bitterfly.inputs import Array, Permutations, as_uint32
-from bitterfly.kinds import FLOAT_KINDS, Code, significand_of
+from bitterfly.kinds import Code, has_negative_zero, is_joined, significand_of
 from bitterfly.stores import TiledFloats
 from bitterfly.tiles import LANES, Layout, Skeleton, layouts, planes_of, slices
 
 
 @dataclass(frozen=True)
 class TiledCodes:
-    """Integers or short floats of a few bits in tiles; `steps` has the value of one unit, a number for each factor.
+    """Codes of a few bits in tiles; `steps` has the value of one unit, a number for each factor.
 
-    Integers leave the lengths of columns to `scale`; short floats hold them, and `scale` is empty.
+    Integers and lists leave the lengths of columns to `scale`; short floats hold them, and `scale` is empty.
     """
 
     chain: Chain
@@ -83,7 +84,7 @@ class TiledCodes:
     def arrays(self) -> list[_core.Factor]:
         """Return the factors as the core takes them."""
         return [
-            (at.pattern, at.rank, code.bits, significand_of(code.kind), step, words, masks)
+            (at.pattern, at.rank, code.bits, significand_of(code.kind), step, words, masks, levels_of(*code))
             for at, code, step, words, masks in self._parts()
         ]
 
@@ -97,7 +98,7 @@ class TiledCodes:
         for at, code, _, words, masks in self._parts():
             q = _unpacked(code, at, words, planes)
             q[-1, :, at.lanes - (at.tiles - 1) * LANES :] = 0
-            if code.kind in FLOAT_KINDS and np.any(q == 1 << (code.bits - 1)):
+            if has_negative_zero(code) and np.any(q == 1 << (code.bits - 1)):
                 return False  # a negative zero
             if not np.array_equal(_packed(code, q), words):
                 return False
@@ -131,6 +132,8 @@ class TiledCodes:
 
 def _values_of(code: Code, q: Array) -> Array:
     """Return the numbers that codes stand for, in units of the step."""
+    if levels := levels_of(*code):
+        return np.array(levels)[q]
     t = significand_of(code.kind)
     return _core.decode_floats(q, code.bits, t) if t else q.astype(np.float64) - (1 << (code.bits - 1))
 
@@ -143,18 +146,18 @@ def plan(chain: Chain, codes: Sequence[Code]) -> list[Layout]:
 
 def factor_words(layout: Layout, code: Code, planes: int) -> int:
     """Return the 32-bit words of the codes of a factor."""
-    return (layout.joined_words if code.kind in FLOAT_KINDS else layout.words)(code.bits, planes)
+    return (layout.joined_words if is_joined(code.kind) else layout.words)(code.bits, planes)
 
 
 def _packed(code: Code, tiles: Array) -> Array:
     """Return the words of codes (tiles, count, 16)."""
-    streams = tiles.reshape(1, -1, LANES) if code.kind in FLOAT_KINDS else tiles
+    streams = tiles.reshape(1, -1, LANES) if is_joined(code.kind) else tiles
     return _core.pack_lanes(streams, code.bits).reshape(-1)
 
 
 def _unpacked(code: Code, layout: Layout, words: Array, planes: int) -> Array:
     """Return the codes (tiles, count, 16) in `words`."""
     count = layout.weights * planes
-    if code.kind in FLOAT_KINDS:
+    if is_joined(code.kind):
         return _core.unpack_lanes(words, 1, layout.tiles * count, code.bits).reshape(layout.tiles, count, LANES)
     return _core.unpack_lanes(words, layout.tiles, count, code.bits)
