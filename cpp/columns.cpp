@@ -14,8 +14,8 @@ namespace {
 // Fewer columns than these are faster as vectors; a panel beyond the last cache is slower.
 constexpr std::size_t kLeastColumns = 3;
 constexpr std::size_t kMostPanelBytes = std::size_t{1} << 22;
-// Decoded weights that are kept from panel to panel.
-constexpr std::size_t kMostKeptBytes = std::size_t{1} << 22;
+// Decoded weights that are kept from panel to panel; more are as slow to read as to decode.
+constexpr std::size_t kMostKeptBytes = std::size_t{1} << 20;
 
 template <class Real>
 std::size_t planes_of(const Product<Real>& product) {
@@ -51,9 +51,10 @@ public:
     void run(const ColumnBlock<View>& x, const ColumnBlock<MutableView>& y, bool decoded) {
         x_ = &x, y_ = &y, next_ = weights_, decoded_ = decoded;
         const Diagonal<Real> none{nullptr, false};
-        for (std::size_t r = 0; transposed_ && r < plan_.n; r += kChunkRows) load_chunk(panel_, x, r, none);
+        for (std::size_t r = 0; transposed_ && r < plan_.n; r += kChunkRows) load_chunk(panel_, x, r, kChunkRows, none);
         run_part(plan_.tops(), 0, static_cast<const char*>(product_.stream));
-        for (std::size_t r = 0; !transposed_ && r < plan_.n; r += kChunkRows) store_chunk(panel_, y, r, none);
+        for (std::size_t r = 0; !transposed_ && r < plan_.n; r += kChunkRows)
+            store_chunk(panel_, y, r, kChunkRows, none);
     }
 
 private:
@@ -74,9 +75,9 @@ private:
     void run_base(std::size_t first, std::size_t size, const char* stream) {
         for (std::size_t s = 0; s < size / kChunkRows; ++s) {
             const std::size_t row = first + s * kChunkRows;
-            if (!transposed_) load_chunk(panel_, *x_, row, scale_);
+            if (!transposed_) load_chunk(panel_, *x_, row, kChunkRows, scale_);
             run_steps(0, first, stream, s, s + 1);
-            if (transposed_) store_chunk(panel_, *y_, row, scale_);
+            if (transposed_) store_chunk(panel_, *y_, row, kChunkRows, scale_);
         }
     }
     void run_steps(std::size_t pass, std::size_t row, const char* stream, std::size_t first, std::size_t end) {

@@ -15,9 +15,10 @@ auto plane_of(const ColumnBlock<ViewType>& block, std::size_t plane) {
 
 // Whole rows of real numbers in the precision of the product, in order; `step` bytes apart, a multiple of a number.
 template <class Real, class ViewType>
-bool is_plain(const ColumnBlock<ViewType>& block, std::size_t planes, std::size_t first, std::ptrdiff_t step) {
+bool is_plain(const ColumnBlock<ViewType>& block, std::size_t planes, std::size_t first, std::size_t rows,
+              std::ptrdiff_t step) {
     const ViewType& v = block.view;
-    return planes == 1 && block.count == kLanes && block.order == nullptr && first + kChunkRows <= v.rows &&
+    return planes == 1 && block.count == kLanes && block.order == nullptr && first + rows <= v.rows &&
            v.is_double == (sizeof(Real) == sizeof(double)) && step % static_cast<std::ptrdiff_t>(sizeof(Real)) == 0;
 }
 
@@ -42,16 +43,16 @@ const Real* scale_from(Diagonal<Real> diagonal, std::size_t first) {
 
 // True if it could be done by a kernel.
 template <class Real>
-bool load_plain(const ColumnPanel<Real>& panel, const ColumnBlock<View>& x, std::size_t first,
+bool load_plain(const ColumnPanel<Real>& panel, const ColumnBlock<View>& x, std::size_t first, std::size_t rows,
                 Diagonal<Real> diagonal) {
     const auto& table = kernels().template of<Real>();
     const std::ptrdiff_t size = sizeof(Real), across = x.view.column_stride, down = x.view.row_stride;
     const Real* scale = scale_from(diagonal, first);
-    if (across == size && is_plain<Real>(x, panel.planes, first, down)) {
-        table.copy_rows({plain_at<Real>(x, first), numbers<Real>(down), panel.at(first), kSameLine, kChunkRows, scale});
-    } else if (down == size && is_plain<Real>(x, panel.planes, first, across)) {
+    if (across == size && is_plain<Real>(x, panel.planes, first, rows, down)) {
+        table.copy_rows({plain_at<Real>(x, first), numbers<Real>(down), panel.at(first), kSameLine, rows, scale});
+    } else if (down == size && rows % kLanes == 0 && is_plain<Real>(x, panel.planes, first, rows, across)) {
         table.rows_of_columns(
-            {plain_at<Real>(x, first), numbers<Real>(across), panel.at(first), kSameLine, kChunkRows, scale});
+            {plain_at<Real>(x, first), numbers<Real>(across), panel.at(first), kSameLine, rows, scale});
     } else {
         return false;
     }
@@ -59,16 +60,16 @@ bool load_plain(const ColumnPanel<Real>& panel, const ColumnBlock<View>& x, std:
 }
 
 template <class Real>
-bool store_plain(const ColumnPanel<Real>& panel, const ColumnBlock<MutableView>& y, std::size_t first,
+bool store_plain(const ColumnPanel<Real>& panel, const ColumnBlock<MutableView>& y, std::size_t first, std::size_t rows,
                  Diagonal<Real> diagonal) {
     const auto& table = kernels().template of<Real>();
     const std::ptrdiff_t size = sizeof(Real), across = y.view.column_stride, down = y.view.row_stride;
     const Real* scale = scale_from(diagonal, first);
-    if (across == size && is_plain<Real>(y, panel.planes, first, down)) {
-        table.copy_rows({panel.at(first), kSameLine, plain_at<Real>(y, first), numbers<Real>(down), kChunkRows, scale});
-    } else if (down == size && is_plain<Real>(y, panel.planes, first, across)) {
+    if (across == size && is_plain<Real>(y, panel.planes, first, rows, down)) {
+        table.copy_rows({panel.at(first), kSameLine, plain_at<Real>(y, first), numbers<Real>(down), rows, scale});
+    } else if (down == size && rows % kLanes == 0 && is_plain<Real>(y, panel.planes, first, rows, across)) {
         table.columns_of_rows(
-            {panel.at(first), kSameLine, plain_at<Real>(y, first), numbers<Real>(across), kChunkRows, scale});
+            {panel.at(first), kSameLine, plain_at<Real>(y, first), numbers<Real>(across), rows, scale});
     } else {
         return false;
     }
@@ -109,17 +110,18 @@ void store_line(const Real* in, char* out, std::ptrdiff_t across, std::size_t co
 
 // Calls visit(line of the panel, row of the array, plane) for all rows and planes; a row of the array may lie outside.
 template <class Real, class ViewType, class Visit>
-void for_each_line(const ColumnPanel<Real>& panel, const ColumnBlock<ViewType>& block, std::size_t first, Visit visit) {
+void for_each_line(const ColumnPanel<Real>& panel, const ColumnBlock<ViewType>& block, std::size_t first,
+                   std::size_t rows, Visit visit) {
     for (std::size_t plane = 0; plane < panel.planes; ++plane) {
-        for (std::size_t r = first; r < first + kChunkRows; ++r) {
+        for (std::size_t r = first; r < first + rows; ++r) {
             visit(panel.at(r) + plane * kLanes, block.order == nullptr ? r : block.order[r], plane);
         }
     }
 }
 
 template <class Element, class Real>
-void load_lines(const ColumnPanel<Real>& panel, const ColumnBlock<View>& x, std::size_t first) {
-    for_each_line(panel, x, first, [&](Real* out, std::size_t row, std::size_t plane) {
+void load_lines(const ColumnPanel<Real>& panel, const ColumnBlock<View>& x, std::size_t first, std::size_t rows) {
+    for_each_line(panel, x, first, rows, [&](Real* out, std::size_t row, std::size_t plane) {
         if (row >= x.view.rows || (plane == 1 && x.view.im == nullptr)) {
             std::fill_n(out, kLanes, Real(0));
         } else {
@@ -130,8 +132,9 @@ void load_lines(const ColumnPanel<Real>& panel, const ColumnBlock<View>& x, std:
 }
 
 template <class Element, class Real>
-void store_lines(const ColumnPanel<Real>& panel, const ColumnBlock<MutableView>& y, std::size_t first) {
-    for_each_line(panel, y, first, [&](const Real* in, std::size_t row, std::size_t plane) {
+void store_lines(const ColumnPanel<Real>& panel, const ColumnBlock<MutableView>& y, std::size_t first,
+                 std::size_t rows) {
+    for_each_line(panel, y, first, rows, [&](const Real* in, std::size_t row, std::size_t plane) {
         if (row >= y.view.rows) return;
         store_line<Element>(in, plane_of(y, plane) + static_cast<std::ptrdiff_t>(row) * y.view.row_stride,
                             y.view.column_stride, y.count);
@@ -148,9 +151,9 @@ void multiply_complex(Real* line, Real re, Real im) {
 }
 
 template <class Real>
-void multiply(const ColumnPanel<Real>& panel, std::size_t first, Diagonal<Real> diagonal) {
+void multiply(const ColumnPanel<Real>& panel, std::size_t first, std::size_t rows, Diagonal<Real> diagonal) {
     if (diagonal.scale == nullptr) return;
-    for (std::size_t r = first; r < first + kChunkRows; ++r) {
+    for (std::size_t r = first; r < first + rows; ++r) {
         if (panel.planes == 2) {
             multiply_complex(panel.at(r), diagonal.scale[2 * r], diagonal.scale[2 * r + 1]);
         } else {
@@ -160,8 +163,8 @@ void multiply(const ColumnPanel<Real>& panel, std::size_t first, Diagonal<Real> 
 }
 
 template <class Real>
-void conjugate(const ColumnPanel<Real>& panel, std::size_t first) {
-    for (std::size_t r = first; panel.planes == 2 && r < first + kChunkRows; ++r) {
+void conjugate(const ColumnPanel<Real>& panel, std::size_t first, std::size_t rows) {
+    for (std::size_t r = first; panel.planes == 2 && r < first + rows; ++r) {
         for (std::size_t c = 0; c < kLanes; ++c) panel.at(r)[kLanes + c] = -panel.at(r)[kLanes + c];
     }
 }
@@ -169,26 +172,28 @@ void conjugate(const ColumnPanel<Real>& panel, std::size_t first) {
 }  // namespace
 
 template <class Real>
-void load_chunk(const ColumnPanel<Real>& panel, const ColumnBlock<View>& x, std::size_t first,
+void load_chunk(const ColumnPanel<Real>& panel, const ColumnBlock<View>& x, std::size_t first, std::size_t rows,
                 Diagonal<Real> diagonal) {
-    if (load_plain(panel, x, first, diagonal)) return;
-    (x.view.is_double ? load_lines<double, Real> : load_lines<float, Real>)(panel, x, first);
-    if (x.conjugated) conjugate(panel, first);
-    multiply(panel, first, diagonal);
+    if (load_plain(panel, x, first, rows, diagonal)) return;
+    (x.view.is_double ? load_lines<double, Real> : load_lines<float, Real>)(panel, x, first, rows);
+    if (x.conjugated) conjugate(panel, first, rows);
+    multiply(panel, first, rows, diagonal);
 }
 
 template <class Real>
-void store_chunk(const ColumnPanel<Real>& panel, const ColumnBlock<MutableView>& y, std::size_t first,
+void store_chunk(const ColumnPanel<Real>& panel, const ColumnBlock<MutableView>& y, std::size_t first, std::size_t rows,
                  Diagonal<Real> diagonal) {
-    if (store_plain(panel, y, first, diagonal)) return;
-    multiply(panel, first, diagonal);
-    if (y.conjugated) conjugate(panel, first);
-    (y.view.is_double ? store_lines<double, Real> : store_lines<float, Real>)(panel, y, first);
+    if (store_plain(panel, y, first, rows, diagonal)) return;
+    multiply(panel, first, rows, diagonal);
+    if (y.conjugated) conjugate(panel, first, rows);
+    (y.view.is_double ? store_lines<double, Real> : store_lines<float, Real>)(panel, y, first, rows);
 }
 
-#define BITTERFLY_INSTANTIATE(Real)                                                                            \
-    template void load_chunk(const ColumnPanel<Real>&, const ColumnBlock<View>&, std::size_t, Diagonal<Real>); \
-    template void store_chunk(const ColumnPanel<Real>&, const ColumnBlock<MutableView>&, std::size_t, Diagonal<Real>);
+#define BITTERFLY_INSTANTIATE(Real)                                                                                \
+    template void load_chunk(const ColumnPanel<Real>&, const ColumnBlock<View>&, std::size_t, std::size_t,         \
+                             Diagonal<Real>);                                                                      \
+    template void store_chunk(const ColumnPanel<Real>&, const ColumnBlock<MutableView>&, std::size_t, std::size_t, \
+                              Diagonal<Real>);
 BITTERFLY_INSTANTIATE(float)
 BITTERFLY_INSTANTIATE(double)
 #undef BITTERFLY_INSTANTIATE

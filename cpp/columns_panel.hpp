@@ -25,19 +25,21 @@ struct ColumnBlock {
 template <class Real>
 struct ColumnPanel {
     Real* data;
-    std::size_t planes;
+    std::size_t planes, padding = kLanes;
 
     std::size_t row() const { return planes * kLanes; }
-    std::size_t chunk() const { return (kChunkRows + kLanes) * row(); }
+    std::size_t chunk() const { return (kChunkRows + padding) * row(); }
     Real* at(std::size_t r) const { return data + r / kChunkRows * chunk() + r % kChunkRows * row(); }
     std::size_t numbers(std::size_t n) const { return n / kChunkRows * chunk(); }
 };
 
-// The chunk that begins at row `first`: panel = diagonal * x, and y = diagonal * panel. May scale the panel in place.
+// The chunk of kChunkRows rows, or fewer, that begins at row `first`: panel = diagonal * x, and y = diagonal * panel.
+// May scale the panel in place.
 template <class Real>
-void load_chunk(const ColumnPanel<Real>& panel, const ColumnBlock<View>& x, std::size_t first, Diagonal<Real> diagonal);
+void load_chunk(const ColumnPanel<Real>& panel, const ColumnBlock<View>& x, std::size_t first, std::size_t rows,
+                Diagonal<Real> diagonal);
 template <class Real>
-void store_chunk(const ColumnPanel<Real>& panel, const ColumnBlock<MutableView>& y, std::size_t first,
+void store_chunk(const ColumnPanel<Real>& panel, const ColumnBlock<MutableView>& y, std::size_t first, std::size_t rows,
                  Diagonal<Real> diagonal);
 
 }  // namespace bitterfly

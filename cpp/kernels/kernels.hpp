@@ -134,6 +134,18 @@ struct TileArgs {
     Real* scratch;
 };
 
+// y = factor x, or its transpose, for the tiles from `first` to `end` and 16 columns side by side: element e is the row
+// at x + e * planes * 16 (y + ...), real and imaginary parts. `scratch` has room as in TileArgs.
+template <class Real>
+struct TileColumnsArgs {
+    const TileFactor* factor;
+    const Real* x;
+    Real* y;
+    std::size_t planes, first, end;
+    bool transposed;
+    Real* scratch;
+};
+
 inline constexpr std::size_t kTileVectors = 4;  // vectors that share one load of a weight
 inline constexpr std::size_t kTileSlack = kLanes;
 
@@ -206,6 +218,7 @@ struct RealKernels {
     // out = u0 a + conj(u1) b (u0 real; out may be row a); returns |u0 b - u1 a|^2
     double (*project)(const RowPair<Real>&, const double* u, Real* out, Real* out_imag);
     void (*tiles)(const TileArgs<Real>&);
+    void (*tile_columns)(const TileColumnsArgs<Real>&);
     void (*gram_rows)(const GramArgs<Real>&);
     void (*combine_rows)(const CombineArgs<Real>&);
     // The numbers of a factor in floats, tile after tile.
