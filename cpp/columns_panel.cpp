@@ -15,9 +15,10 @@ auto plane_of(const ColumnBlock<ViewType>& block, std::size_t plane) {
 
 // Whole rows of real numbers in the precision of the product, in order; `step` bytes apart, a multiple of a number.
 template <class Real, class ViewType>
-bool is_plain(const ColumnBlock<ViewType>& block, std::size_t planes, std::size_t rows, std::ptrdiff_t step) {
+bool is_plain(const ColumnBlock<ViewType>& block, std::size_t planes, std::size_t first, std::size_t rows,
+              std::ptrdiff_t step) {
     const ViewType& v = block.view;
-    return planes == 1 && block.count == kLanes && block.order == nullptr && rows <= v.rows &&
+    return planes == 1 && block.count == kLanes && block.order == nullptr && first + rows <= v.rows &&
            v.is_double == (sizeof(Real) == sizeof(double)) && step % static_cast<std::ptrdiff_t>(sizeof(Real)) == 0;
 }
 
@@ -47,9 +48,9 @@ bool load_plain(const ColumnPanel<Real>& panel, const ColumnBlock<View>& x, std:
     const auto& table = kernels().template of<Real>();
     const std::ptrdiff_t size = sizeof(Real), across = x.view.column_stride, down = x.view.row_stride;
     const Real* scale = scale_from(diagonal, first);
-    if (across == size && is_plain<Real>(x, panel.planes, first + rows, down)) {
+    if (across == size && is_plain<Real>(x, panel.planes, first, rows, down)) {
         table.copy_rows({plain_at<Real>(x, first), numbers<Real>(down), panel.at(first), kSameLine, rows, scale});
-    } else if (down == size && is_plain<Real>(x, panel.planes, first + rows, across)) {
+    } else if (down == size && rows % kLanes == 0 && is_plain<Real>(x, panel.planes, first, rows, across)) {
         table.rows_of_columns(
             {plain_at<Real>(x, first), numbers<Real>(across), panel.at(first), kSameLine, rows, scale});
     } else {
@@ -64,9 +65,9 @@ bool store_plain(const ColumnPanel<Real>& panel, const ColumnBlock<MutableView>&
     const auto& table = kernels().template of<Real>();
     const std::ptrdiff_t size = sizeof(Real), across = y.view.column_stride, down = y.view.row_stride;
     const Real* scale = scale_from(diagonal, first);
-    if (across == size && is_plain<Real>(y, panel.planes, first + rows, down)) {
+    if (across == size && is_plain<Real>(y, panel.planes, first, rows, down)) {
         table.copy_rows({panel.at(first), kSameLine, plain_at<Real>(y, first), numbers<Real>(down), rows, scale});
-    } else if (down == size && is_plain<Real>(y, panel.planes, first + rows, across)) {
+    } else if (down == size && rows % kLanes == 0 && is_plain<Real>(y, panel.planes, first, rows, across)) {
         table.columns_of_rows(
             {panel.at(first), kSameLine, plain_at<Real>(y, first), numbers<Real>(across), rows, scale});
     } else {
@@ -168,18 +169,11 @@ void conjugate(const ColumnPanel<Real>& panel, std::size_t first, std::size_t ro
     }
 }
 
-template <class Real, class Number, class ViewType>
-PlainRows<Real, Number> plain_rows_of(const ColumnBlock<ViewType>& block, std::size_t planes, std::size_t n) {
-    const bool beside = block.view.column_stride == static_cast<std::ptrdiff_t>(sizeof(Real));
-    if (!beside || !is_plain<Real>(block, planes, n, block.view.row_stride)) return {nullptr, 0};
-    return {plain_at<Real>(block, 0), numbers<Real>(block.view.row_stride)};
-}
-
 }  // namespace
 
 template <class Real>
-void load_rows(const ColumnPanel<Real>& panel, const ColumnBlock<View>& x, std::size_t first, std::size_t rows,
-               Diagonal<Real> diagonal) {
+void load_chunk(const ColumnPanel<Real>& panel, const ColumnBlock<View>& x, std::size_t first, std::size_t rows,
+                Diagonal<Real> diagonal) {
     if (load_plain(panel, x, first, rows, diagonal)) return;
     (x.view.is_double ? load_lines<double, Real> : load_lines<float, Real>)(panel, x, first, rows);
     if (x.conjugated) conjugate(panel, first, rows);
@@ -187,30 +181,19 @@ void load_rows(const ColumnPanel<Real>& panel, const ColumnBlock<View>& x, std::
 }
 
 template <class Real>
-void store_rows(const ColumnPanel<Real>& panel, const ColumnBlock<MutableView>& y, std::size_t first, std::size_t rows,
-                Diagonal<Real> diagonal) {
+void store_chunk(const ColumnPanel<Real>& panel, const ColumnBlock<MutableView>& y, std::size_t first, std::size_t rows,
+                 Diagonal<Real> diagonal) {
     if (store_plain(panel, y, first, rows, diagonal)) return;
     multiply(panel, first, rows, diagonal);
     if (y.conjugated) conjugate(panel, first, rows);
     (y.view.is_double ? store_lines<double, Real> : store_lines<float, Real>)(panel, y, first, rows);
 }
 
-template <class Real>
-PlainRows<Real, const Real> plain_rows(const ColumnBlock<View>& x, std::size_t planes, std::size_t n) {
-    return plain_rows_of<Real, const Real>(x, planes, n);
-}
-template <class Real>
-PlainRows<Real, Real> plain_rows(const ColumnBlock<MutableView>& y, std::size_t planes, std::size_t n) {
-    return plain_rows_of<Real, Real>(y, planes, n);
-}
-
-#define BITTERFLY_INSTANTIATE(Real)                                                                               \
-    template void load_rows(const ColumnPanel<Real>&, const ColumnBlock<View>&, std::size_t, std::size_t,         \
-                            Diagonal<Real>);                                                                      \
-    template void store_rows(const ColumnPanel<Real>&, const ColumnBlock<MutableView>&, std::size_t, std::size_t, \
-                             Diagonal<Real>);                                                                     \
-    template PlainRows<Real, const Real> plain_rows(const ColumnBlock<View>&, std::size_t, std::size_t);          \
-    template PlainRows<Real, Real> plain_rows(const ColumnBlock<MutableView>&, std::size_t, std::size_t);
+#define BITTERFLY_INSTANTIATE(Real)                                                                                \
+    template void load_chunk(const ColumnPanel<Real>&, const ColumnBlock<View>&, std::size_t, std::size_t,         \
+                             Diagonal<Real>);                                                                      \
+    template void store_chunk(const ColumnPanel<Real>&, const ColumnBlock<MutableView>&, std::size_t, std::size_t, \
+                              Diagonal<Real>);
 BITTERFLY_INSTANTIATE(float)
 BITTERFLY_INSTANTIATE(double)
 #undef BITTERFLY_INSTANTIATE

@@ -19,33 +19,27 @@ struct ColumnBlock {
     bool conjugated;
 };
 
-// Row r of the panel: the real parts of 16 columns at data + r * planes * kLanes, then the imaginary ones.
+// Row r of the panel: the real parts of 16 columns at at(r), then the imaginary ones. Chunks of kChunkRows rows lie a
+// few lines apart: a pass takes one row of each of sixteen chunks, and a power of two between them would be one cache
+// set.
 template <class Real>
 struct ColumnPanel {
     Real* data;
-    std::size_t planes;
+    std::size_t planes, padding = kLanes;
 
-    std::ptrdiff_t step() const { return static_cast<std::ptrdiff_t>(planes * kLanes); }
-    Real* at(std::size_t row) const { return data + row * planes * kLanes; }
+    std::size_t row() const { return planes * kLanes; }
+    std::size_t chunk() const { return (kChunkRows + padding) * row(); }
+    Real* at(std::size_t r) const { return data + r / kChunkRows * chunk() + r % kChunkRows * row(); }
+    std::size_t numbers(std::size_t n) const { return n / kChunkRows * chunk(); }
 };
 
-// Rows first to first + rows: panel = diagonal * x, and y = diagonal * panel. May scale the panel in place.
+// The chunk of kChunkRows rows, or fewer, that begins at row `first`: panel = diagonal * x, and y = diagonal * panel.
+// May scale the panel in place.
 template <class Real>
-void load_rows(const ColumnPanel<Real>& panel, const ColumnBlock<View>& x, std::size_t first, std::size_t rows,
-               Diagonal<Real> diagonal);
-template <class Real>
-void store_rows(const ColumnPanel<Real>& panel, const ColumnBlock<MutableView>& y, std::size_t first, std::size_t rows,
+void load_chunk(const ColumnPanel<Real>& panel, const ColumnBlock<View>& x, std::size_t first, std::size_t rows,
                 Diagonal<Real> diagonal);
-
-// Rows of 16 real numbers of type Real that a kernel can read or write where they are; null data if they are not.
-template <class Real, class Number>
-struct PlainRows {
-    Number* data;
-    std::ptrdiff_t step;
-};
 template <class Real>
-PlainRows<Real, const Real> plain_rows(const ColumnBlock<View>& x, std::size_t planes, std::size_t n);
-template <class Real>
-PlainRows<Real, Real> plain_rows(const ColumnBlock<MutableView>& y, std::size_t planes, std::size_t n);
+void store_chunk(const ColumnPanel<Real>& panel, const ColumnBlock<MutableView>& y, std::size_t first, std::size_t rows,
+                 Diagonal<Real> diagonal);
 
 }  // namespace bitterfly

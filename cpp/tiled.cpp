@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <bit>
 
+#include "columns_panel.hpp"
 #include "panel.hpp"
 #include "parallel.hpp"
 #include "require.hpp"
@@ -15,6 +16,8 @@ namespace {
 
 constexpr std::size_t kPanelBytes = std::size_t{1} << 19;
 constexpr std::size_t kMaxVectors = 16;
+// Fewer columns than these are faster as vectors.
+constexpr std::size_t kLeastColumns = 9;
 
 std::size_t rows_of(const TileFactor& f) { return f.a * f.b * f.d; }
 std::size_t columns_of(const TileFactor& f) { return f.a * f.c * f.d; }
@@ -97,6 +100,69 @@ private:
     Workspace<Real> memory_;
 };
 
+// The same for columns side by side.
+template <class Real>
+class ColumnPasses {
+public:
+    ColumnPasses(const TiledProduct<Real>& product, Mode mode)
+        : product_(product),
+          mode_(mode),
+          planes_(product.is_complex ? 2 : 1),
+          panel_(widest(product) * planes_ * kLanes),
+          memory_(2 * panel_ + scratch_of(product, planes_)) {}
+
+    void run(const View& x, const MutableView& y, std::size_t first, std::size_t columns) const {
+        const auto& f = product_.factors;
+        const Diagonal<Real> scale{product_.scale, product_.is_complex}, none{nullptr, false};
+        const auto *in = mode_.transposed ? product_.rows : product_.columns,
+                   *out = mode_.transposed ? product_.columns : product_.rows;
+        const ColumnBlock<View> from{x, first, columns, in, mode_.conjugated};
+        const ColumnBlock<MutableView> to{y, first, columns, out, mode_.conjugated};
+        const std::size_t inner = mode_.transposed ? rows_of(f.front()) : columns_of(f.back()),
+                          outer = mode_.transposed ? columns_of(f.back()) : rows_of(f.front());
+        for_each_chunk(inner, [&](std::size_t r, std::size_t rows) {
+            load_chunk(panel(0), from, r, rows, mode_.transposed ? none : scale);
+        });
+        for (std::size_t step = 0; step < f.size(); ++step) {
+            multiply(f[mode_.transposed ? step : f.size() - 1 - step], panel(step % 2).data,
+                     panel((step + 1) % 2).data);
+        }
+        for_each_chunk(outer, [&](std::size_t r, std::size_t rows) {
+            store_chunk(panel(f.size() % 2), to, r, rows, mode_.transposed ? scale : none);
+        });
+    }
+
+private:
+    template <class Visit>
+    static void for_each_chunk(std::size_t rows, Visit visit) {
+        for (std::size_t r = 0; r < rows; r += kChunkRows) visit(r, std::min(kChunkRows, rows - r));
+    }
+    ColumnPanel<Real> panel(std::size_t which) const { return {memory_.data() + which * panel_, planes_, 0}; }
+    void multiply(const TileFactor& factor, const Real* x, Real* y) const {
+        kernels().template of<Real>().tile_columns(
+            {&factor, x, y, planes_, 0, factor.tiles, mode_.transposed, memory_.data() + 2 * panel_});
+    }
+
+    const TiledProduct<Real>& product_;
+    Mode mode_;
+    std::size_t planes_, panel_;
+    Workspace<Real> memory_;
+};
+
+// Columns from `begin` on, a few vectors at a time.
+template <class Real>
+void apply_vectors(const TiledProduct<Real>& product, Mode mode, const View& x, const MutableView& y, std::size_t begin,
+                   std::size_t workers) {
+    const std::size_t planes = product.is_complex ? 2 : 1, bytes = widest(product) * planes * sizeof(Real);
+    const std::size_t columns = x.columns - begin, most = std::min(kMaxVectors, columns);
+    // As many vectors as share the loads of a weight, even where their panels leave the cache.
+    const std::size_t together = std::clamp(kPanelBytes / bytes, std::min(most, kTileVectors), most);
+    const std::vector<Columns> panels = panels_of(columns, together, workers);
+    parallel_for(panels.size(), workers, [&](std::size_t, std::size_t i) {
+        Passes<Real>(product, mode, together).run(x, y, begin + panels[i].first, panels[i].count);
+    });
+}
+
 }  // namespace
 
 TileFactor layout_of(std::size_t a, std::size_t b, std::size_t c, std::size_t d, std::size_t rank) {
@@ -127,15 +193,12 @@ std::size_t pivot_words(const TileFactor& f) {
 
 template <class Real>
 void apply(const TiledProduct<Real>& product, Mode mode, const View& x, const MutableView& y, std::size_t workers) {
-    const std::size_t planes = product.is_complex ? 2 : 1, bytes = widest(product) * planes * sizeof(Real);
-    const std::size_t most = std::min(kMaxVectors, std::max<std::size_t>(x.columns, 1));
-    // As many vectors as share the loads of a weight, even where their panels leave the cache.
-    const std::size_t together = std::clamp(kPanelBytes / bytes, std::min(most, kTileVectors), most);
     if (work_of(product) * x.columns < kLeastParallelWork) workers = 1;
-    const std::vector<Columns> panels = panels_of(x.columns, together, workers);
-    parallel_for(panels.size(), workers, [&](std::size_t, std::size_t i) {
-        Passes<Real>(product, mode, together).run(x, y, panels[i].first, panels[i].count);
+    const std::size_t many = x.columns % kLanes < kLeastColumns ? x.columns / kLanes * kLanes : x.columns;
+    parallel_for((many + kLanes - 1) / kLanes, workers, [&](std::size_t, std::size_t i) {
+        ColumnPasses<Real>(product, mode).run(x, y, i * kLanes, std::min(kLanes, many - i * kLanes));
     });
+    if (many < x.columns) apply_vectors(product, mode, x, y, many, workers);
 }
 
 template void apply<float>(const TiledProduct<float>&, Mode, const View&, const MutableView&, std::size_t);

@@ -56,7 +56,7 @@ def check(op: ButterflyOperator, dtype: str, rng: np.random.Generator) -> None:
     factors = [f.astype(np.result_type(dtype, "f8")) for f in op.factors]
     dense, weight = reference.product(factors), reference.product([np.abs(f) for f in factors])
     m, n = dense.shape
-    for width in (None, 1, 3, 5, 9):
+    for width in (None, 1, 3, 5, 9, 13, 18):
         tail = () if width is None else (width,)
         x, y = draw((n, *tail), dtype, rng), draw((m, *tail), dtype, rng)
         for view, a, b, z in (
@@ -171,7 +171,7 @@ def test_packed_products_equal_decoded_ones(isa: str, kind: str, bits: int, dtyp
         factors = floats.factors
         weight = reference.product([np.abs(f).astype("f8") for f in factors])
         for x, a, b, w in ((op.shape[1], packed, floats, weight), (op.shape[0], packed.H, floats.H, weight.T)):
-            z = draw((x, 5), dtype, rng)
+            z = draw((x, 21), dtype, rng)
             assert np.all(np.abs(a @ z - b @ z) <= 2 * bound(factors, dtype) * (w @ np.abs(z)))
 
 

@@ -13,6 +13,7 @@
 namespace {
 
 using bitterfly::ColumnsArgs;
+using bitterfly::kChunkRows;
 using bitterfly::RowsArgs;
 
 template <class Real>
@@ -35,8 +36,7 @@ struct PairWeights {
 // F <= 2 factors on 2^F rows.
 template <class V, bool Transposed, int F, class W>
 [[gnu::always_inline]] inline void rows_butterfly(const PairWeights<typename V::Real>& w,
-                                                  RowsFrom<const typename V::Real> from,
-                                                  RowsFrom<typename V::Real> to) {
+                                                  RowsFrom<typename V::Real> from, RowsFrom<typename V::Real> to) {
     constexpr int rows = 1 << F, parts = kParts<V> > 1 && !W::is_complex ? 2 : 1;
     for (std::size_t h = 0; h < kLanes; h += parts * V::width) {
         typename W::Value x[parts][rows];
@@ -69,8 +69,7 @@ inline constexpr std::size_t kBlockVector = W::numbers * kLanes;
 
 // Factors 2s and 2s + 1 of the innermost eight on 256 rows; where their blocks stand is said in Plan::element().
 template <class V, bool Transposed, class W>
-[[gnu::noinline]] void base_stage(int s, const typename V::Real* p, RowsFrom<const typename V::Real> from,
-                                  RowsFrom<typename V::Real> to) {
+[[gnu::noinline]] void base_stage(int s, const typename V::Real* p, RowsFrom<typename V::Real> rows) {
     const std::size_t distance = std::size_t{1} << 2 * s, vector = kBlockVector<W>;
     const typename V::Real* w = p + 2 * static_cast<std::size_t>(s) * 8 * vector;
     for (std::size_t i = 0; i < 64; ++i) {
@@ -87,35 +86,27 @@ template <class V, bool Transposed, class W>
             const typename V::Real* block = w + (row / 16 % 2 * 4 + row / 32) * vector + row % 16;
             weights = {{block, block + 8 * vector}, {2 * vector, 2 * vector}};
         }
-        rows_butterfly<V, Transposed, 2, W>(weights, from.from(row).every(distance), to.from(row).every(distance));
+        const auto four = rows.from(row).every(distance);
+        rows_butterfly<V, Transposed, 2, W>(weights, four, four);
     }
-}
-
-template <class V, bool Transposed, class W>
-void columns_base(const typename V::Real* p, RowsFrom<const typename V::Real> from, RowsFrom<typename V::Real> to) {
-    in_turn<Transposed>(4, [&](int s) {
-        base_stage<V, Transposed, W>(s, p, from, to);
-        from = {to.data, to.step};
-    });
 }
 
 // Three or four factors on as many rows: two of them, then the others, and in between rows that stay in L1.
 template <class V, bool Transposed, int F, class W>
 [[gnu::always_inline]] inline void columns_in_two(const typename V::Real* p, std::size_t factor,
-                                                  RowsFrom<const typename V::Real> from,
-                                                  RowsFrom<typename V::Real> to) {
+                                                  RowsFrom<typename V::Real> rows) {
     using Real = typename V::Real;
     constexpr std::ptrdiff_t row = kLanes * (W::is_complex ? 2 : 1);
     alignas(64) Real between[(1 << F) * row];
     const RowsFrom<Real> middle{between, row};
-    const auto lower = [&](RowsFrom<const Real> x, RowsFrom<Real> y) __attribute__((always_inline)) {
+    const auto lower = [&](RowsFrom<Real> x, RowsFrom<Real> y) __attribute__((always_inline)) {
         for (std::size_t a = 0; a < (1 << (F - 2)); ++a) {
             const Real* block = p + 2 * a * kBlockVector<W>;
             rows_butterfly<V, Transposed, 2, W>({{block, block + factor}, {kBlockVector<W>, kBlockVector<W>}},
                                                 x.from(4 * a), y.from(4 * a));
         }
     };
-    const auto upper = [&](RowsFrom<const Real> x, RowsFrom<Real> y) __attribute__((always_inline)) {
+    const auto upper = [&](RowsFrom<Real> x, RowsFrom<Real> y) __attribute__((always_inline)) {
         for (std::size_t a = 0; a < 4; ++a) {
             const Real* block = p + 2 * factor + a * kBlockVector<W>;
             rows_butterfly<V, Transposed, F - 2, W>(
@@ -124,25 +115,24 @@ template <class V, bool Transposed, int F, class W>
         }
     };
     if constexpr (Transposed) {
-        upper(from, middle), lower({between, row}, to);
+        upper(rows, middle), lower(middle, rows);
     } else {
-        lower(from, middle), upper({between, row}, to);
+        lower(rows, middle), upper(middle, rows);
     }
 }
 
-// One step of a strided pass: 2^F rows `stride` elements apart, for each lane of its block-vectors.
+// One step of a strided pass: 2^F rows `stride` numbers apart, for each lane of its block-vectors.
 template <class V, bool Transposed, int F, class W>
-void columns_step(const typename V::Real* p, std::size_t stride, RowsFrom<const typename V::Real> from,
-                  RowsFrom<typename V::Real> to) {
+void columns_step(const typename V::Real* p, std::ptrdiff_t stride, RowsFrom<typename V::Real> first) {
     constexpr std::size_t pairs = 1 << (F - 1), factor = kStepVectors<F> * kBlockVector<W>;
     for (std::size_t row = 0; row < kStepVectors<F> / pairs * kLanes; ++row) {
         const typename V::Real* block = p + row / kLanes * pairs * kBlockVector<W> + row % kLanes;
-        const auto x = from.from(row).every(stride);
-        const auto y = to.from(row).every(stride);
+        const RowsFrom<typename V::Real> rows{first.at(row), stride};
         if constexpr (F > 2) {
-            columns_in_two<V, Transposed, F, W>(block, factor, x, y);
+            columns_in_two<V, Transposed, F, W>(block, factor, rows);
         } else {
-            rows_butterfly<V, Transposed, F, W>({{block, block + factor}, {kBlockVector<W>, kBlockVector<W>}}, x, y);
+            rows_butterfly<V, Transposed, F, W>({{block, block + factor}, {kBlockVector<W>, kBlockVector<W>}}, rows,
+                                                rows);
         }
     }
 }
@@ -156,28 +146,28 @@ template <class V, class W>
     }
     const std::size_t steps = args.group_vectors / vectors;
     const auto* group = static_cast<const std::uint32_t*>(args.stream) + s / steps * args.group_words;
-    Real* out = args.scratch;
+    Real *weights = args.weights + (s - args.first) * args.weights_step, *out = weights;
+    if (args.decoded) return weights;
     for (std::size_t j = 0; j < args.factor_count; ++j, out += vectors * kBlockVector<W>) {
         const auto& f = args.factors[j];
         decode<V, W::numbers == 6>(f, group + f.offset, s % steps * vectors * 2, vectors, out);
     }
-    return args.scratch;
+    return weights;
 }
 
 template <class V, bool Transposed, int F, class W>
 void run_columns(const ColumnsArgs<typename V::Real>& args) {
     for (std::size_t i = args.first; i < args.end; ++i) {
-        const std::size_t s = Transposed ? args.first + args.end - 1 - i : i, row = step_start<F>(s);
+        const std::size_t s = Transposed ? args.first + args.end - 1 - i : i, start = step_start<F>(s);
         const auto* p = columns_weights<V, W>(args, s, kStepVectors<F>);
-        RowsFrom<const typename V::Real> from{args.from, args.from_row};
-        RowsFrom<typename V::Real> to{args.to, args.to_row};
-        for (std::size_t panel = 0; panel < args.panels; ++panel) {
-            if constexpr (F == 8) {
-                columns_base<V, Transposed, W>(p, from.from(row), to.from(row));
-            } else {
-                columns_step<V, Transposed, F, W>(p, args.stride, from.from(row), to.from(row));
-            }
-            from.data += args.from_panel, to.data += args.to_panel;
+        const RowsFrom<typename V::Real> chunk{args.data + static_cast<std::ptrdiff_t>(start / kChunkRows) * args.chunk,
+                                               args.row};
+        const auto rows = chunk.from(start % kChunkRows);
+        if constexpr (F == 8) {
+            in_turn<Transposed>(4, [&](int stage) { base_stage<V, Transposed, W>(stage, p, rows); });
+        } else {
+            const std::size_t chunks = args.stride / kChunkRows;
+            columns_step<V, Transposed, F, W>(p, static_cast<std::ptrdiff_t>(chunks) * args.chunk, rows);
         }
     }
 }

@@ -61,24 +61,24 @@ struct PassArgs {
     bool transposed;
 };
 
-// One pass over steps `first` to `end` of a part, for `panels` panels of 16 columns side by side: element e of panel i
-// is the row from + i * from_panel + e * from_row (to + ...), 16 numbers, and behind them the 16 imaginary parts, if
-// any. The panels share what is decoded for a step. A step takes 256 rows in the
-// innermost pass, and as many blocks as the step of a fused pass in others.
+// One pass over steps `first` to `end` of a part, in place, for 16 columns side by side: element e is the row at data +
+// e / kChunkRows * chunk + e % kChunkRows * row, 16 numbers, and behind them the 16 imaginary parts, if any. A step
+// takes one chunk in the innermost pass, and as many blocks as the step of a fused pass in others. The decoded weights
+// of step s lie at weights + (s - first) * weights_step, kScratchNumbers of them at most; `decoded`: they are there.
 template <class Real>
 struct ColumnsArgs {
     const void* stream;                // codes or weights of the first group of the part
     const CodedFactor<Real>* factors;  // how they are coded; null for weights
     std::size_t factor_count, group_words, group_vectors;
     std::size_t stride, first, end;
-    std::size_t panels;
-    const Real* from;
-    std::ptrdiff_t from_row, from_panel;
-    Real* to;
-    std::ptrdiff_t to_row, to_panel;
-    Real* scratch;  // decoded weights of one step: kScratchNumbers
+    Real* data;
+    std::ptrdiff_t row, chunk;
+    Real* weights;
+    std::size_t weights_step;
+    bool decoded;
     bool transposed;
 };
+inline constexpr std::size_t kChunkRows = 256;
 
 // Rows of 16 numbers: row r at from + r * from_row goes to to + r * to_row, times scale[r] unless that is null.
 template <class Real>
@@ -150,6 +150,18 @@ struct TileArgs {
     Rows<const Real> x;
     Rows<Real> y;
     std::size_t vectors, planes;
+    bool transposed;
+    Real* scratch;
+};
+
+// y = factor x, or its transpose, for the tiles from `first` to `end` and 16 columns side by side: element e is the row
+// at x + e * planes * 16 (y + ...), real and imaginary parts. `scratch` has room as in TileArgs.
+template <class Real>
+struct TileColumnsArgs {
+    const TileFactor* factor;
+    const Real* x;
+    Real* y;
+    std::size_t planes, first, end;
     bool transposed;
     Real* scratch;
 };
@@ -238,6 +250,7 @@ struct RealKernels {
     // out = u0 a + conj(u1) b (u0 real; out may be row a); returns |u0 b - u1 a|^2
     double (*project)(const RowPair<Real>&, const double* u, Real* out, Real* out_imag);
     void (*tiles)(const TileArgs<Real>&);
+    void (*tile_columns)(const TileColumnsArgs<Real>&);
     void (*gram_rows)(const GramArgs<Real>&);
     void (*combine_rows)(const CombineArgs<Real>&);
     // The numbers of a factor in floats, tile after tile.
