@@ -143,7 +143,7 @@ inline bool is_moderate(const py::array& x, int& exponent) {
 
 // The same for contiguous vectors of float64 of moderate size, else None: in one call, nothing copied or scaled.
 inline py::object py_rank_one_at_once(const py::array& x, const py::array& y, int bits) {
-    constexpr int kPlain = py::array::c_style | py::detail::npy_api::NPY_ARRAY_ALIGNED_;
+    constexpr int kPlain = int{py::array::c_style} | int{py::detail::npy_api::NPY_ARRAY_ALIGNED_};
     const auto plain = [](const py::array& a) {
         return a.ndim() == 1 && a.size() > 0 && (a.flags() & kPlain) == kPlain;
     };
