@@ -13,7 +13,7 @@ import numpy as np
 import bitterfly
 from bench.general import bytes_at
 from bitterfly import _core, gallery
-from bitterfly.recode import _receive
+from bitterfly.recode import receive
 
 LEAST, MOST = 2, 16  # bits; columns that should have fewer are left out
 
@@ -33,7 +33,7 @@ def coded(op: bitterfly.ButterflyOperator, widths: list[np.ndarray]) -> tuple[fl
     carried, factors, bits = None, [], 0
     for factor, rank, widths_here in zip(op.factors, (*op.chain.ranks, 1), widths, strict=True):
         f = factor.astype(np.complex128)
-        f = f if carried is None else _receive(f, carried)
+        f = f if carried is None else receive(f, carried)
         a, b, c, d = f.shape
         columns = np.ascontiguousarray(f.transpose(0, 3, 2, 1)).reshape(a, d, c // rank, rank, b)
         values, lengths = np.zeros_like(columns), np.zeros(columns.shape[:-1], complex)

@@ -16,6 +16,12 @@ constexpr double kBeyond = 0x1p-48;  // just beyond the beginning of a cell: no 
 // From p, in units of the pivot, back to where its cell begins.
 double cell_shift(const Significand& bits) { return kBeyond - bits.unit() / 2; }
 
+SearchArgs search_args(const Significand& x_bits, const Significand& y_bits, double shift, const RightSide& y,
+                       double error) {
+    return {shift,  x_bits.unit(), x_bits.splitter(), y_bits.splitter(), y.energy, x_bits.count(), y.at, y.weight,
+            y.size, error};
+}
+
 // The least error of pairs (p, q) but those whose q is the nearest one to `ratio` p: q is off by half a unit or more.
 double least_of_others(const PairArgs& args) {
     const double ratio = std::fabs(args.ratio), gap = args.unit / 2 * power_below(ratio), far = 2 * ratio + gap;
@@ -51,22 +57,7 @@ bool RealSearch::best(const Weighted<double>& x, const RightSide& y, double* x_o
 
 // All pairs of p and the q nearest to it on the line of x; where others may be better, the cells of both entries.
 bool RealSearch::best_pair(const Weighted<double>& x, const RightSide& y, double* x_out, double& error) const {
-    PairArgs args{0,
-                  0,
-                  0,
-                  0,
-                  0,
-                  x_bits_.unit(),
-                  x_bits_.splitter(),
-                  y_bits_.splitter(),
-                  y.energy,
-                  x_bits_.count(),
-                  y.at,
-                  y.weight,
-                  y.size,
-                  error,
-                  0,
-                  0};
+    PairArgs args{search_args(x_bits_, y_bits_, 0, y, error), 0, 0, 0, 0, 0, 0};
     bool found = false;
     const auto search = [&](std::size_t j, double shift) {
         args.pivot = std::fabs(x.at[j]), args.ratio = x.weight[1 - j] > 0 ? x.at[1 - j] / x.at[j] : 0;
@@ -90,21 +81,12 @@ bool RealSearch::best_cell(const Weighted<double>& x, std::size_t pivot, const R
     for (std::size_t m = 0; m < x.size; ++m) {
         if (m != pivot) ratio.push_back(x.at[m] / x.at[pivot]), weight.push_back(x.weight[m]);
     }
-    CellArgs args{ratio.data(),
+    CellArgs args{search_args(x_bits_, y_bits_, cell_shift(x_bits_), y, error),
+                  ratio.data(),
                   weight.data(),
                   ratio.size(),
                   std::fabs(x.at[pivot]),
                   x.weight[pivot],
-                  cell_shift(x_bits_),
-                  x_bits_.unit(),
-                  x_bits_.splitter(),
-                  y_bits_.splitter(),
-                  y.energy,
-                  x_bits_.count(),
-                  y.at,
-                  y.weight,
-                  y.size,
-                  error,
                   0};
     kernels().cells(args);
     if (!(args.error < error)) return false;

@@ -200,27 +200,29 @@ struct CombineArgs {
     std::size_t y_stride;
 };
 
-// A real vector pivot (1, ratio), for each p = 1 + unit, ..., 1 + count unit: q = (ratio (p + shift)) rounded,
-// and its squared distance from the line of (p, q) times `energy`, plus the error of rounding y, if any. The best
-// one below `error`, if any, and its error. Splitters are 2^(53 - bits) + 1.
-struct PairArgs {
-    double pivot, ratio, weight, other, shift, unit, x_splitter, y_splitter, energy;
-    std::size_t count;
-    const double *y, *y_weight;
-    std::size_t y_size;
-    double error, p, q;
-};
-
-// The same for a vector of any length, pivot (1, ratio[0], ...): the index of the best p below `error`, if any;
-// those from `count` on stand for the last one.
-struct CellArgs {
-    const double *ratio, *weight;
-    std::size_t others;
-    double pivot, pivot_weight, shift, unit, x_splitter, y_splitter, energy;
+// Real vectors with short significands: candidates p = 1 + unit, ..., 1 + count unit of the pivot, the other entries
+// rounded at p + shift, and y (if any) rounded for each; `energy` = |y|^2. Splitters are 2^(53 - bits) + 1. The least
+// error below `error` takes its place.
+struct SearchArgs {
+    double shift, unit, x_splitter, y_splitter, energy;
     std::size_t count;
     const double *y, *y_weight;
     std::size_t y_size;
     double error;
+};
+
+// A vector pivot (1, ratio): q = (ratio (p + shift)) rounded, and its squared distance from the line of (p, q) times
+// `energy`, plus the error of rounding y. The best p and q.
+struct PairArgs : SearchArgs {
+    double pivot, ratio, weight, other, p, q;
+};
+
+// The same for a vector of any length, pivot (1, ratio[0], ...): the index of the best p below `error`, if any;
+// those from `count` on stand for the last one.
+struct CellArgs : SearchArgs {
+    const double *ratio, *weight;
+    std::size_t others;
+    double pivot, pivot_weight;
     std::size_t index;
 };
 

@@ -72,8 +72,8 @@ def quantize(
         Instead of `bits`: few bytes whose relative error is at most `rtol`. Beyond n = 256 the equal width to start
         from is found by bisection, which takes the error to fall with every bit.
     nbytes : int, optional
-        Instead of `bits`: the least error in at most so many bytes, all buffers and index arrays counted. With
-        `rtol` as well, each factor has bits of its own: see Notes.
+        Instead of `bits`: the least error in at most so many bytes, all buffers and index arrays counted. As
+        with `rtol`, each factor has bits of its own: see Notes.
     code : str
         "auto", "direction", "angle", "phase", "sphere", "skeleton", "lattice", "power_of_two", "shift", "ternary",
         "sign" or "float". "auto" takes "direction" for the square dyadic chain and "skeleton" for all others.
