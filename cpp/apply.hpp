@@ -29,8 +29,8 @@ struct Product {
     const void* stream;  // see stream.hpp
     const Real* scale;   // n numbers, complex ones interleaved
     const std::uint32_t *rows, *columns;
-    TileFactor
-        short_scale{};  // in place of `scale`: diag(scale) as a factor (1, 1, 1, n) in floats; values null if not
+    // In place of `scale`: diag(scale) as a factor (1, 1, 1, n) in short floats; values null if not.
+    TileFactor short_scale{};
 
     // Of the stream: one pass on a part of `size` elements, and all passes up to `top` on a part of `top`.
     std::size_t bytes_of_pass(std::size_t pass, std::size_t size) const {

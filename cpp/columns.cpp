@@ -11,7 +11,7 @@
 namespace bitterfly {
 namespace {
 
-// Fewer columns than these are faster as vectors; a panel beyond the last cache is slower.
+// Fewer columns are faster as vectors; a panel beyond the last cache is slower.
 constexpr std::size_t kLeastColumns = 3;
 constexpr std::size_t kMostPanelBytes = std::size_t{1} << 22;
 // Decoded weights that are kept from panel to panel; more are as slow to read as to decode.
@@ -123,7 +123,7 @@ std::size_t columns_together(const Product<Real>& product, std::size_t columns) 
     const std::size_t bytes = product.plan.n * planes_of(product) * kLanes * sizeof(Real);
     const bool weighted = product.passes.front().general != Weights::kNone;
     if (!weighted || product.plan.n < kChunkRows || bytes > kMostPanelBytes) return 0;
-    return columns % kLanes < kLeastColumns ? columns / kLanes * kLanes : columns;
+    return columns_in_blocks(columns, kLeastColumns);
 }
 
 template <class Real>

@@ -24,8 +24,7 @@ bool is_plain(const ColumnBlock<ViewType>& block, std::size_t planes, std::size_
 
 constexpr std::ptrdiff_t kSameLine = kLanes;
 
-// The arguments of a kernel that reads or writes rows `first` on of a plain block, `step` bytes from one run of numbers
-// to the next.
+// Where a kernel reads or writes the rows of a plain block from `first` on.
 template <class Real, class Byte>
 auto plain_at(const ColumnBlock<BasicView<Byte>>& block, std::size_t first) {
     using Number = std::conditional_t<std::is_const_v<Byte>, const Real, Real>;

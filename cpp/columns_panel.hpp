@@ -33,6 +33,11 @@ struct ColumnPanel {
     std::size_t numbers(std::size_t n) const { return n / kChunkRows * chunk(); }
 };
 
+// Of `columns` vectors, those that go in blocks of 16: fewer than `least` left over are faster as vectors.
+inline std::size_t columns_in_blocks(std::size_t columns, std::size_t least) {
+    return columns % kLanes < least ? columns / kLanes * kLanes : columns;
+}
+
 // The chunk of kChunkRows rows, or fewer, that begins at row `first`: panel = diagonal * x, and y = diagonal * panel.
 // May scale the panel in place.
 template <class Real>

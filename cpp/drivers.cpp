@@ -131,7 +131,7 @@ private:
     }
     // What a term misses: parts that the rounded factors beyond do not reach, and the rounded term itself.
     static double beyond(const Target<T>& x, const Target<T>& y) {
-        return x.missed * (y.energy() + y.missed) + x.energy() * y.missed;
+        return x.missed * (energy(y.view()) + y.missed) + energy(x.view()) * y.missed;
     }
     double pair_error(std::size_t l) const {
         double sum = 0;

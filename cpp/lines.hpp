@@ -87,9 +87,6 @@ private:
     std::size_t k_ = 0, t_ = 0;
 };
 
-inline double conjugate(double x) { return x; }
-inline std::complex<double> conjugate(std::complex<double> z) { return std::conj(z); }
-
 // A line u of the product on one side of a junction and the rounded one: u = kappa u^ + rest, the rest orthogonal to
 // u^. `norm` is |u^|^2, `missed` |rest|^2.
 template <class T>
@@ -116,11 +113,6 @@ struct Target {
         }
     }
     Weighted<T> view() const { return {at.data(), weight.data(), at.size()}; }
-    double energy() const {
-        double sum = 0;
-        for (std::size_t e = 0; e < at.size(); ++e) sum += weight[e] * std::norm(at[e]);
-        return sum;
-    }
     // The part that the line with these rounded values is to the lines that cross it further on.
     Part<T> part(const T* values) const {
         Part<T> out{0, 0, missed};

@@ -10,10 +10,6 @@ namespace {
 
 using Complex = std::complex<double>;
 
-Complex times(Complex a, Complex b) {
-    return {a.real() * b.real() - a.imag() * b.imag(), a.real() * b.imag() + a.imag() * b.real()};
-}
-
 // sum over y of |y^ - mu y|^2, given up above `most`.
 double missed_by_rounding(const Significand& round, Complex mu, const Weighted<Complex>& y, double most) {
     double sum = 0;

@@ -16,13 +16,6 @@ double square(double x) { return x * x; }
 double square(Complex z) { return std::norm(z); }
 double largest_part(double x) { return std::fabs(x); }
 double largest_part(Complex z) { return std::max(std::fabs(z.real()), std::fabs(z.imag())); }
-double conj(double x) { return x; }
-Complex conj(Complex z) { return std::conj(z); }
-// Without the tests for infinities of the operator.
-double times(double a, double b) { return a * b; }
-Complex times(Complex a, Complex b) {
-    return {a.real() * b.real() - a.imag() * b.imag(), a.real() * b.imag() + a.imag() * b.real()};
-}
 
 // Multiplies by the power of two that brings the largest part to [1, 2); false for a zero vector.
 template <class T>
@@ -54,7 +47,7 @@ struct Fit {
     Fit(const Weighted<T>& x, const T* q) : missed(0), norm(0), mu(0) {
         for (std::size_t i = 0; i < x.size; ++i) {
             norm += x.weight[i] * square(q[i]);
-            mu += x.weight[i] * times(conj(q[i]), x.at[i]);
+            mu += x.weight[i] * times(conjugate(q[i]), x.at[i]);
         }
         if (norm == 0) return;
         mu /= norm;

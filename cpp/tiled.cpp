@@ -16,7 +16,7 @@ namespace {
 
 constexpr std::size_t kPanelBytes = std::size_t{1} << 19;
 constexpr std::size_t kMaxVectors = 16;
-// Fewer columns than these are faster as vectors.
+// Fewer columns are faster as vectors.
 constexpr std::size_t kLeastColumns = 9;
 
 std::size_t rows_of(const TileFactor& f) { return f.a * f.b * f.d; }
@@ -194,7 +194,7 @@ std::size_t pivot_words(const TileFactor& f) {
 template <class Real>
 void apply(const TiledProduct<Real>& product, Mode mode, const View& x, const MutableView& y, std::size_t workers) {
     if (work_of(product) * x.columns < kLeastParallelWork) workers = 1;
-    const std::size_t many = x.columns % kLanes < kLeastColumns ? x.columns / kLanes * kLanes : x.columns;
+    const std::size_t many = columns_in_blocks(x.columns, kLeastColumns);
     parallel_for((many + kLanes - 1) / kLanes, workers, [&](std::size_t, std::size_t i) {
         ColumnPasses<Real>(product, mode).run(x, y, i * kLanes, std::min(kLanes, many - i * kLanes));
     });
