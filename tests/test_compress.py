@@ -94,6 +94,8 @@ def test_nbytes_of_square_dyadic_chains() -> None:
 def test_nbytes_that_do_not_suffice() -> None:
     with pytest.raises(ValueError, match=r"nbytes: no butterfly of at most 20 bytes"):
         compress(butterfly(64), nbytes=20)
+    with pytest.raises(TypeError, match=r"nbytes: expected an integer, got 700\.5"):
+        compress(butterfly(64), nbytes=700.5)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"rtol: 1e-06 is not met: 700 bytes reach"):
         compress(butterfly(64), nbytes=700, rtol=1e-6)
 

@@ -41,8 +41,6 @@ def least_error(
     ValueError
         Where nothing fits.
     """
-    if nbytes < 1:
-        raise ValueError(f"nbytes: expected a positive number, got {nbytes}")
     trials = _Trials(work, nbytes)
     is_array = isinstance(work.source, ArraySource)
     if chain is not None:

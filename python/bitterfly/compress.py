@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from operator import index
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy as np
 from bitterfly.allocate import smaller
 from bitterfly.budget import least_error
 from bitterfly.direction_bits import entries_per_column, smaller_directions
+from bitterfly.inputs import as_bytes
 from bitterfly.kinds import TILED_BITS
 from bitterfly.operator import ButterflyOperator, PackedButterfly
 from bitterfly.quantize import ALLOCATED
@@ -97,7 +97,7 @@ def compress(
     _check_request(rtol, bits, nbytes)
     work = Work(as_source(a, shape), progress)
     if nbytes is not None:
-        packed, error = least_error(work, chain, index(nbytes), permute, rng)
+        packed, error = least_error(work, chain, as_bytes(nbytes), permute, rng)
         if rtol is not None and not error <= rtol:
             raise ValueError(f"rtol: {rtol:.3g} is not met: {nbytes} bytes reach {error:.3g}")
         return _finish(work, packed, error, rtol, _bits_of(packed))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from operator import index
 
 import numpy as np
 
@@ -12,7 +11,7 @@ from bitterfly.allocate import fewest_bits, refine
 from bitterfly.alphabets import ALPHABETS
 from bitterfly.direction_allocation import DirectionAllocation
 from bitterfly.direction_coding import code_directions
-from bitterfly.inputs import as_number
+from bitterfly.inputs import as_bytes, as_number
 from bitterfly.kinds import INTEGER_KINDS, MAX_BITS
 from bitterfly.operator import ButterflyOperator, PackedButterfly
 from bitterfly.precision import rounding_term
@@ -33,7 +32,7 @@ def quantize_directions(
     if bits is not None:
         return _of_mean(op, candidates, _column_bits(op, as_number(bits, "bits"), candidates))
     if nbytes is not None:
-        return _widest_in(op, candidates, index(nbytes))
+        return _widest_in(op, candidates, as_bytes(nbytes))
     target = as_number(rtol, "rtol")
     allowed = (target - op.relative_error) / (1 + op.relative_error) - rounding_term(op.shape[0], np.dtype(op.dtype))
     best = _fewest_bits(op, candidates, target)

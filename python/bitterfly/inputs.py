@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 from numbers import Real
+from operator import index
 from typing import Any, Literal
 
 import numpy as np
@@ -65,6 +66,17 @@ def as_matrix(a: Any) -> Array:
         raise ValueError(f"a: expected a square matrix, got shape {array.shape}")
     as_size(array.shape[0], "a")
     return array
+
+
+def as_bytes(nbytes: Any) -> int:
+    """Return a positive number of bytes."""
+    try:
+        count = index(nbytes)
+    except TypeError:
+        raise TypeError(f"nbytes: expected an integer, got {nbytes!r}") from None
+    if count < 1:
+        raise ValueError(f"nbytes: expected a positive number, got {count}")
+    return count
 
 
 def as_size(n: int, name: str = "n") -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from operator import index
 from typing import Any, overload
 
 import numpy as np
@@ -13,7 +12,7 @@ from bitterfly.alphabet_coding import default_bits, quantize_alphabet
 from bitterfly.alphabets import ALPHABETS
 from bitterfly.composite import ButterflySum
 from bitterfly.direction_bits import quantize_directions
-from bitterfly.inputs import as_number
+from bitterfly.inputs import as_bytes, as_number
 from bitterfly.kinds import INTEGER_KINDS, TILED_BITS
 from bitterfly.operator import ButterflyOperator, PackedButterfly
 from bitterfly.recode import packed_operator, recode
@@ -153,7 +152,7 @@ def quantize(
         return quantize_alphabet(op, code, bits, rtol, nbytes, generator)
     if code in INTEGER_KINDS:
         if nbytes is not None:
-            return _tiled_in(op, code, index(nbytes), generator)
+            return _tiled_in(op, code, as_bytes(nbytes), generator)
         return _quantize_tiled(op, code, bits, rtol, generator)
     return quantize_directions(op, code, bits, rtol, nbytes)
 
