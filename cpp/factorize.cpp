@@ -3,6 +3,11 @@
 // Invariant: after l levels the right part is a matrix of n / 2^l rows and n columns, cut into 2^l column segments; the
 // segment s of row t is the row t of block s. One level joins the rows t and t + rows/2 of each half segment into one
 // row, in place. The discarded energies of all levels add up to the squared error of the product.
+//
+// Levels run depth first. A row t of the right part depends on a tree of rows of the input, those equal to t modulo its
+// number of rows: the trees of the last kRoots rows are independent, and take one row of memory a level; every entry
+// of the input is read from memory once. The block of a segment of these rows, kRoots x kRoots, is then factorized on
+// its own, in the cache. Trees, then blocks, are shared by workers.
 #include "factorize.hpp"
 
 #include <algorithm>
@@ -13,113 +18,90 @@
 #include <vector>
 
 #include "kernels/kernels.hpp"
+#include "parallel.hpp"
 #include "require.hpp"
+#include "row_reader.hpp"
 
 namespace bitterfly {
 namespace {
 
-// Rows of the permuted input as planes of Real: pointers into the input where that is possible, else a copied tile.
-template <class Real>
-class RowReader {
-public:
-    RowReader(const View& a, const std::uint32_t* rows, const std::uint32_t* columns, double scale)
-        : a_(a), rows_(rows), columns_(columns), scale_(static_cast<Real>(scale)) {
-        direct_ = a.im == nullptr && columns == nullptr && scale == 1 &&
-                  a.column_stride == static_cast<std::ptrdiff_t>(sizeof(Real));
-        if (!direct_) tile_.resize(2 * kTile * row_size());
-    }
+constexpr std::size_t kRoots = 64;
 
-    // Makes rows [first, first + count) and their partners `distance` further available; count <= kTile.
-    void open(std::size_t first, std::size_t count, std::size_t distance) {
-        first_ = first, distance_ = distance;
-        if (direct_) return;
-        copy(first, count, tile_.data());
-        copy(first + distance, count, tile_.data() + kTile * row_size());
-    }
-    RowPair<Real> pair(std::size_t t) const {
-        const std::size_t n = a_.columns;
-        if (direct_) return {direct(t), nullptr, direct(t + distance_), nullptr, n};
-        const Real* upper = tile_.data() + (t - first_) * row_size();
-        const Real* lower = upper + kTile * row_size();
-        return {upper, a_.im ? upper + n : nullptr, lower, a_.im ? lower + n : nullptr, n};
-    }
-    static constexpr std::size_t kTile = 16;
-
-private:
-    std::size_t row_size() const { return a_.columns * (a_.im != nullptr ? 2 : 1); }
-    std::ptrdiff_t row_offset(std::size_t i) const {
-        return static_cast<std::ptrdiff_t>(rows_ ? rows_[i] : i) * a_.row_stride;
-    }
-    const Real* direct(std::size_t i) const { return reinterpret_cast<const Real*>(a_.re + row_offset(i)); }
-
-    void copy(std::size_t first, std::size_t count, Real* out) const {
-        const bool by_columns = std::abs(a_.row_stride) < std::abs(a_.column_stride);
-        const std::size_t outer = by_columns ? a_.columns : count, inner = by_columns ? count : a_.columns;
-        for (std::size_t o = 0; o < outer; ++o) {
-            for (std::size_t i = 0; i < inner; ++i) {
-                const std::size_t r = by_columns ? i : o, c = by_columns ? o : i;
-                copy_entry(row_offset(first + r), c, out + r * row_size());
-            }
-        }
-    }
-    void copy_entry(std::ptrdiff_t row, std::size_t c, Real* out) const {
-        const std::ptrdiff_t offset = row + static_cast<std::ptrdiff_t>(columns_ ? columns_[c] : c) * a_.column_stride;
-        out[c] = *reinterpret_cast<const Real*>(a_.re + offset) * scale_;
-        if (a_.im) out[a_.columns + c] = *reinterpret_cast<const Real*>(a_.im + offset) * scale_;
-    }
-
-    View a_;
-    const std::uint32_t *rows_, *columns_;
-    Real scale_;
-    bool direct_;
-    std::vector<Real> tile_;
-    std::size_t first_ = 0, distance_ = 0;
-};
+// 2^-e for the exponent e of x > 0, as near as it is a normal number.
+double inverse_power(double x) {
+    constexpr std::uint64_t kMost = 2046;
+    const std::uint64_t exponent = std::bit_cast<std::uint64_t>(x) >> 52;
+    return std::bit_cast<double>(std::max<std::uint64_t>(kMost - exponent, 1) << 52);
+}
 
 // Leading eigenvector (u0 real and >= 0, u1) of [[aa, g], [conj g, bb]], rounded to Real. The matrix is scaled to have
 // a diagonal near one; an inner product that is still tiny then has no digits to give a phase, and no weight: it counts
-// as zero.
+// as zero, and the squares of others do not vanish.
 template <class Real>
 void leading_direction(const double* gram, double* u) {
     constexpr double kNoWeight = 1e-150;
     u[0] = 1, u[1] = u[2] = 0;
     const double largest = std::max(gram[0], gram[1]);
     if (!(largest > 0) || !std::isfinite(largest)) return;
-    const int e = -std::ilogb(largest);
-    const double re = std::ldexp(gram[2], e), im = std::ldexp(gram[3], e);
-    const double delta = (std::ldexp(gram[0], e) - std::ldexp(gram[1], e)) / 2;
-    double modulus = std::hypot(re, im);
+    const double scale = inverse_power(largest);
+    const double re = gram[2] * scale, im = gram[3] * scale, delta = (gram[0] * scale - gram[1] * scale) / 2;
+    double modulus = std::sqrt(re * re + im * im);
     if (modulus < kNoWeight) modulus = 0;
-    const double h = std::hypot(delta, modulus) + std::fabs(delta);
-    const double first = delta >= 0 ? h : modulus, second = delta >= 0 ? modulus : h, norm = std::hypot(first, second);
+    const double h = std::sqrt(delta * delta + modulus * modulus) + std::fabs(delta);
+    const double first = delta >= 0 ? h : modulus, second = delta >= 0 ? modulus : h;
+    const double norm = std::sqrt(first * first + second * second);
     if (norm == 0) return;
     u[0] = static_cast<Real>(first / norm);
-    u[1] = static_cast<Real>(second / norm * (modulus == 0 ? 1 : re / modulus));
-    u[2] = static_cast<Real>(modulus == 0 ? 0 : -(second / norm) * (im / modulus));
+    if (modulus == 0) {
+        u[1] = static_cast<Real>(second / norm);
+        return;
+    }
+    u[1] = static_cast<Real>(second / norm * (re / modulus));
+    u[2] = static_cast<Real>(-(second / norm) * (im / modulus));
 }
+
+// Tasks that run at the same time write far from each other: the factors hold neighbouring rows in one cache line.
+std::size_t spread(std::size_t task, std::size_t count) {
+    constexpr std::size_t kParts = 4;
+    return count < kParts ? task : task % kParts * (count / kParts) + task / kParts;
+}
+
+struct Energies {
+    double all = 0, discarded = 0;
+};
+
+struct Range {
+    std::size_t first, end;
+};
 
 template <class Real>
 class LeftToRight {
 public:
-    LeftToRight(const View& a, Real* values)
-        : n_(a.columns),
-          complex_(a.im != nullptr),
+    LeftToRight(std::size_t n, bool is_complex, Real* values, std::size_t workers)
+        : n_(n),
+          complex_(is_complex),
           values_(values),
+          workers_(workers),
           kernels_(kernels().of<Real>()),
-          right_(n_ / 2 * row_size()) {}
+          roots_(std::min(kRoots, n / 2)),
+          stride_(row_numbers(n, is_complex)),
+          right_(make_aligned<Real>(roots_ * stride_)) {}
 
-    // Runs all levels on the scaled input; the last factor takes what is left.
-    void run(RowReader<Real>& reader) {
-        energy = discarded = 0;
-        for (std::size_t t = 0; t < n_ / 2; t += RowReader<Real>::kTile) {
-            const std::size_t count = std::min(RowReader<Real>::kTile, n_ / 2 - t);
-            reader.open(t, count, n_ / 2);
-            for (std::size_t r = t; r < t + count; ++r) split_rows(0, n_ / 2, r, reader.pair(r));
-        }
-        for (std::size_t level = 1, d = n_ / 4; d > 0; ++level, d /= 2) {
-            for (std::size_t t = 0; t < d; ++t)
-                split_rows(level, d, t, {row(t), imag(row(t)), row(t + d), imag(row(t + d)), n_});
-        }
+    // Runs all levels; the last factor takes what is left. The energies are added up in an order of their own.
+    Energies run(const Permuted& matrix) {
+        const std::size_t tile = std::min(RowReader<Real>::tile(matrix), roots_), trees = roots_ / tile;
+        const std::size_t blocks = roots_ == 1 ? 0 : n_ / roots_;
+        std::vector<Energies> energies(trees + blocks);
+        std::vector<Tree> work;
+        for (std::size_t w = 0; w < std::min(workers_, trees); ++w) work.emplace_back(matrix, tile, depth() * stride_);
+        parallel_for(trees, work.size(), [&](std::size_t worker, std::size_t task) {
+            const std::size_t i = spread(task, trees);
+            grow(depth(), i * tile, row(i * tile), work[worker], energies[i]);
+        });
+        parallel_for(blocks, workers_, [&](std::size_t, std::size_t i) { split_block(i, energies[trees + i]); });
+        Energies sum;
+        for (const Energies& e : energies) sum.all += e.all, sum.discarded += e.discarded;
+        return sum;
     }
 
     // Multiplies the last factor by what is left of the right part, and by `scale`.
@@ -133,31 +115,73 @@ public:
 
     std::size_t count() const { return levels() * 2 * n_ * width(); }  // numbers in the factors
 
-    double energy = 0, discarded = 0;
-
 private:
-    std::size_t width() const { return complex_ ? 2 : 1; }
-    std::size_t row_size() const { return n_ * width(); }
-    Real* row(std::size_t t) { return right_.data() + t * row_size(); }
-    Real* imag(Real* p) const { return complex_ ? p + n_ : nullptr; }
-    std::size_t levels() const { return static_cast<std::size_t>(std::countr_zero(n_)); }
+    // What a worker needs for one tree of a tile of rows: the rows that wait for their partners, one tile a level.
+    struct Tree {
+        Tree(const Permuted& matrix, std::size_t rows, std::size_t numbers)
+            : reader(matrix), tile(rows), waiting(make_aligned<Real>(rows * numbers)) {}
+        RowReader<Real> reader;
+        std::size_t tile;
+        AlignedArray<Real> waiting;
+    };
 
-    // Rows t and t + d of level `level` -> row t of the right part, one direction for each of its segments.
-    void split_rows(std::size_t level, std::size_t d, std::size_t t, const RowPair<Real>& rows) {
-        const std::size_t segments = std::size_t{2} << level, length = n_ / segments;
-        for (std::size_t s = 0; s < segments; ++s) {
+    std::size_t width() const { return complex_ ? 2 : 1; }
+    Real* row(std::size_t t) const { return right_.get() + t * stride_; }
+    const Real* imag(const Real* p) const { return complex_ ? p + n_ : nullptr; }
+    std::size_t levels() const { return static_cast<std::size_t>(std::countr_zero(n_)); }
+    // Rows of the right part after a level, and the length of its segments then.
+    std::size_t rows_after(std::size_t level) const { return n_ >> (level + 1); }
+    std::size_t depth() const { return static_cast<std::size_t>(std::countr_zero(n_ / roots_)) - 1; }
+    RowPair<Real> pair_of(const Real* a, const Real* b) const { return {a, imag(a), b, imag(b), n_}; }
+
+    // A tile of rows of the right part after `level`, from row `first` on.
+    void grow(std::size_t level, std::size_t first, Real* out, Tree& work, Energies& sum) const {
+        const Range all{0, std::size_t{2} << level};
+        const std::size_t distance = rows_after(level);
+        if (level == 0) {
+            work.reader.open(first, work.tile, distance);
+            for (std::size_t r = 0; r < work.tile; ++r) {
+                split_rows(0, first + r, work.reader.pair(first + r), out + r * stride_, all, sum);
+            }
+            return;
+        }
+        Real* partner = work.waiting.get() + (level - 1) * work.tile * stride_;
+        grow(level - 1, first, out, work, sum);
+        grow(level - 1, first + distance, partner, work, sum);
+        for (std::size_t r = 0; r < work.tile; ++r) {
+            Real* upper = out + r * stride_;
+            split_rows(level, first + r, pair_of(upper, partner + r * stride_), upper, all, sum);
+        }
+    }
+
+    // All levels behind the trees for segment `block` of the root rows.
+    void split_block(std::size_t block, Energies& sum) const {
+        for (std::size_t level = depth() + 1, segments = 2; level < levels(); ++level, segments *= 2) {
+            for (std::size_t t = 0; t < rows_after(level); ++t) {
+                split_rows(level, t, pair_of(row(t), row(t + rows_after(level))), row(t),
+                           {block * segments, (block + 1) * segments}, sum);
+            }
+        }
+    }
+
+    // A pair of rows -> row t of the right part after `level`, one direction for each of some segments.
+    void split_rows(std::size_t level, std::size_t t, const RowPair<Real>& rows, Real* out, Range segments,
+                    Energies& sum) const {
+        const std::size_t length = rows_after(level);
+        for (std::size_t s = segments.first; s < segments.end; ++s) {
             const std::size_t at = s * length;
             const RowPair<Real> part{rows.a + at, complex_ ? rows.a_imag + at : nullptr, rows.b + at,
                                      complex_ ? rows.b_imag + at : nullptr, length};
             double gram[4], u[3];
             kernels_.gram(part, gram);
             leading_direction<Real>(gram, u);
-            discarded += kernels_.project(part, u, row(t) + at, complex_ ? row(t) + n_ + at : nullptr);
-            if (level == 0) energy += gram[0] + gram[1];
-            put(level, d, s, t, u);
+            sum.discarded += kernels_.project(part, u, out + at, complex_ ? out + n_ + at : nullptr);
+            if (level == 0) sum.all += gram[0] + gram[1];
+            put(level, s, t, u);
         }
     }
-    void put(std::size_t level, std::size_t d, std::size_t s, std::size_t t, const double* u) {
+    void put(std::size_t level, std::size_t s, std::size_t t, const double* u) const {
+        const std::size_t d = rows_after(level);
         Real* factor = values_ + level * 2 * n_ * width();
         Real* upper = factor + ((s / 2 * 4 + s % 2) * d + t) * width();
         Real* lower = factor + ((s / 2 * 4 + 2 + s % 2) * d + t) * width();
@@ -173,8 +197,10 @@ private:
     std::size_t n_;
     bool complex_;
     Real* values_;
+    std::size_t workers_;
     const RealKernels<Real>& kernels_;
-    std::vector<Real> right_;
+    std::size_t roots_, stride_;
+    AlignedArray<Real> right_;
 };
 
 [[noreturn]] void refuse_entry(std::size_t i, std::size_t j) {
@@ -218,30 +244,30 @@ void require_finite(const Real* values, std::size_t count) {
 }  // namespace
 
 template <class Real>
-double factorize(const View& a, const std::uint32_t* rows, const std::uint32_t* columns, Real* values) {
-    LeftToRight<Real> work(a, values);
+double factorize(const View& a, const std::uint32_t* rows, const std::uint32_t* columns, Real* values,
+                 std::size_t workers) {
+    const std::size_t n = a.rows;
+    if (n * n < kLeastParallelWork) workers = 1;
+    LeftToRight<Real> work(n, a.im != nullptr, values, workers);
     double scale = 1;
-    RowReader<Real> reader(a, rows, columns, scale);
-    work.run(reader);
-    if (!well_scaled<Real>(work.energy, a.rows)) {  // NaN, infinity, zero, or squares out of range: look and rescale
+    Energies energies = work.run({a, rows, columns, scale});
+    if (!well_scaled<Real>(energies.all, n)) {  // NaN, infinity, zero, or squares out of range: look and rescale
         const double largest = largest_entry<Real>(a);
         // Subnormal maxima are brought up as far as one exact multiplication in Real can.
         if (largest > 0)
             scale = std::ldexp(1.0, std::min(-std::ilogb(largest), std::numeric_limits<Real>::max_exponent - 1));
-        RowReader<Real> scaled(a, rows, columns, scale);
-        work.run(scaled);
+        energies = work.run({a, rows, columns, scale});
     }
     work.finish(1 / scale);
     if (scale != 1) require_finite(values, work.count());
-    if (work.energy == 0) return 0;
-    const double norm = std::sqrt(work.energy) / scale;
+    if (energies.all == 0) return 0;
+    const double norm = std::sqrt(energies.all) / scale;
     // The 2n entries of the last factor are rounded to multiples of the smallest subnormal at worst.
-    const double underflow =
-        std::sqrt(2.0 * static_cast<double>(a.rows)) * std::numeric_limits<Real>::denorm_min() / norm;
-    return std::sqrt(work.discarded / work.energy) + underflow;
+    const double underflow = std::sqrt(2.0 * static_cast<double>(n)) * std::numeric_limits<Real>::denorm_min() / norm;
+    return std::sqrt(energies.discarded / energies.all) + underflow;
 }
 
-template double factorize<float>(const View&, const std::uint32_t*, const std::uint32_t*, float*);
-template double factorize<double>(const View&, const std::uint32_t*, const std::uint32_t*, double*);
+template double factorize<float>(const View&, const std::uint32_t*, const std::uint32_t*, float*, std::size_t);
+template double factorize<double>(const View&, const std::uint32_t*, const std::uint32_t*, double*, std::size_t);
 
 }  // namespace bitterfly

@@ -25,7 +25,8 @@ using namespace bitterfly;
 namespace {
 
 template <class T>
-py::tuple factorize_as(const py::array& a, const OptionalIndex& rows, const OptionalIndex& columns) {
+py::tuple factorize_as(const py::array& a, const OptionalIndex& rows, const OptionalIndex& columns,
+                       std::size_t workers) {
     const auto n = static_cast<std::size_t>(a.shape(0));
     const auto p = static_cast<py::ssize_t>(log2_of(n));
     auto values = aligned_array<T>({p, static_cast<py::ssize_t>(2 * n)});
@@ -35,17 +36,18 @@ py::tuple factorize_as(const py::array& a, const OptionalIndex& rows, const Opti
     double error = 0;
     {
         py::gil_scoped_release release;
-        error = factorize<Real>(view, data_of(rows), data_of(columns), out);
+        error = factorize<Real>(view, data_of(rows), data_of(columns), out, workers);
     }
     return py::make_tuple(values, error);
 }
 
-py::tuple py_factorize(const py::array& a, const OptionalIndex& rows, const OptionalIndex& columns) {
+py::tuple py_factorize(const py::array& a, const OptionalIndex& rows, const OptionalIndex& columns,
+                       std::size_t workers) {
     require_floating(a, "a");
     require(a.ndim() == 2 && a.shape(0) == a.shape(1), "a: expected a square matrix");
     require_order(rows, static_cast<std::size_t>(a.shape(0)), "rows");
     require_order(columns, static_cast<std::size_t>(a.shape(0)), "columns");
-    return by_dtype(a, [&](auto zero) { return factorize_as<decltype(zero)>(a, rows, columns); });
+    return by_dtype(a, [&](auto zero) { return factorize_as<decltype(zero)>(a, rows, columns, workers); });
 }
 
 // The scale vector as an array of T; `rounding` is the relative error of the product that this rounding makes.
@@ -207,7 +209,7 @@ py::dict config() {
 PYBIND11_MODULE(_core, m) {
     m.doc() = "The compiled core of bitterfly.";
     m.def("factorize", &py_factorize, py::arg("a").noconvert(), py::arg("rows") = py::none(),
-          py::arg("columns") = py::none());
+          py::arg("columns") = py::none(), py::arg("workers") = 1);
     m.def("quantize", &py_quantize, py::arg("values").noconvert(), py::arg("candidates"), py::arg("bits"));
     m.def("pack_lanes", &py_pack_lanes, py::arg("codes").noconvert(), py::arg("bits"));
     m.def("unpack_lanes", &py_unpack_lanes, py::arg("words").noconvert(), py::arg("tiles"), py::arg("count"),

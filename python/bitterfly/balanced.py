@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any
 
@@ -14,9 +13,10 @@ from bitterfly.hierarchy import Ledger, PaddedRows, Radices
 from bitterfly.inputs import Array, Permutations
 from bitterfly.measure import Energy
 from bitterfly.sources import ArraySource, Source
-from bitterfly.workers import available_cores
+from bitterfly.workers import threaded
 
 _PANEL = 1 << 19  # numbers that are worked on at a time
+_PARTS = 16  # of a large split, whatever the number of threads: sums of energies depend on where they are cut
 _FAR = 1e100  # times the largest number on the support: what is outside is the whole error in double precision
 
 
@@ -153,12 +153,9 @@ def _middle(x: Array, groups: int, rank: int) -> tuple[Array, Array, float]:
     def work(cut: tuple[int, int]) -> float:
         return _core.split(x[:, :, slice(*cut)], groups, rank, cut[0], left, right, 1.0)[1]
 
-    workers = min(available_cores(), d) if x.size >= _PANEL else 1
-    cuts = list(pairwise(np.linspace(0, d, min(4 * workers, d) + 1).astype(int).tolist()))
-    if workers == 1:
-        return left, right, work((0, d))
-    with ThreadPoolExecutor(workers) as pool:
-        return left, right, sum(pool.map(work, cuts))
+    parts = min(_PARTS, d) if x.size >= _PANEL else 1
+    cuts = list(pairwise(np.linspace(0, d, parts + 1).astype(int).tolist()))
+    return left, right, sum(threaded(work, cuts))
 
 
 def _orthonormal(factor: Array, rank: int) -> Array:

@@ -30,6 +30,7 @@ from bitterfly.sources import (
     as_source,
     whole_if_small,
 )
+from bitterfly.workers import building_workers, get_workers, set_workers
 
 _log = logging.getLogger("bitterfly")
 
@@ -49,6 +50,7 @@ def factorize(
     order: Order = "left_to_right",
     terms: int = 1,
     rng: np.random.Generator | int | None = None,
+    workers: int | None = None,
 ) -> Any:
     """Approximate a matrix by a product of butterfly factors.
 
@@ -85,6 +87,9 @@ def factorize(
         Number of butterflies on `chain` that are summed, each of what those before leave (greedily).
     rng : numpy.random.Generator or int, optional
         Chooses the blocks that are looked at. Default: a fixed seed, so that results are reproducible.
+    workers : int, optional
+        Threads, on which results do not depend. Default: those of `set_workers` or BITTERFLY_NUM_THREADS, else all
+        cores, since a matrix is factorized once (products use one thread).
 
     Returns
     -------
@@ -131,23 +136,24 @@ def factorize(
         raise ValueError(f"order: expected 'left_to_right' or 'balanced', got {order!r}")
     if index(terms) < 1:
         raise ValueError(f"terms: expected a positive integer, got {terms}")
-    source, seed = as_source(a, shape), _seed(rng)
-    if chain is None and rtol is None:
-        chain = _default_chain(source)
-    if chain is None:
-        assert rtol is not None
-        if terms > 1 or order != "left_to_right":
-            raise ValueError("chain: expected a Chain beside terms and order, which a search does not use")
-        return _searched(source, rtol, permute, seed)
-    one = partial(_on_chain, chain=chain, permute=permute, order=order, seed=seed)
-    op = greedy(source, terms, rtol, one) if terms > 1 else one(source, rtol=rtol)
-    if rtol is not None and not op.relative_error <= rtol:
-        raise ValueError(
-            f"rtol: the relative error reached is {op.relative_error:.3g}, more than the {rtol:.3g} asked for: "
-            "the matrix is not that close to this chain in the orderings tried; larger ranks, or no chain (a search), "
-            "may meet it"
-        )
-    return op
+    with set_workers(building_workers(workers)):
+        source, seed = as_source(a, shape), _seed(rng)
+        if chain is None and rtol is None:
+            chain = _default_chain(source)
+        if chain is None:
+            assert rtol is not None
+            if terms > 1 or order != "left_to_right":
+                raise ValueError("chain: expected a Chain beside terms and order, which a search does not use")
+            return _searched(source, rtol, permute, seed)
+        one = partial(_on_chain, chain=chain, permute=permute, order=order, seed=seed)
+        op = greedy(source, terms, rtol, one) if terms > 1 else one(source, rtol=rtol)
+        if rtol is not None and not op.relative_error <= rtol:
+            raise ValueError(
+                f"rtol: the relative error reached is {op.relative_error:.3g}, more than the {rtol:.3g} asked for: "
+                "the matrix is not that close to this chain in the orderings tried; larger ranks, or no chain (a search), "
+                "may meet it"
+            )
+        return op
 
 
 def _seed(rng: np.random.Generator | int | None) -> int:
@@ -206,7 +212,7 @@ def _fixed(permute: Permute, chain: Chain) -> Permutations:
 
 
 def _dyadic(matrix: Array, permutations: Permutations) -> ButterflyOperator:
-    values, discarded = _core.factorize(matrix, *(as_uint32(p) for p in permutations))
+    values, discarded = _core.factorize(matrix, *(as_uint32(p) for p in permutations), get_workers())
     error = float(discarded) + rounding_term(matrix.shape[0], matrix.dtype)
     _log.info("factorized %s x %s: relative error %.2e", *matrix.shape, error)
     return ButterflyOperator.from_values(values, permutations=permutations, relative_error=error, error_kind="ledger")

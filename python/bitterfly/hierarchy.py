@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, cast
@@ -15,12 +14,13 @@ from bitterfly import _core, families
 from bitterfly.chain import Chain
 from bitterfly.inputs import Array, Permutations
 from bitterfly.sources import ArraySource, Source
-from bitterfly.workers import available_cores
+from bitterfly.workers import threaded
 
 _log = logging.getLogger("bitterfly")
 
 _CHUNK_BYTES = 1 << 25
 _PARALLEL = 1 << 18  # numbers, from which on threads pay
+_PARTS = 16  # of a large chunk, whatever the number of threads: sums of energies depend on where they are cut
 # Chooses the rank of a split from the squared singular values of all blocks, (blocks, b) in falling order.
 RankRule = Callable[[Array], int]
 
@@ -271,21 +271,18 @@ class _Split:
         return factor, right
 
     def _all(self, work: Callable[[Array, slice, int], Any]) -> list[Any]:
-        """Call ``work(block, rows of the results, first t)`` for parts of all chunks, large ones on all cores."""
+        """Call ``work(block, rows of the results, first t)`` for parts of all chunks, those of large ones in threads."""
         results: list[Any] = []
         for first, block in self._chunks():
-            workers = available_cores() if block.size >= _PARALLEL else 1
             axis = 0 if block.shape[0] >= block.shape[2] else 2
-            cuts = np.linspace(0, block.shape[axis], min(4 * workers, block.shape[axis]) + 1).astype(int)
-            if workers == 1 or len(cuts) < 3:
-                results.append(work(block, slice(None), first))
-                continue
-            with ThreadPoolExecutor(workers) as pool:
-                running = []
-                for start, stop in pairwise(cuts.tolist()):
-                    if axis == 0:
-                        running.append(pool.submit(work, block[start:stop], slice(start, stop), first))
-                    else:
-                        running.append(pool.submit(work, block[:, :, start:stop], slice(None), first + start))
-                results += [part.result() for part in running]
+            parts = min(_PARTS, block.shape[axis]) if block.size >= _PARALLEL else 1
+            cuts = list(pairwise(np.linspace(0, block.shape[axis], parts + 1).astype(int).tolist()))
+
+            def one(cut: tuple[int, int], block: Array = block, axis: int = axis, first: int = first) -> Any:
+                part = slice(*cut)
+                if axis == 0:
+                    return work(block[part], part, first)
+                return work(block[:, :, part], slice(None), first + cut[0])
+
+            results += threaded(one, cuts)
         return results

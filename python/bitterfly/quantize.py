@@ -18,6 +18,7 @@ from bitterfly.operator import ButterflyOperator, PackedButterfly
 from bitterfly.recode import packed_operator, recode
 from bitterfly.short_floats import quantize_floats
 from bitterfly.sums import quantize_sum
+from bitterfly.workers import building_workers, set_workers
 
 _MEASURED = 6  # bits at which the errors of factors are measured for `nbytes`
 ALLOCATED = 1 << 23  # numbers in factors up to which `rtol` gives each factor bits of its own
@@ -34,6 +35,7 @@ def quantize(
     driver: str = "left_to_right",
     significand: int | Sequence[int] | None = None,
     rng: np.random.Generator | int | None = None,
+    workers: int | None = None,
 ) -> PackedButterfly: ...
 @overload
 def quantize(
@@ -43,6 +45,7 @@ def quantize(
     rtol: float | None = None,
     code: str = "auto",
     rng: np.random.Generator | int | None = None,
+    workers: int | None = None,
 ) -> ButterflySum: ...
 def quantize(
     op: Any,
@@ -54,6 +57,7 @@ def quantize(
     driver: str = "left_to_right",
     significand: int | Sequence[int] | None = None,
     rng: np.random.Generator | int | None = None,
+    workers: int | None = None,
 ) -> Any:
     """Code the factors in a few bits: directions of columns, skeletons of blocks, or integers.
 
@@ -93,6 +97,9 @@ def quantize(
     rng : numpy.random.Generator or int, optional
         Draws the vectors on which the error of large operators with skeleton or lattice codes is estimated. Default: a
         fixed seed.
+    workers : int, optional
+        Threads, on which results do not depend. Default: those of `set_workers` or BITTERFLY_NUM_THREADS, else all
+        cores, as for `factorize`.
 
     Returns
     -------
@@ -122,6 +129,20 @@ def quantize(
     For Gaussian factors the error is about ``0.907 sqrt(log2 n) / 4**bits`` (real). Directions have unit length, hence
     the errors of all columns are orthogonal and add up exactly.
     """
+    with set_workers(building_workers(workers)):
+        return _quantize(op, bits, rtol, nbytes, code, driver, significand, rng)
+
+
+def _quantize(
+    op: Any,
+    bits: float | None,
+    rtol: float | None,
+    nbytes: int | None,
+    code: str,
+    driver: str,
+    significand: int | Sequence[int] | None,
+    rng: np.random.Generator | int | None,
+) -> Any:
     if not isinstance(op, (ButterflyOperator, ButterflySum)):
         raise TypeError(f"op: expected a ButterflyOperator or a ButterflySum, got {type(op).__name__}{_hint(op)}")
     if code == "float":

@@ -1,14 +1,24 @@
-"""How many threads a product may use: the default of the calling thread, and what `workers=` means."""
+"""How many threads a call may use: the default of the calling thread, and what `workers=` means.
+
+Products use one thread unless told otherwise, as in `scipy.fft`: they are short, and often called from several threads
+at once. `factorize`, `quantize` and `compress` are called once and take long: unless told otherwise they use all cores,
+as the linear algebra below NumPy does.
+"""
 
 from __future__ import annotations
 
 import operator
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import TypeVar
 
 _MOST = 256
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
 
 
 def available_cores() -> int:
@@ -19,7 +29,7 @@ def available_cores() -> int:
 def as_workers(workers: int | None) -> int:
     """Return the number of threads: the default for None; counted from those of the machine if negative."""
     if workers is None:
-        return _default.get()
+        return get_workers()
     try:
         count = operator.index(workers)
     except TypeError:
@@ -31,10 +41,23 @@ def as_workers(workers: int | None) -> int:
     return min(count, _MOST)
 
 
-def _of_environment() -> int:
+def building_workers(workers: int | None) -> int:
+    """Return the number of threads of `factorize`, `quantize` and `compress`, which None leaves to the machine.
+
+    Without `set_workers` and BITTERFLY_NUM_THREADS that is all cores, or OMP_NUM_THREADS of them, by which process
+    pools (joblib, Dask) limit the libraries in their processes.
+    """
+    if workers is not None:
+        return as_workers(workers)
+    limit = os.environ.get("OMP_NUM_THREADS", "")
+    cores = min(available_cores(), int(limit) if limit.isdecimal() and int(limit) > 0 else _MOST)
+    return _default.get() or min(cores, _MOST)
+
+
+def _of_environment() -> int | None:
     text = os.environ.get("BITTERFLY_NUM_THREADS", "")
     if not text.strip():
-        return 1
+        return None
     try:
         return as_workers(int(text))
     except ValueError:
@@ -42,7 +65,7 @@ def _of_environment() -> int:
 
 
 _START = _of_environment()
-_default: ContextVar[int] = ContextVar("workers", default=_START)
+_default: ContextVar[int | None] = ContextVar("workers", default=_START)
 
 
 def get_workers() -> int:
@@ -51,19 +74,22 @@ def get_workers() -> int:
     Returns
     -------
     int
-        1, or the environment variable ``BITTERFLY_NUM_THREADS``, unless `set_workers` is in force.
+        1, or the environment variable ``BITTERFLY_NUM_THREADS``, unless `set_workers` is in force. The two also hold for
+        `factorize`, `quantize` and `compress`, which use all cores without them.
 
     Raises
     ------
     ValueError
         Never; the environment variable is checked at import.
     """
-    return _default.get()
+    return _default.get() or 1
 
 
 @contextmanager
 def set_workers(workers: int) -> Iterator[None]:
-    """Set the number of threads of products inside a ``with`` block, for this thread (or asynchronous task) alone.
+    """Set the number of threads inside a ``with`` block, for this thread (or asynchronous task) alone.
+
+    It is that of products, and of `factorize`, `quantize` and `compress`, wherever their ``workers`` is None.
 
     Parameters
     ----------
@@ -89,3 +115,12 @@ def set_workers(workers: int) -> Iterator[None]:
         yield
     finally:
         _default.reset(token)
+
+
+def threaded(work: Callable[[Task], Result], tasks: Sequence[Task]) -> list[Result]:
+    """Return what `work` makes of each task, in their order; on the threads of `get_workers`, if there are several."""
+    workers = min(get_workers(), len(tasks))
+    if workers <= 1:
+        return [work(task) for task in tasks]
+    with ThreadPoolExecutor(workers) as pool:
+        return list(pool.map(work, tasks))
