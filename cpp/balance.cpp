@@ -6,18 +6,26 @@
 #include <cmath>
 #include <string>
 
+#include "parallel.hpp"
 #include "require.hpp"
 
 namespace bitterfly {
 namespace {
 
+constexpr std::size_t kPart = 4096;  // numbers or rows that one worker takes at a time
+
 // 2^result <= largest component < 2^(result + 1), for x != 0.
 int exponent_of(Value x) { return std::ilogb(std::max(std::fabs(x.real()), std::fabs(x.imag()))); }
+
+template <class Real>
+bool is_finite(Real x) {
+    return std::isfinite(x);
+}
 
 }  // namespace
 
 template <class Real>
-BalancedFactors<Real>::BalancedFactors(const Real* values, std::size_t n, bool is_complex)
+BalancedFactors<Real>::BalancedFactors(const Real* values, std::size_t n, bool is_complex, std::size_t workers)
     : values_(values),
       n_(n),
       levels_(static_cast<std::size_t>(std::countr_zero(n))),
@@ -26,12 +34,15 @@ BalancedFactors<Real>::BalancedFactors(const Real* values, std::size_t n, bool i
       exponents_(levels_ + 1, std::vector<int>(n, 0)) {
     const std::size_t count = 2 * n * (is_complex ? 2 : 1);
     for (std::size_t l = 0; l < levels_; ++l) {
-        const bool finite =
-            std::all_of(values + l * count, values + (l + 1) * count, [](Real x) { return std::isfinite(x); });
-        require(finite, "op: expected finite factors, got NaN or infinity in factor " + std::to_string(l + 1));
+        const double wrong = parallel_sum(count, kPart, workers, [&](std::size_t first, std::size_t end) {
+            return std::all_of(values + l * count + first, values + l * count + end, is_finite<Real>) ? 0 : 1;
+        });
+        require(wrong == 0, "op: expected finite factors, got NaN or infinity in factor " + std::to_string(l + 1));
     }
     for (std::size_t level = levels_; level-- > 0;) {
-        for (std::size_t row = 0; row < n; ++row) balance_row(level, row);
+        parallel_ranges(n, kPart, workers, [&](std::size_t first, std::size_t end) {
+            for (std::size_t row = first; row < end; ++row) balance_row(level, row);
+        });
     }
     balance_first();
 }

@@ -1,6 +1,7 @@
 // Float factors in a gauge that neither overflows nor underflows: every row of every right part has norm near one.
 #pragma once
 
+#include <bit>
 #include <cmath>
 #include <cstddef>
 #include <vector>
@@ -9,7 +10,12 @@
 
 namespace bitterfly {
 
+// x * 2^exponent, rounded once; by one multiplication where the power is a normal number.
 inline Value times_power(Value x, int exponent) {
+    constexpr int kBias = 1023;
+    if (-kBias < exponent && exponent <= kBias) {
+        return x * std::bit_cast<double>(static_cast<std::uint64_t>(exponent + kBias) << 52);
+    }
     return {std::ldexp(x.real(), exponent), std::ldexp(x.imag(), exponent)};
 }
 
@@ -21,7 +27,7 @@ class BalancedFactors {
 public:
     // `values`: p x 2n numbers, factor l + 1 in C order (2^l, 2, 2, n / 2^(l+1)), complex ones interleaved; borrowed.
     // Throws std::invalid_argument where a number is not finite.
-    BalancedFactors(const Real* values, std::size_t n, bool is_complex);
+    BalancedFactors(const Real* values, std::size_t n, bool is_complex, std::size_t workers = 1);
 
     std::size_t size() const { return n_; }
     std::size_t levels() const { return levels_; }

@@ -6,6 +6,9 @@
 #include <algorithm>
 #include <cmath>
 #include <complex>
+#include <vector>
+
+#include "parallel.hpp"
 
 namespace bitterfly {
 namespace {
@@ -136,12 +139,21 @@ double closest(const Scalar* t, const Scalar* metric, std::size_t count, const C
 }  // namespace
 
 double closest_codes(const double* t, const double* metric, std::size_t count, std::size_t m, std::size_t r,
-                     bool is_complex, const CodeRange& range, double* codes) {
+                     bool is_complex, const CodeRange& range, double* codes, std::size_t workers) {
     const auto rows = static_cast<Eigen::Index>(m), rank = static_cast<Eigen::Index>(r);
-    if (!is_complex) return closest(t, metric, count, range, rows, rank, codes);
-    using Complex = std::complex<double>;
-    return closest(reinterpret_cast<const Complex*>(t), reinterpret_cast<const Complex*>(metric), count, range, rows,
-                   rank, reinterpret_cast<Complex*>(codes));
+    constexpr std::size_t kPart = 8;  // matrices that one worker takes at a time
+    std::vector<double> largest((count + kPart - 1) / kPart);
+    parallel_ranges(count, kPart, workers, [&](std::size_t first, std::size_t end) {
+        const auto closest_of = [&](auto scalar) {
+            using Scalar = decltype(scalar);
+            const auto* matrices = reinterpret_cast<const Scalar*>(t) + first * m * r;
+            const auto* metrics = reinterpret_cast<const Scalar*>(metric) + first * r * r;
+            auto* out = reinterpret_cast<Scalar*>(codes) + first * m * r;
+            return closest(matrices, metrics, end - first, range, rows, rank, out);
+        };
+        largest[first / kPart] = is_complex ? closest_of(std::complex<double>{}) : closest_of(double{});
+    });
+    return largest.empty() ? 0 : *std::max_element(largest.begin(), largest.end());
 }
 
 }  // namespace bitterfly

@@ -18,6 +18,6 @@ struct CodeRange {
 //
 // Lenstra, Lenstra and Lovasz, Math. Ann. 261 (1982); nearest planes: Babai, Combinatorica 6 (1986).
 double closest_codes(const double* t, const double* metric, std::size_t count, std::size_t m, std::size_t r,
-                     bool is_complex, const CodeRange& range, double* codes);
+                     bool is_complex, const CodeRange& range, double* codes, std::size_t workers);
 
 }  // namespace bitterfly

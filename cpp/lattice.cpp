@@ -6,8 +6,12 @@
 #include <complex>
 #include <vector>
 
+#include "parallel.hpp"
+
 namespace bitterfly {
 namespace {
+
+constexpr std::size_t kPart = 4096;  // numbers that one worker takes at a time
 
 // One column of `size` real numbers (real and imaginary parts).
 class LatticeSearch {
@@ -62,10 +66,8 @@ private:
 
 int rounded(double x, int most) { return std::clamp(static_cast<int>(std::lround(x)), -most, most); }
 
-}  // namespace
-
-void lattice_codes(const double* x, std::size_t count, std::size_t b, bool is_complex, int bits, std::uint32_t* codes,
-                   double* lengths) {
+void codes_of_columns(const double* x, std::size_t count, std::size_t b, bool is_complex, int bits,
+                      std::uint32_t* codes, double* lengths) {
     const std::size_t planes = is_complex ? 2 : 1, size = b * planes;
     LatticeSearch search(bits);
     const double unit = std::ldexp(1.0, 1 - bits);
@@ -90,6 +92,18 @@ void lattice_codes(const double* x, std::size_t count, std::size_t b, bool is_co
         lengths[0] = std::ldexp(length.real(), exponent);
         if (is_complex) lengths[1] = std::ldexp(length.imag(), exponent);
     }
+}
+
+}  // namespace
+
+void lattice_codes(const double* x, std::size_t count, std::size_t b, bool is_complex, int bits, std::uint32_t* codes,
+                   double* lengths, std::size_t workers) {
+    const std::size_t planes = is_complex ? 2 : 1, size = b * planes;
+    const std::size_t part = kPart / size + 1;
+    parallel_ranges(count, part, workers, [&](std::size_t first, std::size_t end) {
+        codes_of_columns(x + first * size, end - first, b, is_complex, bits, codes + first * size,
+                         lengths + first * planes);
+    });
 }
 
 }  // namespace bitterfly

@@ -12,6 +12,6 @@ namespace bitterfly {
 // rounding are walked; above, those of the last octave, from 8 bits on the last 64 of each entry, among which many are
 // as good as the best.
 void lattice_codes(const double* x, std::size_t count, std::size_t b, bool is_complex, int bits, std::uint32_t* codes,
-                   double* lengths);
+                   double* lengths, std::size_t workers);
 
 }  // namespace bitterfly

@@ -1,14 +1,34 @@
 // Independent tasks on a few threads: one pool for the process, started at first use, anew after a fork.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <functional>
+#include <numeric>
+#include <vector>
 
 namespace bitterfly {
 
 // Calls body(worker, i) for all i < count, worker < workers; no two calls of the same worker at once. The caller is one
 // of the workers, and the only one where others are using the pool. Rethrows the first exception of a task.
 void parallel_for(std::size_t count, std::size_t workers, const std::function<void(std::size_t, std::size_t)>& body);
+
+// The sum of body(first, end) for ranges of `part` of `count` items, always the same ranges in the same order: it does
+// not depend on the workers.
+template <class Body>
+double parallel_sum(std::size_t count, std::size_t part, std::size_t workers, const Body& body) {
+    std::vector<double> sums((count + part - 1) / part);
+    parallel_for(sums.size(), workers,
+                 [&](std::size_t, std::size_t i) { sums[i] = body(i * part, std::min(count, (i + 1) * part)); });
+    return std::accumulate(sums.begin(), sums.end(), 0.0);
+}
+
+// Calls body(first, end) for ranges of `part` of `count` items.
+template <class Body>
+void parallel_ranges(std::size_t count, std::size_t part, std::size_t workers, const Body& body) {
+    parallel_for((count + part - 1) / part, workers,
+                 [&](std::size_t, std::size_t i) { body(i * part, std::min(count, (i + 1) * part)); });
+}
 
 // Products of fewer multiply-adds are done before a sleeping thread has woken up.
 inline constexpr std::size_t kLeastParallelWork = std::size_t{1} << 19;

@@ -14,6 +14,7 @@
 
 #include "balance.hpp"
 #include "pack.hpp"
+#include "parallel.hpp"
 
 namespace bitterfly {
 namespace {
@@ -32,31 +33,59 @@ struct Columns {
     double energy = 0;
 };
 
+constexpr std::size_t kPart = 2048;  // columns that one worker takes at a time
+
 template <class Real>
-Columns columns_of(const BalancedFactors<Real>& factors, std::size_t level, const std::vector<Value>& lengths) {
+Columns columns_of(const BalancedFactors<Real>& factors, std::size_t level, const std::vector<Value>& lengths,
+                   std::size_t workers) {
     const std::size_t n = lengths.size(), d = factors.d(level);
     const std::vector<double>& weights = factors.weights(level + 1);
     Columns out{std::vector<Value>(n), std::vector<Value>(n)};
-    for (std::size_t c = 0; c < n; ++c) {
-        const std::size_t i = c / (2 * d), k = c / d % 2, t = c % d;
-        out.upper[c] = factors.at(level, i, 0, k, t) * lengths[2 * i * d + t];
-        out.lower[c] = factors.at(level, i, 1, k, t) * lengths[(2 * i + 1) * d + t];
-        out.energy += weights[c] * (std::norm(out.upper[c]) + std::norm(out.lower[c]));
-    }
+    out.energy = parallel_sum(n, kPart, workers, [&](std::size_t first, std::size_t end) {
+        double energy = 0;
+        for (std::size_t c = first; c < end; ++c) {
+            const std::size_t i = c / (2 * d), k = c / d % 2, t = c % d;
+            out.upper[c] = factors.at(level, i, 0, k, t) * lengths[2 * i * d + t];
+            out.lower[c] = factors.at(level, i, 1, k, t) * lengths[(2 * i + 1) * d + t];
+            energy += weights[c] * (std::norm(out.upper[c]) + std::norm(out.lower[c]));
+        }
+        return energy;
+    });
     return out;
 }
 
-Trial code_columns(const Columns& columns, const std::vector<double>& weights, Code code) {
-    const std::size_t n = weights.size();
-    Trial out{code, std::vector<std::uint32_t>(n), std::vector<Value>(n)};
-    for (std::size_t c = 0; c < n; ++c) {
-        const Value x0 = columns.upper[c], x1 = columns.lower[c];
-        out.q[c] = encode(code, x0, x1);
-        const Direction u = decode(code, out.q[c]);
-        const Value mu = std::conj(u.first) * x0 + std::conj(u.second) * x1;
-        out.lengths[c] = mu;
-        out.error += weights[c] * (std::norm(x0 - mu * u.first) + std::norm(x1 - mu * u.second));
+// Decodes by a table where a code has fewer values than there are columns.
+class Decoder {
+public:
+    Decoder(Code code, std::size_t columns) : code_(code) {
+        if (code.bits > kMostBits || columns >> code.bits == 0) return;
+        table_.resize(std::size_t{1} << code.bits);
+        for (std::size_t q = 0; q < table_.size(); ++q) table_[q] = decode(code, static_cast<std::uint32_t>(q));
     }
+    Direction operator()(std::uint32_t q) const { return table_.empty() ? decode(code_, q) : table_[q]; }
+
+private:
+    static constexpr int kMostBits = 12;
+    Code code_;
+    std::vector<Direction> table_;
+};
+
+Trial code_columns(const Columns& columns, const std::vector<double>& weights, Code code, std::size_t workers) {
+    const std::size_t n = weights.size();
+    const Decoder decoder(code, n);
+    Trial out{code, std::vector<std::uint32_t>(n), std::vector<Value>(n)};
+    out.error = parallel_sum(n, kPart, workers, [&](std::size_t first, std::size_t end) {
+        double error = 0;
+        for (std::size_t c = first; c < end; ++c) {
+            const Value x0 = columns.upper[c], x1 = columns.lower[c];
+            out.q[c] = encode(code, x0, x1);
+            const Direction u = decoder(out.q[c]);
+            const Value mu = std::conj(u.first) * x0 + std::conj(u.second) * x1;
+            out.lengths[c] = mu;
+            error += weights[c] * (std::norm(x0 - mu * u.first) + std::norm(x1 - mu * u.second));
+        }
+        return error;
+    });
     return out;
 }
 
@@ -72,10 +101,10 @@ void trim(Trial& trial) {
 
 // The first candidate that is exact to rounding, else the one with the least error.
 Trial best_trial(const Columns& columns, const std::vector<double>& weights, const std::vector<Source>& candidates,
-                 int bits, double rounding) {
+                 int bits, double rounding, std::size_t workers) {
     Trial best{};
     for (const Source source : candidates) {
-        Trial trial = code_columns(columns, weights, {source, std::min(bits, max_bits(source))});
+        Trial trial = code_columns(columns, weights, {source, std::min(bits, max_bits(source))}, workers);
         const bool exact = trial.error <= rounding * rounding * columns.energy;
         if (best.q.empty() || exact || trial.error < best.error) best = std::move(trial);
         if (exact) break;
@@ -95,15 +124,15 @@ void append_packed(const Trial& trial, std::size_t n, std::size_t d, Quantized& 
 
 template <class Real>
 Quantized quantize(const Real* values, std::size_t n, bool is_complex, const std::vector<Source>& candidates,
-                   const std::vector<int>& bits) {
-    const BalancedFactors<Real> factors(values, n, is_complex);
+                   const std::vector<int>& bits, std::size_t workers) {
+    const BalancedFactors<Real> factors(values, n, is_complex, workers);
     const double rounding = 16 * static_cast<double>(factors.levels()) * std::numeric_limits<Real>::epsilon();
     Quantized out{};
     std::vector<Value> lengths(n, 1.0);
     for (std::size_t l = 0; l < factors.levels(); ++l) {
         const std::vector<double>& weights = factors.weights(l + 1);
-        const Columns columns = columns_of(factors, l, lengths);
-        Trial trial = best_trial(columns, weights, candidates, bits[l], rounding);
+        const Columns columns = columns_of(factors, l, lengths, workers);
+        Trial trial = best_trial(columns, weights, candidates, bits[l], rounding, workers);
         out.losses.push_back(factors.energy() > 0 ? trial.error / factors.energy() : 0);
         append_packed(trial, n, factors.d(l), out);
         lengths = std::move(trial.lengths);
@@ -132,9 +161,9 @@ double round_scale(const Quantized& quantized, bool is_complex, Real* out) {
 
 template double round_scale<float>(const Quantized&, bool, float*);
 template double round_scale<double>(const Quantized&, bool, double*);
-template Quantized quantize<float>(const float*, std::size_t, bool, const std::vector<Source>&,
-                                   const std::vector<int>&);
+template Quantized quantize<float>(const float*, std::size_t, bool, const std::vector<Source>&, const std::vector<int>&,
+                                   std::size_t);
 template Quantized quantize<double>(const double*, std::size_t, bool, const std::vector<Source>&,
-                                    const std::vector<int>&);
+                                    const std::vector<int>&, std::size_t);
 
 }  // namespace bitterfly

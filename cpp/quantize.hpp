@@ -20,10 +20,11 @@ struct Quantized {
 };
 
 // `values`: p x 2n numbers, factor l + 1 in C order (2^l, 2, 2, n / 2^(l+1)), complex ones interleaved. For every
-// factor l the candidate with the least error is taken, at `bits[l]` bits a column or its own maximum.
+// factor l the candidate with the least error is taken, at `bits[l]` bits a column or its own maximum. Results do not
+// depend on the workers.
 template <class Real>
 Quantized quantize(const Real* values, std::size_t n, bool is_complex, const std::vector<Source>& candidates,
-                   const std::vector<int>& bits);
+                   const std::vector<int>& bits, std::size_t workers);
 
 // Writes the scale vector, complex numbers interleaved, and returns the relative error of this rounding: the coded
 // factors have orthonormal columns, so it is the relative error of the product.

@@ -8,6 +8,8 @@
 #include <type_traits>
 #include <vector>
 
+#include "parallel.hpp"
+
 namespace bitterfly {
 namespace {
 
@@ -122,24 +124,27 @@ void pivot_tails(const Real* x, std::size_t count, std::size_t b, std::size_t s,
 
 template <class Real>
 double skeletonize(const Real* x, std::size_t count, std::size_t b, std::size_t s, bool is_complex, std::size_t rank,
-                   std::uint8_t* pivots, Real* t) {
+                   std::uint8_t* pivots, Real* t, std::size_t workers) {
+    constexpr std::size_t kPart = 8;  // matrices that one worker takes at a time
     return by_number<Real>(is_complex, [&](auto zero) {
         using Scalar = decltype(zero);
-        PivotedRows<Scalar> rows(b, s);
-        double left = 0;
-        for (std::size_t q = 0; q < count; ++q) {
-            rows.compute(reinterpret_cast<const Scalar*>(x) + q * b * s);
-            left += rows.tail(static_cast<Eigen::Index>(rank));
-            put(rows, b, rank, pivots + q * b, reinterpret_cast<Scalar*>(t) + q * (b - rank) * rank);
-        }
-        return left;
+        return parallel_sum(count, kPart, workers, [&](std::size_t first, std::size_t end) {
+            PivotedRows<Scalar> rows(b, s);
+            double left = 0;
+            for (std::size_t q = first; q < end; ++q) {
+                rows.compute(reinterpret_cast<const Scalar*>(x) + q * b * s);
+                left += rows.tail(static_cast<Eigen::Index>(rank));
+                put(rows, b, rank, pivots + q * b, reinterpret_cast<Scalar*>(t) + q * (b - rank) * rank);
+            }
+            return left;
+        });
     });
 }
 
 #define BITTERFLY_INSTANTIATE(Real)                                                                          \
     template void pivot_tails<Real>(const Real*, std::size_t, std::size_t, std::size_t, bool, double*);      \
     template double skeletonize<Real>(const Real*, std::size_t, std::size_t, std::size_t, bool, std::size_t, \
-                                      std::uint8_t*, Real*);
+                                      std::uint8_t*, Real*, std::size_t);
 BITTERFLY_INSTANTIATE(float)
 BITTERFLY_INSTANTIATE(double)
 #undef BITTERFLY_INSTANTIATE

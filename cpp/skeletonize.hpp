@@ -15,6 +15,6 @@ void pivot_tails(const Real* x, std::size_t count, std::size_t b, std::size_t s,
 // combinations of the pivot rows, in order: count x (b - rank) x rank. Returns the energy left in all matrices.
 template <class Real>
 double skeletonize(const Real* x, std::size_t count, std::size_t b, std::size_t s, bool is_complex, std::size_t rank,
-                   std::uint8_t* pivots, Real* t);
+                   std::uint8_t* pivots, Real* t, std::size_t workers);
 
 }  // namespace bitterfly

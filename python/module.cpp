@@ -59,8 +59,8 @@ py::array scale_as(const Quantized& result, double& rounding) {
     return out;
 }
 
-py::tuple py_quantize(const py::array& values, const std::vector<std::string>& candidates,
-                      const std::vector<int>& bits) {
+py::tuple py_quantize(const py::array& values, const std::vector<std::string>& candidates, const std::vector<int>& bits,
+                      std::size_t workers) {
     const std::size_t n = size_of_values(values);
     std::vector<Source> sources;
     for (const std::string& name : candidates) sources.push_back(source_of(name));
@@ -73,7 +73,7 @@ py::tuple py_quantize(const py::array& values, const std::vector<std::string>& c
         const auto* data = static_cast<const Real*>(values.data());
         const bool cplx = is_complex(values);
         py::gil_scoped_release release;
-        result = quantize<Real>(data, n, cplx, sources, bits);
+        result = quantize<Real>(data, n, cplx, sources, bits, workers);
     });
     py::list codes;
     for (const Code& code : result.codes) codes.append(py::make_tuple(name_of(code.source), code.bits));
@@ -126,7 +126,7 @@ IndexArray py_unpack_lanes(const IndexArray& words, std::size_t tiles, std::size
 }
 
 // Columns (count, b) in double precision -> codes (count, b, planes) and lengths (count, planes).
-py::tuple py_lattice_codes(const py::array& x, int bits) {
+py::tuple py_lattice_codes(const py::array& x, int bits, std::size_t workers) {
     require_floating(x, "x");
     require(x.ndim() == 2 && is_double(x) && (x.flags() & py::array::c_style) != 0 && bits >= 2 && bits <= 16,
             "x: expected contiguous columns (count, b) in double precision, and 2 to 16 bits");
@@ -140,7 +140,7 @@ py::tuple py_lattice_codes(const py::array& x, int bits) {
     const auto count = static_cast<std::size_t>(x.shape(0)), b = static_cast<std::size_t>(x.shape(1));
     {
         py::gil_scoped_release release;
-        lattice_codes(data, count, b, cplx, bits, q, mu);
+        lattice_codes(data, count, b, cplx, bits, q, mu, workers);
     }
     return py::make_tuple(codes, lengths);
 }
@@ -210,11 +210,12 @@ PYBIND11_MODULE(_core, m) {
     m.doc() = "The compiled core of bitterfly.";
     m.def("factorize", &py_factorize, py::arg("a").noconvert(), py::arg("rows") = py::none(),
           py::arg("columns") = py::none(), py::arg("workers") = 1);
-    m.def("quantize", &py_quantize, py::arg("values").noconvert(), py::arg("candidates"), py::arg("bits"));
+    m.def("quantize", &py_quantize, py::arg("values").noconvert(), py::arg("candidates"), py::arg("bits"),
+          py::arg("workers") = 1);
     m.def("pack_lanes", &py_pack_lanes, py::arg("codes").noconvert(), py::arg("bits"));
     m.def("unpack_lanes", &py_unpack_lanes, py::arg("words").noconvert(), py::arg("tiles"), py::arg("count"),
           py::arg("bits"));
-    m.def("lattice_codes", &py_lattice_codes, py::arg("x").noconvert(), py::arg("bits"));
+    m.def("lattice_codes", &py_lattice_codes, py::arg("x").noconvert(), py::arg("bits"), py::arg("workers") = 1);
     m.def("alphabet_codes", &py_alphabet_codes, py::arg("x").noconvert(), py::arg("weights").noconvert(),
           py::arg("magnitudes"));
     m.def("pack", &py_pack, py::arg("codes").noconvert(), py::arg("bits"));
@@ -251,9 +252,9 @@ PYBIND11_MODULE(_core, m) {
           py::arg("rank"), py::arg("first"), py::arg("factor").noconvert(), py::arg("right").noconvert(),
           py::arg("scale") = 1.0);
     m.def("pivot_tails", &py_pivot_tails, py::arg("x").noconvert());
-    m.def("skeletonize", &py_skeletonize, py::arg("x").noconvert(), py::arg("rank"));
+    m.def("skeletonize", &py_skeletonize, py::arg("x").noconvert(), py::arg("rank"), py::arg("workers") = 1);
     m.def("closest_codes", &py_closest_codes, py::arg("t").noconvert(), py::arg("metric").noconvert(), py::arg("step"),
-          py::arg("most"), py::arg("floor"));
+          py::arg("most"), py::arg("floor"), py::arg("workers") = 1);
     m.def("shorten", &py_shorten, py::arg("factors"), py::arg("bits"), py::arg("driver"), py::arg("depth"),
           py::arg("weighted") = true);
     m.def("rank_one", &py_rank_one, py::arg("x").noconvert(), py::arg("y").noconvert(), py::arg("bits"),

@@ -115,7 +115,7 @@ inline py::array py_pivot_tails(const py::array& x) {
 }
 
 // Returns pivots (count, b) of uint8, combinations (count, b - rank, rank), and the energy left.
-inline py::tuple py_skeletonize(const py::array& x, std::size_t rank) {
+inline py::tuple py_skeletonize(const py::array& x, std::size_t rank, std::size_t workers) {
     require_matrices(x);
     const auto shape = [&](int axis) { return static_cast<std::size_t>(x.shape(axis)); };
     const std::size_t count = shape(0), b = shape(1), s = shape(2);
@@ -133,14 +133,15 @@ inline py::tuple py_skeletonize(const py::array& x, std::size_t rank) {
         double left = 0;
         {
             py::gil_scoped_release release;
-            left = skeletonize<Real>(data, count, b, s, cplx, rank, flags, out);
+            left = skeletonize<Real>(data, count, b, s, cplx, rank, flags, out, workers);
         }
         return py::make_tuple(pivots, t, left);
     });
 }
 
 // Returns integers (count, m, r) of the dtype of t, and the largest before the cut.
-inline py::tuple py_closest_codes(const py::array& t, const py::array& metric, double step, double most, double floor) {
+inline py::tuple py_closest_codes(const py::array& t, const py::array& metric, double step, double most, double floor,
+                                  std::size_t workers) {
     require_matrices(t), require_matrices(metric);
     require(metric.shape(0) == t.shape(0) && metric.shape(1) == t.shape(2) && metric.shape(2) == t.shape(2),
             "metric: expected an r x r matrix for each matrix of t");
@@ -156,7 +157,7 @@ inline py::tuple py_closest_codes(const py::array& t, const py::array& metric, d
     double largest = 0;
     {
         py::gil_scoped_release release;
-        largest = closest_codes(from, weights, count, m, r, cplx, {step, most, floor}, to);
+        largest = closest_codes(from, weights, count, m, r, cplx, {step, most, floor}, to, workers);
     }
     return py::make_tuple(codes, largest);
 }

@@ -15,6 +15,7 @@ from bitterfly.operator import ButterflyOperator, PackedButterfly
 from bitterfly.precision import rounding_term
 from bitterfly.scale_codes import ScaleCodes
 from bitterfly.scale_options import scale_loss
+from bitterfly.workers import get_workers
 
 _log = logging.getLogger("bitterfly")
 
@@ -34,7 +35,7 @@ def code_directions(
 
     What the floats lose of the energy that the factors keep is orthogonal to the losses of those: squares add up.
     """
-    words, codes, scale, losses, rounding = _core.quantize(op.values, list(candidates), list(widths))
+    words, codes, scale, losses, rounding = _core.quantize(op.values, list(candidates), list(widths), get_workers())
     if not np.all(np.isfinite(scale)):
         raise OverflowError(
             f"op: the scale vector does not fit {op.dtype}; quantize op.astype of a wider dtype, or scale op down"

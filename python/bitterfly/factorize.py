@@ -149,8 +149,8 @@ def factorize(
         op = greedy(source, terms, rtol, one) if terms > 1 else one(source, rtol=rtol)
         if rtol is not None and not op.relative_error <= rtol:
             raise ValueError(
-                f"rtol: the relative error reached is {op.relative_error:.3g}, more than the {rtol:.3g} asked for: "
-                "the matrix is not that close to this chain in the orderings tried; larger ranks, or no chain (a search), "
+                f"rtol: the relative error reached is {op.relative_error:.3g}, more than the {rtol:.3g} asked for: the "
+                "matrix is not that close to this chain in the orderings tried; larger ranks, or no chain (a search), "
                 "may meet it"
             )
         return op
@@ -212,7 +212,7 @@ def _fixed(permute: Permute, chain: Chain) -> Permutations:
 
 
 def _dyadic(matrix: Array, permutations: Permutations) -> ButterflyOperator:
-    values, discarded = _core.factorize(matrix, *(as_uint32(p) for p in permutations), get_workers())
+    values, discarded = _core.factorize(matrix, *(as_uint32(p) for p in permutations), workers=get_workers())
     error = float(discarded) + rounding_term(matrix.shape[0], matrix.dtype)
     _log.info("factorized %s x %s: relative error %.2e", *matrix.shape, error)
     return ButterflyOperator.from_values(values, permutations=permutations, relative_error=error, error_kind="ledger")

@@ -271,7 +271,7 @@ class _Split:
         return factor, right
 
     def _all(self, work: Callable[[Array, slice, int], Any]) -> list[Any]:
-        """Call ``work(block, rows of the results, first t)`` for parts of all chunks, those of large ones in threads."""
+        """Call ``work(block, rows of the results, first t)`` for all chunks, for parts of large ones in threads."""
         results: list[Any] = []
         for first, block in self._chunks():
             axis = 0 if block.shape[0] >= block.shape[2] else 2

@@ -17,6 +17,7 @@ from bitterfly.powers import near_one, scaled
 from bitterfly.stores import TiledFloats
 from bitterfly.tiled_codes import TiledCodes, plan
 from bitterfly.tiles import Layout, Skeleton, planes_of
+from bitterfly.workers import get_workers
 
 _STEPS = 4
 _GROWTH = 1.25
@@ -139,7 +140,7 @@ def _skeleton(factor: Array, rank: int, bits: int, gram: Array) -> tuple[Array, 
     groups = c // rank
     unit, exponent = near_one(factor)
     blocks = np.ascontiguousarray(unit.reshape(a, b, groups, rank, d).transpose(0, 4, 2, 1, 3)).reshape(-1, b, rank)
-    flags, t, _ = _core.skeletonize(blocks, rank)
+    flags, t, _ = _core.skeletonize(blocks, rank, get_workers())
     pivots = flags.astype(bool)
     right = gram.reshape(a, groups, d, rank, rank).transpose(0, 2, 1, 3, 4).reshape(-1, rank, rank)
     corner = blocks[pivots].reshape(-1, rank, rank)
@@ -162,7 +163,7 @@ def _closest(t: Array, metric: Array, most: int) -> tuple[Array, float]:
         return t, step
     metric = np.ascontiguousarray(metric.astype(t.dtype, copy=False))
     for _ in range(_STEPS):
-        q, largest = _core.closest_codes(t, metric, step, float(most), 1.0 / most**2)
+        q, largest = _core.closest_codes(t, metric, step, float(most), 1.0 / most**2, get_workers())
         if largest <= most:
             break
         step *= min(largest / most, _GROWTH)
@@ -173,7 +174,7 @@ def _lattice(factor: Array, layout: Layout, bits: int, rank: int) -> tuple[Array
     """Return the codes of all columns in the order of lanes, and diagonal matrices with their lengths."""
     a, b, c, d = factor.shape
     columns = np.ascontiguousarray(factor.transpose(0, 3, 2, 1).reshape(-1, b))
-    q, lengths = _core.lattice_codes(columns, bits)
+    q, lengths = _core.lattice_codes(columns, bits, get_workers())
     shaped = q.reshape(a, d, c, b, -1).transpose(4, 0, 3, 2, 1)  # plane, (a, b, c, d)
     codes = np.stack([layout.blocks_of(np.ascontiguousarray(plane)) for plane in shaped], axis=-1)
     mu = lengths.view(factor.dtype).reshape(a, d, c // rank, rank)

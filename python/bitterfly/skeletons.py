@@ -18,6 +18,7 @@ from bitterfly.randomized import recovered
 from bitterfly.search import Choice, IncompressibleError
 from bitterfly.sources import OperatorSource, Source
 from bitterfly.tiles import Skeleton
+from bitterfly.workers import get_workers
 
 _log = logging.getLogger("bitterfly")
 
@@ -185,7 +186,7 @@ def _skeletons(
 
     def divide(group: int, blocks: Array) -> None:
         i, g = divmod(group, level.groups)
-        flags, combinations, _ = _core.skeletonize(blocks, rank)
+        flags, combinations, _ = _core.skeletonize(blocks, rank, get_workers())
         pivots[i, :, g], t[i, :, g] = flags, combinations
         chosen[group] = level.candidates[i].T[flags.astype(bool)].reshape(d, rank).T
 

@@ -74,8 +74,8 @@ def get_workers() -> int:
     Returns
     -------
     int
-        1, or the environment variable ``BITTERFLY_NUM_THREADS``, unless `set_workers` is in force. The two also hold for
-        `factorize`, `quantize` and `compress`, which use all cores without them.
+        1, or the environment variable ``BITTERFLY_NUM_THREADS``, unless `set_workers` is in force. The two hold
+        for `factorize`, `quantize` and `compress` too, which use all cores without them.
 
     Raises
     ------
