@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <exception>
 #include <mutex>
@@ -64,6 +65,7 @@ private:
             start(helpers);
             job_ = &job;
             taken_ = 0, seats_ = std::min(helpers, helpers_);
+            jobs_.fetch_add(1, std::memory_order_release);
         }
         wake_.notify_all();
     }
@@ -84,6 +86,11 @@ private:
     void help() {
         std::unique_lock lock(mutex_);
         for (;;) {
+            if (taken_ >= seats_) {
+                lock.unlock();
+                watch();
+                lock.lock();
+            }
             wake_.wait(lock, [this] { return taken_ < seats_; });
             Job& job = *job_;
             const std::size_t worker = ++taken_;
@@ -95,7 +102,19 @@ private:
         }
     }
 
+    // Looks out for the next job for a moment: products follow each other, and a core that has gone idle takes longer
+    // to come back than a small product.
+    void watch() const {
+        const auto end = std::chrono::steady_clock::now() + kWatch;
+        const std::size_t seen = jobs_.load(std::memory_order_acquire);
+        while (jobs_.load(std::memory_order_acquire) == seen && std::chrono::steady_clock::now() < end) {
+            std::this_thread::yield();
+        }
+    }
+
+    static constexpr std::chrono::microseconds kWatch{100};
     std::atomic<bool> busy_{false};
+    std::atomic<std::size_t> jobs_{0};
     std::mutex mutex_;
     std::condition_variable wake_, done_;
     Job* job_ = nullptr;
@@ -116,6 +135,18 @@ Pool& pool() {
     return *found;
 }
 
+// How far a phase is.
+struct Phase {
+    std::atomic<std::size_t> next{0}, done{0};
+};
+
+void wait_until(const std::atomic<std::size_t>& done, std::size_t count) {
+    constexpr int kSpins = 256;
+    for (int spins = 0; done.load(std::memory_order_acquire) < count; ++spins) {
+        if (spins % kSpins == kSpins - 1) std::this_thread::yield();
+    }
+}
+
 }  // namespace
 
 void parallel_for(std::size_t count, std::size_t workers, const Body& body) {
@@ -123,6 +154,20 @@ void parallel_for(std::size_t count, std::size_t workers, const Body& body) {
     workers = std::min(workers, count);
     if (workers <= 1 || !pool().try_run(job, workers)) job.work(0);
     job.rethrow();
+}
+
+void parallel_phases(const std::vector<std::size_t>& counts, std::size_t workers,
+                     const std::function<void(std::size_t, std::size_t, std::size_t)>& body) {
+    std::vector<Phase> phases(counts.size());
+    parallel_for(workers, workers, [&](std::size_t worker, std::size_t) noexcept {
+        for (std::size_t p = 0; p < phases.size(); ++p) {
+            for (std::size_t i = phases[p].next++; i < counts[p]; i = phases[p].next++) {
+                body(worker, p, i);
+                phases[p].done.fetch_add(1, std::memory_order_release);
+            }
+            wait_until(phases[p].done, counts[p]);
+        }
+    });
 }
 
 }  // namespace bitterfly

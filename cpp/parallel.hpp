@@ -13,6 +13,12 @@ namespace bitterfly {
 // of the workers, and the only one where others are using the pool. Rethrows the first exception of a task.
 void parallel_for(std::size_t count, std::size_t workers, const std::function<void(std::size_t, std::size_t)>& body);
 
+// Phases of independent tasks, phase p of counts[p] of them: body(worker, p, i) begins once all tasks of the phases
+// before are done. One job for the pool: threads that wake up late join the phase that is running. Waiting threads
+// spin; phases are short. `body` must not throw.
+void parallel_phases(const std::vector<std::size_t>& counts, std::size_t workers,
+                     const std::function<void(std::size_t, std::size_t, std::size_t)>& body);
+
 // The sum of body(first, end) for ranges of `part` of `count` items, always the same ranges in the same order: it does
 // not depend on the workers.
 template <class Body>

@@ -16,6 +16,8 @@ namespace {
 
 constexpr std::size_t kPanelBytes = std::size_t{1} << 19;
 constexpr std::size_t kMaxVectors = 16;
+// Workers meet after each factor.
+constexpr std::size_t kLeastTiledWork = 4 * kLeastParallelWork;
 // Fewer columns are faster as vectors.
 constexpr std::size_t kLeastColumns = 9;
 
@@ -47,56 +49,94 @@ std::size_t scratch_of(const TiledProduct<Real>& product, std::size_t planes) {
     return most;
 }
 
-// Two panels, used in turn, and the scratch memory of the kernels.
+// The factors of a product in the order in which they are multiplied, each cut into ranges of tiles.
 template <class Real>
-class Passes {
+class Steps {
 public:
-    Passes(const TiledProduct<Real>& product, Mode mode, std::size_t vectors)
-        : product_(product),
-          mode_(mode),
-          planes_(product.is_complex ? 2 : 1),
-          stride_(aligned(widest(product) + kTileSlack)),
-          panel_(vectors * planes_ * stride_),
-          memory_(2 * panel_ + scratch_of(product, planes_)) {}
+    Steps(const TiledProduct<Real>& product, Mode mode, std::size_t workers)
+        : factors_(product.factors), transposed_(mode.transposed), parts_(workers > 1 ? kPartsOfWorker * workers : 1) {}
 
-    void run(const View& x, const MutableView& y, std::size_t first, std::size_t vectors) const {
-        const auto& f = product_.factors;
-        const Diagonal<Real> scale{product_.scale, product_.is_complex}, none{nullptr, false};
-        const std::size_t inner = mode_.transposed ? rows_of(f.front()) : columns_of(f.back());
-        Panel<Real> from = panel(0, inner, vectors);
-        gather(from, x, first, mode_.transposed ? product_.rows : product_.columns, mode_.transposed ? none : scale,
-               mode_.conjugated);
-        for (std::size_t step = 0; step < f.size(); ++step) {
-            const TileFactor& factor = f[mode_.transposed ? step : f.size() - 1 - step];
-            const Panel<Real> to =
-                panel((step + 1) % 2, mode_.transposed ? columns_of(factor) : rows_of(factor), vectors);
-            multiply(factor, from, to);
-            from = to;
-        }
-        scatter(from, y, first, mode_.transposed ? product_.columns : product_.rows, mode_.transposed ? scale : none,
-                mode_.conjugated);
+    std::size_t count() const { return factors_.size(); }
+    const TileFactor& factor(std::size_t step) const { return factors_[transposed_ ? step : count() - 1 - step]; }
+    std::size_t rows_in(std::size_t step) const {
+        return transposed_ ? rows_of(factor(step)) : columns_of(factor(step));
+    }
+    std::size_t rows_out(std::size_t step) const {
+        return transposed_ ? columns_of(factor(step)) : rows_of(factor(step));
+    }
+    // Ranges of the tiles of a step that write rows of their own: lanes that add to others, and registers that reach
+    // into the rows of the next tile (copy_chunks() of rows.inl), keep them together.
+    std::size_t parts(std::size_t step) const {
+        const TileFactor& f = factor(step);
+        const bool chunks = f.d % kLanes != 0 && kLanes % f.d == 0;
+        const bool apart = f.split == 1 && !(chunks && (transposed_ ? f.c : f.b) * f.d % kLanes != 0);
+        return apart ? std::min(parts_, f.tiles) : 1;
+    }
+    std::size_t first_tile(std::size_t step, std::size_t part) const { return factor(step).tiles * part / parts(step); }
+    std::vector<std::size_t> all_parts() const {
+        std::vector<std::size_t> out(count());
+        for (std::size_t step = 0; step < count(); ++step) out[step] = parts(step);
+        return out;
     }
 
 private:
-    Panel<Real> panel(std::size_t which, std::size_t n, std::size_t vectors) const {
-        return {memory_.data() + which * panel_, n, planes_, vectors, stride_};
+    static constexpr std::size_t kPartsOfWorker = 4;
+    const std::vector<TileFactor>& factors_;
+    bool transposed_;
+    std::size_t parts_;
+};
+
+// Two panels, used in turn, and the scratch memory of the kernels, one for each worker.
+template <class Real>
+class Passes {
+public:
+    Passes(const TiledProduct<Real>& product, Mode mode, std::size_t vectors, std::size_t workers)
+        : product_(product),
+          mode_(mode),
+          steps_(product, mode, workers),
+          workers_(workers),
+          planes_(product.is_complex ? 2 : 1),
+          stride_(aligned(widest(product) + kTileSlack)),
+          panel_(vectors * planes_ * stride_),
+          scratch_(scratch_of(product, planes_)),
+          memory_(2 * panel_ + workers * scratch_) {}
+
+    void run(const View& x, const MutableView& y, std::size_t first, std::size_t vectors) const {
+        const Diagonal<Real> scale{product_.scale, product_.is_complex}, none{nullptr, false};
+        gather(panel(0, steps_.rows_in(0), vectors), x, first, mode_.transposed ? product_.rows : product_.columns,
+               mode_.transposed ? none : scale, mode_.conjugated);
+        parallel_phases(steps_.all_parts(), workers_, [&](std::size_t worker, std::size_t step, std::size_t part) {
+            multiply(step, part, vectors, memory_.data() + 2 * panel_ + worker * scratch_);
+        });
+        const std::size_t last = steps_.count() - 1;
+        scatter(panel(steps_.count(), steps_.rows_out(last), vectors), y, first,
+                mode_.transposed ? product_.columns : product_.rows, mode_.transposed ? scale : none, mode_.conjugated);
     }
-    void multiply(const TileFactor& factor, const Panel<Real>& x, const Panel<Real>& y) const {
+
+private:
+    // What step `step` reads, and the step before writes.
+    Panel<Real> panel(std::size_t step, std::size_t n, std::size_t vectors) const {
+        return {memory_.data() + step % 2 * panel_, n, planes_, vectors, stride_};
+    }
+    void multiply(std::size_t step, std::size_t part, std::size_t vectors, Real* scratch) const {
         const auto plane = static_cast<std::ptrdiff_t>(stride_), vector = static_cast<std::ptrdiff_t>(planes_) * plane;
-        kernels().template of<Real>().tiles({&factor,
-                                             {x.data, 1, plane, vector},
-                                             {y.data, 1, plane, vector},
-                                             x.vectors,
+        kernels().template of<Real>().tiles({&steps_.factor(step),
+                                             {panel(step, 0, vectors).data, 1, plane, vector},
+                                             {panel(step + 1, 0, vectors).data, 1, plane, vector},
+                                             vectors,
                                              planes_,
+                                             steps_.first_tile(step, part),
+                                             steps_.first_tile(step, part + 1),
                                              mode_.transposed,
-                                             memory_.data() + 2 * panel_});
+                                             scratch});
     }
     // Panels on cache lines; the slack keeps vectors of a power of two entries out of each other's cache sets.
     static std::size_t aligned(std::size_t count) { return (count + kLanes - 1) / kLanes * kLanes; }
 
     const TiledProduct<Real>& product_;
     Mode mode_;
-    std::size_t planes_, stride_, panel_;
+    Steps<Real> steps_;
+    std::size_t workers_, planes_, stride_, panel_, scratch_;
     Workspace<Real> memory_;
 };
 
@@ -104,50 +144,66 @@ private:
 template <class Real>
 class ColumnPasses {
 public:
-    ColumnPasses(const TiledProduct<Real>& product, Mode mode)
+    ColumnPasses(const TiledProduct<Real>& product, Mode mode, std::size_t workers)
         : product_(product),
           mode_(mode),
+          steps_(product, mode, workers),
+          workers_(workers),
           planes_(product.is_complex ? 2 : 1),
           panel_(widest(product) * planes_ * kLanes),
-          memory_(2 * panel_ + scratch_of(product, planes_)) {}
+          scratch_(scratch_of(product, planes_)),
+          memory_(2 * panel_ + workers * scratch_) {}
 
     void run(const View& x, const MutableView& y, std::size_t first, std::size_t columns) const {
-        const auto& f = product_.factors;
         const Diagonal<Real> scale{product_.scale, product_.is_complex}, none{nullptr, false};
         const auto *in = mode_.transposed ? product_.rows : product_.columns,
                    *out = mode_.transposed ? product_.columns : product_.rows;
         const ColumnBlock<View> from{x, first, columns, in, mode_.conjugated};
         const ColumnBlock<MutableView> to{y, first, columns, out, mode_.conjugated};
-        const std::size_t inner = mode_.transposed ? rows_of(f.front()) : columns_of(f.back()),
-                          outer = mode_.transposed ? columns_of(f.back()) : rows_of(f.front());
-        for_each_chunk(inner, [&](std::size_t r, std::size_t rows) {
-            load_chunk(panel(0), from, r, rows, mode_.transposed ? none : scale);
-        });
-        for (std::size_t step = 0; step < f.size(); ++step) {
-            multiply(f[mode_.transposed ? step : f.size() - 1 - step], panel(step % 2).data,
-                     panel((step + 1) % 2).data);
-        }
-        for_each_chunk(outer, [&](std::size_t r, std::size_t rows) {
-            store_chunk(panel(f.size() % 2), to, r, rows, mode_.transposed ? scale : none);
+        const std::size_t steps = steps_.count();
+        const Rows inner{steps_.rows_in(0)}, outer{steps_.rows_out(steps - 1)};
+        // The first phase loads chunks, the last one stores them.
+        std::vector<std::size_t> parts = steps_.all_parts();
+        parts.insert(parts.begin(), inner.chunks()), parts.push_back(outer.chunks());
+        parallel_phases(parts, workers_, [&](std::size_t worker, std::size_t phase, std::size_t part) {
+            const std::size_t row = part * kChunkRows;
+            if (phase == 0) {
+                load_chunk(panel(0), from, row, inner.of_chunk(part), mode_.transposed ? none : scale);
+            } else if (phase <= steps) {
+                multiply(phase - 1, part, memory_.data() + 2 * panel_ + worker * scratch_);
+            } else {
+                store_chunk(panel(steps), to, row, outer.of_chunk(part), mode_.transposed ? scale : none);
+            }
         });
     }
 
 private:
-    template <class Visit>
-    static void for_each_chunk(std::size_t rows, Visit visit) {
-        for (std::size_t r = 0; r < rows; r += kChunkRows) visit(r, std::min(kChunkRows, rows - r));
-    }
-    ColumnPanel<Real> panel(std::size_t which) const { return {memory_.data() + which * panel_, planes_, 0}; }
-    void multiply(const TileFactor& factor, const Real* x, Real* y) const {
-        kernels().template of<Real>().tile_columns(
-            {&factor, x, y, planes_, 0, factor.tiles, mode_.transposed, memory_.data() + 2 * panel_});
+    struct Rows {
+        std::size_t count;
+        std::size_t chunks() const { return (count + kChunkRows - 1) / kChunkRows; }
+        std::size_t of_chunk(std::size_t chunk) const { return std::min(kChunkRows, count - chunk * kChunkRows); }
+    };
+    ColumnPanel<Real> panel(std::size_t step) const { return {memory_.data() + step % 2 * panel_, planes_, 0}; }
+    void multiply(std::size_t step, std::size_t part, Real* scratch) const {
+        kernels().template of<Real>().tile_columns({&steps_.factor(step), panel(step).data, panel(step + 1).data,
+                                                    planes_, steps_.first_tile(step, part),
+                                                    steps_.first_tile(step, part + 1), mode_.transposed, scratch});
     }
 
     const TiledProduct<Real>& product_;
     Mode mode_;
-    std::size_t planes_, panel_;
+    Steps<Real> steps_;
+    std::size_t workers_, planes_, panel_, scratch_;
     Workspace<Real> memory_;
 };
+
+// Calls run(panel, workers of that panel): panels side by side where there are enough of them, else one after the other
+// with all workers.
+template <class Run>
+void for_each_panel(std::size_t count, std::size_t workers, Run run) {
+    const bool beside = count >= workers;
+    parallel_for(count, beside ? workers : 1, [&](std::size_t, std::size_t i) { run(i, beside ? 1 : workers); });
+}
 
 // Columns from `begin` on, a few vectors at a time.
 template <class Real>
@@ -158,8 +214,8 @@ void apply_vectors(const TiledProduct<Real>& product, Mode mode, const View& x, 
     // As many vectors as share the loads of a weight, even where their panels leave the cache.
     const std::size_t together = std::clamp(kPanelBytes / bytes, std::min(most, kTileVectors), most);
     const std::vector<Columns> panels = panels_of(columns, together, workers);
-    parallel_for(panels.size(), workers, [&](std::size_t, std::size_t i) {
-        Passes<Real>(product, mode, together).run(x, y, begin + panels[i].first, panels[i].count);
+    for_each_panel(panels.size(), workers, [&](std::size_t i, std::size_t own) {
+        Passes<Real>(product, mode, together, own).run(x, y, begin + panels[i].first, panels[i].count);
     });
 }
 
@@ -193,10 +249,10 @@ std::size_t pivot_words(const TileFactor& f) {
 
 template <class Real>
 void apply(const TiledProduct<Real>& product, Mode mode, const View& x, const MutableView& y, std::size_t workers) {
-    if (work_of(product) * x.columns < kLeastParallelWork) workers = 1;
+    if (work_of(product) * x.columns < kLeastTiledWork) workers = 1;
     const std::size_t many = columns_in_blocks(x.columns, kLeastColumns);
-    parallel_for((many + kLanes - 1) / kLanes, workers, [&](std::size_t, std::size_t i) {
-        ColumnPasses<Real>(product, mode).run(x, y, i * kLanes, std::min(kLanes, many - i * kLanes));
+    for_each_panel((many + kLanes - 1) / kLanes, workers, [&](std::size_t i, std::size_t own) {
+        ColumnPasses<Real>(product, mode, own).run(x, y, i * kLanes, std::min(kLanes, many - i * kLanes));
     });
     if (many < x.columns) apply_vectors(product, mode, x, y, many, workers);
 }

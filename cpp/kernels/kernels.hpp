@@ -141,15 +141,15 @@ struct Rows {
     std::ptrdiff_t row, plane, vector;
 };
 
-// y = factor x, or its transpose, for all vectors of a panel. Up to kTileSlack numbers behind each plane of x may be
-// read, and behind each plane of y be written. `scratch` has room for the weights of a tile and, for kTileVectors
-// vectors, for scratch_rows() rows.
+// y = factor x, or its transpose, for the tiles from `first` to `end` and all vectors of a panel. Up to kTileSlack
+// numbers behind each plane of x may be read, and behind each plane of y be written. `scratch` has room for the weights
+// of a tile and, for kTileVectors vectors, for scratch_rows() rows.
 template <class Real>
 struct TileArgs {
     const TileFactor* factor;
     Rows<const Real> x;
     Rows<Real> y;
-    std::size_t vectors, planes;
+    std::size_t vectors, planes, first, end;
     bool transposed;
     Real* scratch;
 };

@@ -232,7 +232,7 @@ void tiles_of(const TileArgs<typename V::Real>& args) {
     const TileFactor& f = *args.factor;
     const bool fused = args.vectors == 1 && f.bits > 0 && has_own_lines(f, planes);
     typename V::Real* scratch = args.scratch + f.weights * planes * kLanes;
-    for (std::size_t number = 0; number < f.tiles; ++number) {
+    for (std::size_t number = args.first; number < args.end; ++number) {
         const Tile<V, IsComplex> tile{f, number, fused ? nullptr : tile_weights<V>(f, number, planes, args.scratch)};
         std::size_t v = 0;
         for (; v + together <= args.vectors; v += together)

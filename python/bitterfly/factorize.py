@@ -212,7 +212,8 @@ def _fixed(permute: Permute, chain: Chain) -> Permutations:
 
 
 def _dyadic(matrix: Array, permutations: Permutations) -> ButterflyOperator:
-    values, discarded = _core.factorize(matrix, *(as_uint32(p) for p in permutations), workers=get_workers())
+    rows, columns = (as_uint32(p) for p in permutations)
+    values, discarded = _core.factorize(matrix, rows, columns, get_workers())
     error = float(discarded) + rounding_term(matrix.shape[0], matrix.dtype)
     _log.info("factorized %s x %s: relative error %.2e", *matrix.shape, error)
     return ButterflyOperator.from_values(values, permutations=permutations, relative_error=error, error_kind="ledger")
