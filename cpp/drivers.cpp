@@ -6,11 +6,12 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <map>
 
 #include "chain_error.hpp"
 #include "lines.hpp"
+#include "parallel.hpp"
 #include "require.hpp"
+#include "searches.hpp"
 #include "terms.hpp"
 
 namespace bitterfly {
@@ -22,11 +23,17 @@ constexpr double kWorthwhile = 0.995;  // a sweep that gains less is the last
 template <class T>
 constexpr std::size_t kPool = sizeof(T) == sizeof(double) ? 24 : 10;
 
+// Lines that one worker takes at a time.
+template <class T>
+constexpr std::size_t kPart = sizeof(T) == sizeof(double) ? 1024 : 8;
+
 template <class T>
 class Shortening {
 public:
-    Shortening(std::vector<ShortFactor<T>> factors, int depth, bool weighted)
-        : f_(std::move(factors)), depth_(depth), weighted_(weighted) {}
+    Shortening(std::vector<ShortFactor<T>> factors, int depth, bool weighted, std::size_t workers)
+        : f_(std::move(factors)), weighted_(weighted) {
+        for (std::size_t w = 0; w < workers; ++w) searches_.emplace_back(depth);
+    }
 
     // From both ends of the factors [first, last) to the pair at `junction` and the next, which are rounded together.
     void sweep(std::size_t first, std::size_t last, std::size_t junction) {
@@ -83,16 +90,25 @@ private:
             ++line;
         }
     }
+    // Calls visit(searches, first, end) for ranges of lines.
+    template <class Visit>
+    void for_each_range(std::size_t lines, Visit visit) {
+        const std::size_t parts = (lines + kPart<T> - 1) / kPart<T>;
+        parallel_for(parts, searches_.size(), [&](std::size_t worker, std::size_t i) {
+            visit(searches_[worker], i * kPart<T>, std::min(lines, (i + 1) * kPart<T>));
+        });
+    }
     void round_columns(std::size_t l) {
-        const RankOne<T>& rounding = search(f_[l].bits, f_[l].bits);
-        LineCursor at = near(f_[l]);
-        for (std::size_t q = 0; q < columns(f_[l]); ++q, ++at) {
-            const Line line = *at;
-            Target<T> target(f_[l], line, left_[l], weighted_);
-            rounding.direction(target.view(), target.rounded.data());
-            if (!weighted_) as_published(target);
-            store(f_[l], line, target.rounded.data());
-        }
+        for_each_range(columns(f_[l]), [&](Searches<T>& searches, std::size_t q, std::size_t end) {
+            const RankOne<T>& rounding = searches.of(f_[l].bits, f_[l].bits);
+            for (LineCursor at = near(f_[l]).at(q); q < end; ++q, ++at) {
+                const Line line = *at;
+                Target<T> target(f_[l], line, left_[l], weighted_);
+                rounding.direction(target.view(), target.rounded.data());
+                if (!weighted_) as_published(target);
+                store(f_[l], line, target.rounded.data());
+            }
+        });
         pass_on(l);
     }
     // Without weights the lengths of rounded columns matter: those of round(lambda x), 1 <= lambda < 2.
@@ -102,32 +118,26 @@ private:
         for (T& value : target.rounded) value *= std::ldexp(1.0, std::ilogb(length) + 1);
     }
     void round_pair(std::size_t l) {
-        TermBlock<T> block({f_[l], left_[l].data()}, {f_[l + 1], right_[l + 2].data()}, weighted_);
-        LineCursor at = near(f_[l]), next_at = far(f_[l + 1]);
-        for (std::size_t q = 0; q < columns(f_[l]); ++q, ++at, ++next_at) {
-            const Line line = *at, next = *next_at;
-            if (block.take(line, next)) continue;
-            Target<T> x(f_[l], line, left_[l], weighted_), y(f_[l + 1], next, right_[l + 2], weighted_);
-            both(l, x, y, std::numeric_limits<double>::infinity());
-            store(f_[l], line, x.rounded.data());
-            store(f_[l + 1], next, y.rounded.data());
-        }
+        for_each_range(columns(f_[l]), [&](Searches<T>& searches, std::size_t q, std::size_t end) {
+            TermBlock<T> block({f_[l], left_[l].data()}, {f_[l + 1], right_[l + 2].data()}, weighted_);
+            LineCursor at = near(f_[l]).at(q), next_at = far(f_[l + 1]).at(q);
+            for (; q < end; ++q, ++at, ++next_at) {
+                const Line line = *at, next = *next_at;
+                if (block.take(line, next)) continue;
+                Target<T> x(f_[l], line, left_[l], weighted_), y(f_[l + 1], next, right_[l + 2], weighted_);
+                both(searches, l, x, y, std::numeric_limits<double>::infinity());
+                store(f_[l], line, x.rounded.data());
+                store(f_[l + 1], next, y.rounded.data());
+            }
+        });
     }
     // The candidates come from the shorter side. Returns the error, infinite where none is below `bound`.
-    double both(std::size_t l, Target<T>& x, Target<T>& y, double bound) {
+    double both(Searches<T>& searches, std::size_t l, Target<T>& x, Target<T>& y, double bound) {
         const int first = f_[l].bits, second = f_[l + 1].bits;
         if (x.at.size() <= y.at.size()) {
-            return search(first, second).both(x.view(), y.view(), x.rounded.data(), y.rounded.data(), bound);
+            return searches.of(first, second).both(x.view(), y.view(), x.rounded.data(), y.rounded.data(), bound);
         }
-        return search(second, first).both(y.view(), x.view(), y.rounded.data(), x.rounded.data(), bound);
-    }
-    // The last one asked for, mostly.
-    RankOne<T>& search(int first, int second) {
-        if (last_ == nullptr || asked_ != std::pair(first, second)) {
-            asked_ = {first, second};
-            last_ = &searches_.try_emplace(asked_, first, second, depth_).first->second;
-        }
-        return *last_;
+        return searches.of(second, first).both(y.view(), x.view(), y.rounded.data(), x.rounded.data(), bound);
     }
     // What a term misses: parts that the rounded factors beyond do not reach, and the rounded term itself.
     static double beyond(const Target<T>& x, const Target<T>& y) {
@@ -148,30 +158,35 @@ private:
         Target<T> x, y;
     };
     // For each column of factor l - 1, the direction among the best ones after whose scale the terms in its row of
-    // factor l, rounded anew, miss least.
+    // factor l, rounded anew, miss least. Rows of one block share its terms and are taken in turn.
     void rescale(std::size_t l) {
-        const RankOne<T>& rounding = search(f_[l - 1].bits, f_[l - 1].bits);
-        for (std::size_t i = 0; i < columns(f_[l - 1]); ++i) {
-            const Line line = near(f_[l - 1], i);
-            const Target<T> target(f_[l - 1], line, left_[l - 1]);
-            const std::vector<T> pool = rounding.directions(target.view(), kPool<T>);
-            double best = row_error(l, i);
-            const Part<T> old = left_[l][i];
-            Part<T> chosen = old;
-            for (std::size_t at = 0; at < pool.size(); at += line.size) {
-                left_[l][i] = target.part(pool.data() + at);
-                std::vector<Term> terms;
-                const double error = try_row(l, i, best, terms);
-                if (error >= best) continue;
-                best = error, chosen = left_[l][i];
-                store(f_[l - 1], line, pool.data() + at);
-                for (const Term& term : terms) {
-                    store(f_[l], term.line, term.x.rounded.data());
-                    store(f_[l + 1], term.next, term.y.rounded.data());
-                }
+        const ShortFactor<T>& f = f_[l];
+        const std::size_t rows_of_block = mirrored_ ? f.c : f.b;
+        parallel_for(f.a * f.d, searches_.size(), [&](std::size_t worker, std::size_t block) {
+            const std::size_t first = block / f.d * rows_of_block * f.d + block % f.d;
+            for (std::size_t j = 0; j < rows_of_block; ++j) rescale_row(searches_[worker], l, first + j * f.d);
+        });
+    }
+    void rescale_row(Searches<T>& searches, std::size_t l, std::size_t i) {
+        const Line line = near(f_[l - 1], i);
+        const Target<T> target(f_[l - 1], line, left_[l - 1]);
+        const std::vector<T> pool = searches.of(f_[l - 1].bits, f_[l - 1].bits).directions(target.view(), kPool<T>);
+        double best = row_error(l, i);
+        const Part<T> old = left_[l][i];
+        Part<T> chosen = old;
+        for (std::size_t at = 0; at < pool.size(); at += line.size) {
+            left_[l][i] = target.part(pool.data() + at);
+            std::vector<Term> terms;
+            const double error = try_row(searches, l, i, best, terms);
+            if (error >= best) continue;
+            best = error, chosen = left_[l][i];
+            store(f_[l - 1], line, pool.data() + at);
+            for (const Term& term : terms) {
+                store(f_[l], term.line, term.x.rounded.data());
+                store(f_[l + 1], term.next, term.y.rounded.data());
             }
-            left_[l][i] = chosen;
         }
+        left_[l][i] = chosen;
     }
     double row_error(std::size_t l, std::size_t i) const {
         const Line cross = far(f_[l], i);
@@ -183,7 +198,7 @@ private:
         }
         return sum;
     }
-    double try_row(std::size_t l, std::size_t i, double bound, std::vector<Term>& terms) {
+    double try_row(Searches<T>& searches, std::size_t l, std::size_t i, double bound, std::vector<Term>& terms) {
         const Line cross = far(f_[l], i);
         double sum = 0;
         for (std::size_t e = 0; e < cross.size; ++e) {
@@ -194,17 +209,14 @@ private:
         }
         for (Term& term : terms) {
             if (sum >= bound) return sum;
-            sum += both(l, term.x, term.y, bound - sum);
+            sum += both(searches, l, term.x, term.y, bound - sum);
         }
         return sum;
     }
 
     std::vector<ShortFactor<T>> f_;
     std::vector<std::vector<Part<T>>> left_, right_;
-    std::map<std::pair<int, int>, RankOne<T>> searches_;
-    RankOne<T>* last_ = nullptr;
-    std::pair<int, int> asked_;
-    int depth_;
+    std::vector<Searches<T>> searches_;  // one for each worker
     bool weighted_, mirrored_ = false;
 };
 
@@ -235,10 +247,11 @@ ShortReport refined(const std::vector<ShortFactor<T>>& factors, Shortening<T>& w
 }  // namespace
 
 template <class T>
-ShortReport shorten(const std::vector<ShortFactor<T>>& factors, Driver driver, int depth, bool weighted) {
+ShortReport shorten(const std::vector<ShortFactor<T>>& factors, Driver driver, int depth, bool weighted,
+                    std::size_t workers) {
     const std::size_t count = factors.size();
     require(count >= 1, "factors: expected at least one");
-    Shortening<T> work(factors, depth, weighted);
+    Shortening<T> work(factors, depth, weighted, workers);
     if (count == 1) {
         round_all(factors);
         return {work.relative_error(), 0};
@@ -256,7 +269,7 @@ ShortReport shorten(const std::vector<ShortFactor<T>>& factors, Driver driver, i
     return {work.relative_error(), 0};
 }
 
-template ShortReport shorten(const std::vector<ShortFactor<double>>&, Driver, int, bool);
-template ShortReport shorten(const std::vector<ShortFactor<std::complex<double>>>&, Driver, int, bool);
+template ShortReport shorten(const std::vector<ShortFactor<double>>&, Driver, int, bool, std::size_t);
+template ShortReport shorten(const std::vector<ShortFactor<std::complex<double>>>&, Driver, int, bool, std::size_t);
 
 }  // namespace bitterfly

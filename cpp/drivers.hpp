@@ -27,7 +27,9 @@ struct ShortReport {
 // `weighted`: errors count with the norms of the rounded products on both sides, as they do in the product; otherwise
 // all alike, as published.
 // Factors of a chain all of whose junctions have rank one, numbers of size near 1: squares neither vanish nor overflow.
+// Results do not depend on the workers.
 template <class T>
-ShortReport shorten(const std::vector<ShortFactor<T>>& factors, Driver driver, int depth, bool weighted);
+ShortReport shorten(const std::vector<ShortFactor<T>>& factors, Driver driver, int depth, bool weighted,
+                    std::size_t workers);
 
 }  // namespace bitterfly

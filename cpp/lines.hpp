@@ -60,6 +60,15 @@ public:
         return {{0, f.d, f.c, 0, f.d}, f.b, f.d, f.c * f.d, 0, f.c * f.d};
     }
     const Line& operator*() const { return line_; }
+    // The line of number q, of a cursor at the first one.
+    LineCursor at(std::size_t q) const {
+        LineCursor out = *this;
+        const std::size_t block = q / (count_ * d_);
+        out.k_ = q / d_ % count_, out.t_ = q % d_;
+        out.line_.first += block * (count_ * next_step_ + next_block_) + out.k_ * next_step_ + out.t_;
+        out.line_.cross += block * cross_block_ + out.t_;
+        return out;
+    }
     void operator++() {
         ++line_.first, ++line_.cross;
         if (++t_ < d_) return;

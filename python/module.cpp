@@ -256,7 +256,7 @@ PYBIND11_MODULE(_core, m) {
     m.def("closest_codes", &py_closest_codes, py::arg("t").noconvert(), py::arg("metric").noconvert(), py::arg("step"),
           py::arg("most"), py::arg("floor"), py::arg("workers") = 1);
     m.def("shorten", &py_shorten, py::arg("factors"), py::arg("bits"), py::arg("driver"), py::arg("depth"),
-          py::arg("weighted") = true);
+          py::arg("weighted") = true, py::arg("workers") = 1);
     m.def("rank_one", &py_rank_one, py::arg("x").noconvert(), py::arg("y").noconvert(), py::arg("bits"),
           py::arg("depth"));
     m.def("rank_one_at_once", &py_rank_one_at_once, py::arg("x").noconvert(), py::arg("y").noconvert(),

@@ -54,7 +54,7 @@ std::vector<ShortFactor<T>> short_factors(const std::vector<py::array>& values, 
 
 template <class T>
 py::tuple shorten_as(const std::vector<py::array>& values, const std::vector<int>& bits, Driver driver, int depth,
-                     bool weighted) {
+                     bool weighted, std::size_t workers) {
     std::vector<py::array> rounded;
     for (const py::array& f : values) {
         rounded.push_back(aligned_array<T>({f.shape(), f.shape() + f.ndim()}));
@@ -63,7 +63,7 @@ py::tuple shorten_as(const std::vector<py::array>& values, const std::vector<int
     ShortReport report{};
     {
         py::gil_scoped_release release;
-        report = shorten<T>(factors, driver, depth, weighted);
+        report = shorten<T>(factors, driver, depth, weighted, workers);
     }
     return py::make_tuple(rounded, report.relative_error, report.sweeps);
 }
@@ -79,15 +79,15 @@ inline double py_chain_error(const std::vector<py::array>& values, std::vector<p
 }
 
 inline py::tuple py_shorten(const std::vector<py::array>& values, const std::vector<int>& bits,
-                            const std::string& driver, int depth, bool weighted) {
+                            const std::string& driver, int depth, bool weighted, std::size_t workers) {
     require(!values.empty() && values.size() == bits.size(), "bits: expected a number for each factor");
     for (const int b : bits) require(b >= 1 && b <= 24, "bits: expected 1 to 24");
     require(depth >= 0 && depth <= 64, "depth: expected 0 to 64");
     const bool cplx = is_complex(values.front());
     for (const py::array& f : values) require_double(f, cplx, "factors");
     const Driver which = driver_of(driver);
-    return cplx ? shorten_as<std::complex<double>>(values, bits, which, depth, weighted)
-                : shorten_as<double>(values, bits, which, depth, weighted);
+    return cplx ? shorten_as<std::complex<double>>(values, bits, which, depth, weighted, workers)
+                : shorten_as<double>(values, bits, which, depth, weighted, workers);
 }
 
 // The rounded vectors times powers of two that make up for x and y times powers of two, and the relative error.

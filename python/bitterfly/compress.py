@@ -17,6 +17,7 @@ from bitterfly.report import CompressReport
 from bitterfly.sources import ArraySource, as_source
 from bitterfly.stages import Progress, Work
 from bitterfly.tiled_codes import plan
+from bitterfly.workers import building_workers, set_workers
 
 if TYPE_CHECKING:
     from bitterfly.chain import Chain
@@ -39,6 +40,7 @@ def compress(
     permute: Permute = "auto",
     rng: np.random.Generator | int | None = None,
     progress: Progress | None = None,
+    workers: int | None = None,
 ) -> PackedButterfly:
     """Compress a matrix to a packed butterfly operator.
 
@@ -65,6 +67,8 @@ def compress(
     progress : callable, optional
         Called as ``progress(stage, fraction)`` with the stage "factorize", "quantize" or "measure" and the share of it
         that is done.
+    workers : int, optional
+        Threads of all stages, as for `factorize`.
 
     Returns
     -------
@@ -95,7 +99,19 @@ def compress(
     (1.5, True)
     """
     _check_request(rtol, bits, nbytes)
-    work = Work(as_source(a, shape), progress)
+    with set_workers(building_workers(workers)):
+        return _compress(Work(as_source(a, shape), progress), chain, rtol, bits, nbytes, permute, rng)
+
+
+def _compress(
+    work: Work,
+    chain: Chain | None,
+    rtol: float | None,
+    bits: float | None,
+    nbytes: int | None,
+    permute: Permute,
+    rng: np.random.Generator | int | None,
+) -> PackedButterfly:
     if nbytes is not None:
         packed, error = least_error(work, chain, as_bytes(nbytes), permute, rng)
         if rtol is not None and not error <= rtol:

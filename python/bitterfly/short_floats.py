@@ -18,6 +18,7 @@ from bitterfly.precision import rounding_term
 from bitterfly.rank_one import as_significand, search_depth
 from bitterfly.tiled_codes import TiledCodes, plan
 from bitterfly.tiles import planes_of
+from bitterfly.workers import get_workers
 
 _log = logging.getLogger("bitterfly")
 
@@ -36,7 +37,8 @@ def quantize_floats(op: ButterflyOperator, significand: int | Sequence[int], dri
     if any(rank != 1 for rank in chain.ranks):
         raise ValueError(f"code: 'float' needs junctions of rank one, got ranks {chain.ranks}")
     factors, exponent = _factors_near_one(op)
-    rounded, error, sweeps = _core.shorten(factors, widths, driver, max(map(search_depth, widths)))
+    depth = max(map(search_depth, widths))
+    rounded, error, sweeps = _core.shorten(factors, widths, driver, depth, workers=get_workers())
     packed, change = _packed(op, factors, rounded, widths, exponent, error)
     _log.info("quantized to significands of %s bits: relative error %.2e, %d sweeps", widths, change, sweeps)
     total = op.relative_error + (1 + op.relative_error) * (change + rounding_term(max(op.shape), np.dtype(op.dtype)))
