@@ -45,15 +45,15 @@ void leading_direction(const double* gram, double* u) {
     if (!(largest > 0) || !std::isfinite(largest)) return;
     const double scale = inverse_power(largest);
     const double re = gram[2] * scale, im = gram[3] * scale, delta = (gram[0] * scale - gram[1] * scale) / 2;
-    double modulus = std::sqrt(re * re + im * im);
+    double modulus = im == 0 ? std::fabs(re) : std::sqrt(re * re + im * im);
     if (modulus < kNoWeight) modulus = 0;
     const double h = std::sqrt(delta * delta + modulus * modulus) + std::fabs(delta);
     const double first = delta >= 0 ? h : modulus, second = delta >= 0 ? modulus : h;
     const double norm = std::sqrt(first * first + second * second);
     if (norm == 0) return;
     u[0] = static_cast<Real>(first / norm);
-    if (modulus == 0) {
-        u[1] = static_cast<Real>(second / norm);
+    if (im == 0 || modulus == 0) {
+        u[1] = static_cast<Real>(std::copysign(second / norm, modulus == 0 ? 1.0 : re));
         return;
     }
     u[1] = static_cast<Real>(second / norm * (re / modulus));

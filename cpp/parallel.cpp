@@ -158,6 +158,12 @@ void parallel_for(std::size_t count, std::size_t workers, const Body& body) {
 
 void parallel_phases(const std::vector<std::size_t>& counts, std::size_t workers,
                      const std::function<void(std::size_t, std::size_t, std::size_t)>& body) {
+    if (workers <= 1) {
+        for (std::size_t p = 0; p < counts.size(); ++p) {
+            for (std::size_t i = 0; i < counts[p]; ++i) body(0, p, i);
+        }
+        return;
+    }
     std::vector<Phase> phases(counts.size());
     parallel_for(workers, workers, [&](std::size_t worker, std::size_t) noexcept {
         for (std::size_t p = 0; p < phases.size(); ++p) {
