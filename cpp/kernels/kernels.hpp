@@ -57,7 +57,8 @@ struct PassArgs {
     const Real* from;
     Real* to;
     std::size_t vectors, vector_stride, plane_stride;
-    Real* scratch;  // decoded weights of one step: kScratchNumbers
+    Real* scratch;      // decoded weights of one step: kScratchNumbers
+    const Real* scale;  // factors of the inputs, or outputs if transposed, complex ones interleaved; null for ones
     bool transposed;
 };
 
@@ -257,8 +258,6 @@ struct RealKernels {
     void (*combine_rows)(const CombineArgs<Real>&);
     // The numbers of a factor in floats, tile after tile.
     void (*floats)(const TileFactor&, std::size_t planes, Real* out);
-    // out = a b, number by number; `count` is a multiple of 16.
-    void (*multiply)(const Real* a, const Real* b, Real* out, std::size_t count);
     // For benchmarks: `rounds` times 64 independent additions of registers; returns the number of sums.
     std::size_t (*add)(std::size_t rounds, Real* out);
 };

@@ -58,9 +58,9 @@ constexpr bitterfly::RealKernels<Real> real_kernels() {
     using Table = FusedTable<V>;
     using bitterfly::Weights;
     bitterfly::RealKernels<Real> out{
-        {},          {},       copy_rows<V>,    rows_of_columns<V>, columns_of_rows<V>, gram<V>,
-        project<V>,  tiles<V>, tile_columns<V>, gram_rows<V>,       combine_rows<V>,    all_floats<V>,
-        multiply<V>, add<V>};
+        {},         {},       copy_rows<V>,    rows_of_columns<V>, columns_of_rows<V>, gram<V>,
+        project<V>, tiles<V>, tile_columns<V>, gram_rows<V>,       combine_rows<V>,    all_floats<V>,
+        add<V>};
     out.columns[static_cast<int>(Weights::kReal)] = columns<V, RealNumbers<V>>;
     out.columns[static_cast<int>(Weights::kComplex)] = columns<V, ComplexNumbers<V>>;
     out.columns[static_cast<int>(Weights::kColumns)] = columns<V, ColumnNumbers<V>>;
