@@ -21,11 +21,11 @@ struct Strided {
     }
 };
 
-// Calls visit(j, order[j]) for all j < n. Large orders by the low three bits of j within the high ones: where they
-// reverse bits, whole lines are then used on both sides.
+// Calls visit(j, order[j]) for all j < n. Large orders by the low bits of j within the high ones: where they reverse
+// bits, whole lines are then used on both sides.
 template <class Visit>
 void for_each_row(std::size_t n, const std::uint32_t* order, Visit visit) {
-    constexpr std::size_t run = 8, least = 1024;
+    constexpr std::size_t run = 16, least = std::size_t{1} << 13;
     if (order == nullptr || n < least || n % (run * run) != 0) {
         for (std::size_t j = 0; j < n; ++j) visit(j, order == nullptr ? j : order[j]);
         return;
@@ -37,24 +37,34 @@ void for_each_row(std::size_t n, const std::uint32_t* order, Visit visit) {
     }
 }
 
-// One vector with a constant stride of Step elements and no reordering: a loop that compilers vectorize.
-template <int Step, class Element, class Real>
-void copy_run_in(Real* out, const Element* in, std::size_t n, Real sign) {
-    for (std::size_t j = 0; j < n; ++j) out[j] = sign * static_cast<Real>(in[Step * j]);
+// One vector, its elements Step numbers apart, complex ones interleaved: loops that compilers vectorize.
+template <int Planes, int Step, class Element, class Real>
+void copy_run_in(const Element* in, const std::uint32_t* order, Real* re, Real* im, std::size_t n, Real sign) {
+    const auto copy = [=](std::size_t j, std::size_t source) {
+        re[j] = static_cast<Real>(in[Step * source]);
+        if constexpr (Planes == 2) im[j] = sign * static_cast<Real>(in[Step * source + 1]);
+    };
+    if (order != nullptr) return for_each_row(n, order, copy);
+    for (std::size_t j = 0; j < n; ++j) copy(j, j);
 }
 
-template <int Step, class Element, class Real>
-void copy_run_out(const Real* in, Element* out, std::size_t n, Real sign) {
-    for (std::size_t j = 0; j < n; ++j) out[Step * j] = static_cast<Element>(sign * in[j]);
+template <int Planes, int Step, class Element, class Real>
+void copy_run_out(const Real* re, const Real* im, Element* out, const std::uint32_t* order, std::size_t n, Real sign) {
+    const auto copy = [=](std::size_t j, std::size_t target) {
+        out[Step * target] = static_cast<Element>(re[j]);
+        if constexpr (Planes == 2) out[Step * target + 1] = static_cast<Element>(sign * im[j]);
+    };
+    if (order != nullptr) return for_each_row(n, order, copy);
+    for (std::size_t j = 0; j < n; ++j) copy(j, j);
 }
 
-// Calls run(step) with the step 1 or 2 as a constant where one vector of n entries lies at that step; else returns
-// false.
-template <class Element, class Byte, class Run>
-bool as_run(std::size_t vectors, std::size_t n, const Strided<Byte>& a, const std::uint32_t* order, Run run) {
-    if (vectors != 1 || order != nullptr || a.rows != n) return false;
+// Calls run(step) with the step 1 or 2 as a constant where one vector of n entries lies at that step, imaginary parts
+// behind real ones; else returns false.
+template <class Element, int Planes, class Byte, class Run>
+bool as_run(std::size_t vectors, std::size_t n, const Strided<Byte>& a, Run run) {
     constexpr auto size = static_cast<std::ptrdiff_t>(sizeof(Element));
-    if (a.row_stride == size) return run(std::integral_constant<int, 1>{}), true;
+    if (vectors != 1 || a.rows != n || (Planes == 2 && a.plane[1] - a.plane[0] != size)) return false;
+    if (Planes == 1 && a.row_stride == size) return run(std::integral_constant<int, 1>{}), true;
     if (a.row_stride == 2 * size) return run(std::integral_constant<int, 2>{}), true;
     return false;
 }
@@ -62,21 +72,19 @@ bool as_run(std::size_t vectors, std::size_t n, const Strided<Byte>& a, const st
 // Imaginary parts times `sign`. Planes is the number of planes that x has.
 template <class Element, int Planes, class Real>
 void copy_in(const Panel<Real>& panel, const Strided<const char>& x, const std::uint32_t* order, Real sign) {
-    const bool done = as_run<Element>(panel.vectors, panel.n, x, order, [&](auto step) {
-        for (int p = 0; p < Planes; ++p) {
-            const auto* in = reinterpret_cast<const Element*>(x.plane[p]);
-            copy_run_in<step()>(panel.at(0, static_cast<std::size_t>(p)), in, panel.n, p == 0 ? Real(1) : sign);
-        }
+    const bool done = as_run<Element, Planes>(panel.vectors, panel.n, x, [&](auto step) {
+        const auto* in = reinterpret_cast<const Element*>(x.plane[0]);
+        copy_run_in<Planes, step()>(in, order, panel.at(0, 0), panel.at(0, Planes - 1), panel.n, sign);
     });
     if (done) return;
     for_each_row(panel.n, order, [&](std::size_t j, std::size_t source) {
         const bool inside = source < x.rows;
         std::ptrdiff_t at = static_cast<std::ptrdiff_t>(source) * x.row_stride;
         for (std::size_t v = 0; v < panel.vectors; ++v, at += x.column_stride) {
-            for (int p = 0; p < Planes; ++p) {
+            for (std::size_t p = 0; p < Planes; ++p) {
                 const auto* in = reinterpret_cast<const Element*>(x.plane[p] + at);
                 const Real value = inside ? static_cast<Real>(*in) : Real(0);
-                panel.at(v, static_cast<std::size_t>(p))[j] = p == 0 ? value : sign * value;
+                panel.at(v, p)[j] = p == 0 ? value : sign * value;
             }
         }
     });
@@ -84,19 +92,17 @@ void copy_in(const Panel<Real>& panel, const Strided<const char>& x, const std::
 
 template <class Element, int Planes, class Real>
 void copy_out(const Panel<Real>& panel, const Strided<char>& y, const std::uint32_t* order, Real sign) {
-    const bool done = as_run<Element>(panel.vectors, panel.n, y, order, [&](auto step) {
-        for (int p = 0; p < Planes; ++p) {
-            auto* out = reinterpret_cast<Element*>(y.plane[p]);
-            copy_run_out<step()>(panel.at(0, static_cast<std::size_t>(p)), out, panel.n, p == 0 ? Real(1) : sign);
-        }
+    const bool done = as_run<Element, Planes>(panel.vectors, panel.n, y, [&](auto step) {
+        auto* out = reinterpret_cast<Element*>(y.plane[0]);
+        copy_run_out<Planes, step()>(panel.at(0, 0), panel.at(0, Planes - 1), out, order, panel.n, sign);
     });
     if (done) return;
     for_each_row(panel.n, order, [&](std::size_t j, std::size_t target) {
         if (target >= y.rows) return;
         std::ptrdiff_t at = static_cast<std::ptrdiff_t>(target) * y.row_stride;
         for (std::size_t v = 0; v < panel.vectors; ++v, at += y.column_stride) {
-            for (int p = 0; p < Planes; ++p) {
-                const Real value = panel.at(v, static_cast<std::size_t>(p))[j];
+            for (std::size_t p = 0; p < Planes; ++p) {
+                const Real value = panel.at(v, p)[j];
                 *reinterpret_cast<Element*>(y.plane[p] + at) = static_cast<Element>(p == 0 ? value : sign * value);
             }
         }

@@ -146,11 +146,12 @@ template <class V, class W>
     }
     const std::size_t steps = args.group_vectors / vectors;
     const auto* group = static_cast<const std::uint32_t*>(args.stream) + s / steps * args.group_words;
+    const auto next = static_cast<std::ptrdiff_t>(args.group_words), ahead = args.transposed ? -next : next;
     Real *weights = args.weights + (s - args.first) * args.weights_step, *out = weights;
     if (args.decoded) return weights;
     for (std::size_t j = 0; j < args.factor_count; ++j, out += vectors * kBlockVector<W>) {
         const auto& f = args.factors[j];
-        decode<V, W::numbers == 6>(f, group + f.offset, s % steps * vectors * 2, vectors, out);
+        decode<V, W::numbers == 6>(f, {group + f.offset, s % steps * vectors * 2, vectors, ahead}, out);
     }
     return weights;
 }

@@ -36,12 +36,12 @@ template <class V, bool Transposed, int F, class W>
 template <class V, class W>
 [[gnu::noinline]] void decode_step(const PassArgs<typename V::Real>& args, std::size_t s, std::size_t vectors,
                                    std::size_t steps) {
-    constexpr bool is_complex = W::numbers == 6;
     const auto* group = static_cast<const std::uint32_t*>(args.stream) + s / steps * args.group_words;
+    const auto next = static_cast<std::ptrdiff_t>(args.group_words), ahead = args.transposed ? -next : next;
     typename V::Real* out = args.scratch;
     for (std::size_t j = 0; j < args.factor_count; ++j, out += vectors * W::numbers * kLanes) {
         const auto& f = args.factors[j];
-        decode<V, is_complex>(f, group + f.offset, s % steps * vectors * 2, vectors, out);
+        decode<V, W::numbers == 6>(f, {group + f.offset, s % steps * vectors * 2, vectors, ahead}, out);
     }
 }
 
