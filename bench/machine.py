@@ -16,6 +16,8 @@ import threadpoolctl
 
 import bitterfly
 
+BLAS_FACTS = ("internal_api", "version", "num_threads", "architecture")
+
 
 def facts() -> dict[str, object]:
     return {
@@ -27,7 +29,7 @@ def facts() -> dict[str, object]:
         "python": platform.python_version(),
         "numpy": np.__version__,
         "scipy": scipy.__version__,
-        "blas": [(b["internal_api"], b.get("version"), b["num_threads"]) for b in threadpoolctl.threadpool_info()],
+        "blas": [tuple(map(b.get, BLAS_FACTS)) for b in threadpoolctl.threadpool_info()],
         "bitterfly": bitterfly.show_config(),
         "copy_gb_per_s": copy_bandwidth(),
     }
@@ -61,11 +63,12 @@ def size_text(size: float) -> str:
 
 def sentence(known: dict[str, Any]) -> str:
     """What a table should say of the machine and the software."""
-    config = known["bitterfly"]
+    config, blas = known["bitterfly"], ", ".join(sorted({f"{b[0]} {b[1]} ({b[3]})" for b in known["blas"] if b[3]}))
     sizes = ", ".join(f"{name} {size}" for name, size in known["caches"].items())
     return (
         f"{known['date'][:10]}, {known['cpu']}, {known['cores']} cores, {sizes}; tier `{config['isa']}`, "
-        f"compiler {config['compiler']}, NumPy {known['numpy']}, SciPy {known['scipy']}, revision {known['revision']}."
+        f"compiler {config['compiler']}, NumPy {known['numpy']}, SciPy {known['scipy']}, {blas}, "
+        f"revision {known['revision']}."
     )
 
 

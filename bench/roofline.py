@@ -1,4 +1,4 @@
-"""Pictures of products against what the machine can do: time against bytes, and time over the floor against n."""
+"""Pictures of products against what the machine can do: bytes per second against bytes, time over floor against n."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LOOKS = {
     "4 bits": ("tab:green", "D"),
     "6 bits": ("tab:orange", "P"),
 }
-DASHES = ("-", "--", "-.", ":")
+LEAST_BYTES = 4096
 NAMED_SIZES = (10, 15, 20)
 
 Rows = list[dict[str, Any]]
@@ -33,43 +33,43 @@ def of(rows: Rows, product: str, *names: str) -> list[np.ndarray]:
     return [np.array([r[name] for r in rows if r["product"] == product]) for name in names]
 
 
-def draw_levels(axes: Any, levels: tuple[Level, ...], bytes_seen: tuple[float, float]) -> None:
-    """Time at the bandwidth of each level, over the bytes that it holds; thin beyond."""
-    least, most = bytes_seen[0] / 1.5, bytes_seen[1] * 1.5
-    for level, dash in zip(levels, DASHES, strict=False):
-        label = f"{level.name}, {level.bytes_per_second / 1e9:.0f} GB/s"
-        ends = np.array([least, most])
-        axes.plot(ends, 1e6 * ends / level.bytes_per_second, dash, color="0.55", linewidth=1, label=label)
-        if least < level.size < most:
-            axes.axvline(level.size, color="0.9", linewidth=1, zorder=0)
-            axes.text(level.size, 0.015, f"{level.name} ", ha="right", fontsize=7, color="0.5")
+def draw_levels(axes: Any, levels: tuple[Level, ...], most: float) -> None:
+    """The bandwidth of each level, over the sizes that it holds and the smaller ones do not."""
+    least = LEAST_BYTES
+    for level in levels:
+        size, speed = min(level.size, most), level.bytes_per_second / 1e9
+        axes.plot((least, size), (speed, speed), "-", color="0.35", linewidth=2)
+        axes.axvline(size, color="0.9", linewidth=1, zorder=0)
+        axes.text(1.05 * least, 1.12 * speed, f"{level.name} {speed:.0f}", fontsize=8)
+        least = size
 
 
 def draw_panel(axes: Any, rows: Rows, product: str) -> None:
     color, marker = LOOKS[product]
     n, size, us, computing = of(rows, product, "n", "bytes", "us", "operations, us")
-    axes.plot(size, computing, "-", color=color, alpha=0.35, linewidth=4, label="sums or multiply-adds at their peak")
-    axes.plot(size, us, marker, color=color, markersize=5, label="measured")
-    for at, p in ((i, int(np.log2(value))) for i, value in enumerate(n)):
+    axes.plot(size, size / computing / 1e3, "-", color=color, alpha=0.4, linewidth=4)
+    axes.plot(size, size / us / 1e3, marker, color=color, markersize=5)
+    for at, p in enumerate(np.log2(n).astype(int)):
         if p in NAMED_SIZES:
-            place = {"textcoords": "offset points", "xytext": (-5, 4), "ha": "right", "fontsize": 8}
-            axes.annotate(f"$2^{{{p}}}$", (size[at], us[at]), **place)
+            place = {"textcoords": "offset points", "xytext": (0, -13), "ha": "center", "fontsize": 8}
+            axes.annotate(f"$2^{{{p}}}$", (size[at], size[at] / us[at] / 1e3), **place)
     axes.set_title(product, fontsize=10, color=color)
 
 
 def draw_roofline(rows: Rows, found: Ceilings, path: Path) -> None:
-    sizes = [r["bytes"] for r in rows]
+    most = 2 * max(r["bytes"] for r in rows)
     figure, grid = plt.subplots(2, 3, figsize=(10, 6.6), sharex=True, sharey=True, layout="constrained")
     for axes, product in zip(grid.flat, LOOKS, strict=True):
-        draw_levels(axes, found.levels, (min(sizes), max(sizes)))
+        draw_levels(axes, found.levels, most)
         draw_panel(axes, rows, product)
-        axes.set(xscale="log", yscale="log", ylim=(0.01, None))
-    for axes in grid[1]:
-        axes.set_xlabel("bytes: weights or codes, scale vector, x, y")
-    for axes in grid[:, 0]:
-        axes.set_ylabel("microseconds")
-    handles, labels = grid[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8)
+        axes.set(xscale="log", yscale="log", xlim=(LEAST_BYTES, most), ylim=(1, 1000))
+        axes.grid(True, alpha=0.2)
+    figure.supxlabel("bytes that must move: codes or weights, scale vector, x, y", fontsize=10)
+    figure.supylabel("these bytes / time, GB/s", fontsize=10)
+    figure.suptitle(
+        "One vector, one thread: measured (marks), operations at their peak (wide lines), bandwidths (dark lines)",
+        fontsize=10,
+    )
     save(figure, path)
 
 
@@ -80,7 +80,9 @@ def draw_floors(rows: Rows, path: Path) -> None:
         axes.plot(n, ratio, "-", marker=marker, color=color, label=product)
     axes.axhline(1, color="0.5", linewidth=1)
     axes.set_xscale("log", base=2)
-    axes.set(xlabel="n", ylabel="time / floor", ylim=(0, None), title="One vector, float32, one thread")
+    axes.set_yscale("log", base=2)
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.set(xlabel="n", ylabel="time / floor", title="One vector, float32, one thread")
     axes.grid(True, alpha=0.3)
     axes.legend(ncols=3, fontsize=8)
     save(figure, path)
