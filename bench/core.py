@@ -71,6 +71,14 @@ def bounds(found: Rows) -> dict[str, Rows]:
     return {"within the core": list(times.values()), "time over floor": list(floors.values()), "points": found}
 
 
+def with_floor(tables: dict[str, Rows]) -> dict[str, Rows]:
+    """Tables of many vectors; the ratios of 64 vectors to their multiply-adds at the peak."""
+    for row, ratios in zip(*tables.values(), strict=True):
+        floor_us = 1e6 * row["columns"] * operations("4 bits", row["n"]) / ceilings.measured().multiply_adds
+        ratios["4 bits / floor"] = row["4 bits us"] / floor_us
+    return tables
+
+
 def cases(sizes: list[int], general: int) -> list[tuple[dict[str, int], Any, dict[str, _core.Core]]]:
     """Label, dtype and kernels of products: one vector, 64 of them, Fourier transforms, general chains."""
     found: list[tuple[dict[str, int], Any, dict[str, _core.Core]]] = []

@@ -84,7 +84,7 @@ def factorizations(sizes: Sizes) -> Tables:
 SECTIONS: dict[str, Callable[[Sizes], Tables]] = {
     "bounds": bounds,
     "one": lambda s: apply.one_vector(s.one, s.rounds),
-    "many": lambda s: apply.many_vectors(s.many, s.rounds),
+    "many": lambda s: core.with_floor(apply.many_vectors(s.many, s.rounds)),
     "fourier": lambda s: apply.transform(s.one, s.rounds),
     "chains": lambda s: {"general chain": chains.rows(s.chains, s.rounds)},
     "adjoint": lambda s: {"adjoint": core.adjoints(s.adjoint, general_size(s), s.rounds)},

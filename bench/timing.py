@@ -88,7 +88,10 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def _text(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    """Three digits, large numbers without an exponent."""
+    if not isinstance(value, float):
+        return str(value)
+    return f"{float(f'{value:.3g}'):.0f}" if 1e3 <= abs(value) < 1e9 else f"{value:.3g}"
 
 
 def write(name: str, sections: dict[str, list[dict[str, Any]]]) -> None:
