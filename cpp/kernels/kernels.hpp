@@ -63,7 +63,8 @@ struct PassArgs {
 };
 
 // One pass over steps `first` to `end` of a part, in place, for 16 columns side by side: element e is the row at data +
-// e / kChunkRows * chunk + e % kChunkRows * row, 16 numbers, and behind them the 16 imaginary parts, if any. A step
+// e / kChunkRows * chunk + e % kChunkRows * row, 16 numbers, and behind them the 16 imaginary parts, if any; or 32 real
+// columns where the tier can. A step
 // takes one chunk in the innermost pass, and as many blocks as the step of a fused pass in others. The decoded weights
 // of step s lie at weights + (s - first) * weights_step, kScratchNumbers of them at most; `decoded`: they are there.
 template <class Real>
@@ -72,6 +73,7 @@ struct ColumnsArgs {
     const CodedFactor<Real>* factors;  // how they are coded; null for weights
     std::size_t factor_count, group_words, group_vectors;
     std::size_t stride, first, end;
+    std::size_t columns;
     Real* data;
     std::ptrdiff_t row, chunk;
     Real* weights;
@@ -241,8 +243,9 @@ template <class Real>
 struct RealKernels {
     using Pass = void (*)(const PassArgs<Real>&);
     Pass fused[kWeights][kFused];  // null where there is none
-    // For many vectors, by Weights; decoded codes or weights only.
+    // For many vectors, by Weights; decoded codes or weights only. Real ones: 16 columns a row, or 32.
     void (*columns[kWeights])(const ColumnsArgs<Real>&);
+    std::size_t most_columns;
     void (*copy_rows)(const RowsArgs<Real>&);
     // Tiles of 16 x 16, `rows` of them: tile t is read 16 t numbers on in rows from_row apart, and transposed to rows
     // 16 t, ... ; and the other way round.
