@@ -10,6 +10,7 @@ import sys
 import time
 import zipfile
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -165,9 +166,8 @@ def main() -> None:
     rounds = 2 if "--quick" in sys.argv else 5
     parts = {"ksd": against_ksd, "nonuniform": nonuniform, "matrices": lambda _: honest()}
     for name in [p for p in parts if p in sys.argv] or list(parts):
-        if name == "nonuniform":
-            timing.one_thread()
-        timing.write(f"operators-{name}", {name: parts[name](rounds)})
+        with timing.one_thread() if name == "nonuniform" else nullcontext():
+            timing.write(f"operators-{name}", {name: parts[name](rounds)})
 
 
 if __name__ == "__main__":

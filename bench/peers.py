@@ -1,4 +1,4 @@
-"""The competitors: lazylinop (optional), a chain of scipy.sparse CSR matrices, dense BLAS."""
+"""The competitors: lazylinop and pyfaust (optional), a chain of scipy.sparse CSR matrices."""
 
 from __future__ import annotations
 
@@ -23,6 +23,16 @@ def lazylinop() -> tuple[Any, Any] | None:
     except ImportError:
         return None
     return butterfly, quantization
+
+
+def faust(op: bitterfly.ButterflyOperator) -> Any | None:
+    """The factors as a pyfaust `Faust`, or None."""
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            return bitterfly.interop.to_faust(op)
+    except ImportError:
+        return None
 
 
 def csr_chain(op: bitterfly.ButterflyOperator) -> list[sparse.csr_array]:

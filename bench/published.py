@@ -153,15 +153,15 @@ def times() -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    timing.one_thread()
-    timing.write(
-        "published",
-        {
-            "times": times(),
-            "against lazylinop": short_peer.rows(),
-            "real, n = 256": real_table(),
-            "complex": complex_table(),
-            "Fourier factors, n = 1024, t = 4": fft_table(),
-            "refined, n = 256": refined_table(),
-        },
-    )
+    with timing.one_thread():
+        timing.write(
+            "published",
+            {
+                "times": times(),
+                "against lazylinop": short_peer.rows(),
+                "real, n = 256": real_table(),
+                "complex": complex_table(),
+                "Fourier factors, n = 1024, t = 4": fft_table(),
+                "refined, n = 256": refined_table(),
+            },
+        )

@@ -72,7 +72,7 @@ def against_lazylinop(rounds: int) -> list[dict[str, Any]]:
     n = 1024
     op = transforms.random(n, rng=np.random.default_rng(0), dtype=np.float32)
     packed = bitterfly.quantize(op, bits=4)
-    contenders = {"bitterfly": lambda: bitterfly.quantize(op, bits=4)}
+    contenders = {"bitterfly": lambda: bitterfly.quantize(op, bits=4, workers=1)}
     rows = [
         {
             "what": "bitterfly, 4 bits",

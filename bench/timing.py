@@ -1,4 +1,4 @@
-"""Interleaved timing of contenders, results as tables and JSON, peak memory of a child process."""
+"""Interleaved timing of contenders, within the core too; results as tables and JSON; peak memory of a child process."""
 
 from __future__ import annotations
 
@@ -8,18 +8,30 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import threadpoolctl
+
 from bench import machine
+from bitterfly import _core
 
 RESULTS = Path(__file__).parent / "results"
 
 
-def one_thread() -> None:
-    """Pin this process to one core; call before BLAS is used."""
-    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Pin this process to one core, and BLAS to one thread."""
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(cores)})
+    try:
+        with threadpoolctl.threadpool_limits(1):
+            yield
+    finally:
+        os.sched_setaffinity(0, cores)
 
 
 def interleaved(contenders: dict[str, Callable[[], object]], rounds: int, budget: float = 0.01) -> dict[str, float]:
@@ -37,6 +49,20 @@ def interleaved(contenders: dict[str, Callable[[], object]], rounds: int, budget
             for _ in range(calls[name]):
                 run()
             samples[name].append((time.perf_counter() - start) / calls[name])
+    return {name: statistics.median(values) for name, values in samples.items()}
+
+
+def within_core(kernels: dict[str, _core.Core], n: int, columns: int, dtype: Any, rounds: int) -> dict[str, float]:
+    """Median seconds of calls within the core, forward and (name + " adjoint") backward, all in turn in each round."""
+    shape = [n] if columns == 1 else [n, columns]
+    x, out = (_core.aligned_empty(shape, np.dtype(dtype)) for _ in range(2))
+    x[...] = np.random.default_rng(0).standard_normal(shape)
+    samples: dict[str, list[float]] = {}
+    for _ in range(rounds):
+        for name, kernel in kernels.items():
+            for mode, transposed in (("", False), (" adjoint", True)):
+                calls = max(int(4e-3 / kernel.seconds(x, out, transposed, 1)), 1)
+                samples.setdefault(name + mode, []).append(kernel.seconds(x, out, transposed, calls))
     return {name: statistics.median(values) for name, values in samples.items()}
 
 
@@ -62,12 +88,19 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def _text(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    """Three digits, large numbers without an exponent."""
+    if not isinstance(value, float):
+        return str(value)
+    return f"{float(f'{value:.3g}'):.0f}" if 1e3 <= abs(value) < 1e9 else f"{value:.3g}"
 
 
 def write(name: str, sections: dict[str, list[dict[str, Any]]]) -> None:
     """Print the tables and keep them, with the facts of the machine, in bench/results."""
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.json").write_text(json.dumps({"machine": machine.facts(), **sections}, indent=1))
+    show(sections)
+
+
+def show(sections: dict[str, list[dict[str, Any]]]) -> None:
     for title, rows in sections.items():
         print(f"\n### {title}\n\n{table(rows)}")

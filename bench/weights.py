@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import statistics
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -93,9 +93,9 @@ def seconds(op: Any, transposed: bool, rounds: int) -> float:
     return statistics.median(op._kernel.seconds(x, out, transposed, calls) for _ in range(rounds))
 
 
-def rows(dtype: str, rounds: int) -> dict[str, list[dict[str, Any]]]:
+def rows(dtype: str, rounds: int, tiers: Sequence[str] | None = None) -> dict[str, list[dict[str, Any]]]:
     """Return a table for each tier: a row for each kind and product, a column for each width."""
-    tables: dict[str, dict[tuple[str, str], dict[str, Any]]] = {isa: {} for isa in _core.available_isas()}
+    tables: dict[str, dict[tuple[str, str], dict[str, Any]]] = {isa: {} for isa in tiers or _core.available_isas()}
     for kind, bits, op in contenders(dtype):
         for isa, table in tables.items():
             _core.select_isa(isa)
@@ -111,10 +111,19 @@ def rows(dtype: str, rounds: int) -> dict[str, list[dict[str, Any]]]:
     }
 
 
+def combined(table: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row for each kind: forward / adjoint."""
+    out = []
+    for forward, adjoint in zip(table[::2], table[1::2], strict=True):
+        cells = {k: f"{v:.2g} / {adjoint[k]:.2g}" if isinstance(v, float) else "" for k, v in forward.items()}
+        out.append({"codes": forward["codes"]} | {k: v for k, v in cells.items() if k not in ("codes", "product")})
+    return out
+
+
 def main() -> None:
-    timing.one_thread()
     rounds = 3 if "--quick" in sys.argv else 9
-    timing.write("weights", rows("float32", rounds) | rows("complex64", rounds))
+    with timing.one_thread():
+        timing.write("weights", rows("float32", rounds) | rows("complex64", rounds))
 
 
 if __name__ == "__main__":

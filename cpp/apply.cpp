@@ -20,12 +20,10 @@ constexpr std::size_t kMaxVectors = 16;
 constexpr std::size_t kLeastElements = 2 * kLanes;
 
 // One real vector whose memory the first pass can read, or the last one write, without a copy; null where it cannot.
-// The scale vector is multiplied part by part, while a part is in the cache.
 template <class Real>
 struct Direct {
     const Real* x;
     Real* y;
-    const Real* scale;
 };
 
 // Runs all passes on a panel. Several workers share the parts below the uppermost passes, then the groups of each pass
@@ -33,13 +31,15 @@ struct Direct {
 template <class Real>
 class Passes {
 public:
-    // `scratch` has room for kScratchNumbers for each worker.
-    Passes(const Product<Real>& product, bool transposed, const Panel<Real>& panel, Direct<Real> direct, Real* scratch,
-           std::size_t workers)
+    // `scale` is what the innermost pass multiplies by, null for ones; `scratch` has room for kScratchNumbers for each
+    // worker.
+    Passes(const Product<Real>& product, bool transposed, const Panel<Real>& panel, Direct<Real> direct,
+           const Real* scale, Real* scratch, std::size_t workers)
         : product_(product),
           plan_(product.plan),
           panel_(panel),
           direct_(direct),
+          scale_(scale),
           scratch_(scratch),
           table_(kernels().template of<Real>()),
           transposed_(transposed),
@@ -116,40 +116,31 @@ private:
         const int kernel = plan_.n < 256 ? kSmallFused : pass == 0 ? kBaseFused : factors - 1;
         const bool is_first = pass == (transposed_ ? plan_.tops() : 0),
                    is_last = pass == (transposed_ ? 0 : plan_.tops());
-        const Real* scale_first = transposed_ ? nullptr : direct_.scale;
-        const Real* scale_last = transposed_ ? direct_.scale : nullptr;
-        const Real* from = panel_.data + at.first;
-        if (is_first && direct_.x != nullptr) from = scaled(direct_.x + at.first, scale_first, at.first, size);
-        Real* to = (is_last && scale_last == nullptr && direct_.y != nullptr ? direct_.y : panel_.data) + at.first;
+        const Real* from = is_first && direct_.x != nullptr ? direct_.x : panel_.data;
+        Real* to = is_last && direct_.y != nullptr ? direct_.y : panel_.data;
+        const std::size_t first = at.first + offset;
         const PassArgs<Real> args{at.stream + groups.first * bytes,
                                   how.factors.empty() ? nullptr : how.factors.data(),
                                   static_cast<std::size_t>(factors),
                                   how.group_words,
                                   plan_.passes[pass].stride,
                                   std::min(size, (groups.end - groups.first) * 2 * kGroupBlocks),
-                                  from + offset,
-                                  to + offset,
+                                  from + first,
+                                  to + first,
                                   panel_.vectors,
                                   panel_.stride * panel_.planes,
                                   panel_.stride,
                                   scratch_ + at.worker * kScratchNumbers,
+                                  pass == 0 && scale_ != nullptr ? scale_ + first * panel_.planes : nullptr,
                                   transposed_};
         table_.fused[static_cast<int>(weights)][kernel](args);
-        if (is_last && scale_last != nullptr && direct_.y != nullptr) {
-            table_.multiply(panel_.data + at.first, scale_last + at.first, direct_.y + at.first, size);
-        }
-    }
-    // A part of x, or its product with the scale vector, in the panel.
-    const Real* scaled(const Real* x, const Real* scale, std::size_t first, std::size_t size) const {
-        if (scale == nullptr) return x;
-        table_.multiply(x, scale + first, panel_.data + first, size);
-        return panel_.data + first;
     }
 
     const Product<Real>& product_;
     const Plan& plan_;
     const Panel<Real>& panel_;
     Direct<Real> direct_;
+    const Real* scale_;
     Real* scratch_;
     const RealKernels<Real>& table_;
     bool transposed_;
@@ -168,16 +159,18 @@ template <class Real>
 void apply_panel(const Product<Real>& product, Diagonal<Real> scale, Mode mode, const Panel<Real>& panel, Real* scratch,
                  const View& x, const MutableView& y, std::size_t first, std::size_t workers) {
     const Diagonal<Real> none{nullptr, false};
-    const auto* in = mode.transposed ? product.rows : product.columns;
-    const auto* out = mode.transposed ? product.columns : product.rows;
-    Direct<Real> direct{nullptr, nullptr, scale.scale};
+    const bool fills_lines = panel.n >= kLeastElements;  // else kernels would read beyond the scale vector
+    const auto *in = mode.transposed ? product.rows : product.columns,
+               *out = mode.transposed ? product.columns : product.rows;
+    Direct<Real> direct{nullptr, nullptr};
     if (!product.is_complex) {
         direct.x = reinterpret_cast<const Real*>(numbers_of<Real>(x, panel.n, in));
         direct.y = reinterpret_cast<Real*>(numbers_of<Real>(y, panel.n, out));
     }
-    if (direct.x == nullptr) gather(panel, x, first, in, mode.transposed ? none : scale, mode.conjugated);
-    Passes<Real>(product, mode.transposed, panel, direct, scratch, workers).run();
-    if (direct.y == nullptr) scatter(panel, y, first, out, mode.transposed ? scale : none, mode.conjugated);
+    const Diagonal<Real> outside = fills_lines ? none : scale;
+    if (direct.x == nullptr) gather(panel, x, first, in, mode.transposed ? none : outside, mode.conjugated);
+    Passes<Real>(product, mode.transposed, panel, direct, fills_lines ? scale.scale : nullptr, scratch, workers).run();
+    if (direct.y == nullptr) scatter(panel, y, first, out, mode.transposed ? outside : none, mode.conjugated);
 }
 
 template <class Real>

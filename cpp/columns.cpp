@@ -1,5 +1,5 @@
-// Passes over a panel of 16 columns, depth first. Chunks of rows on the side of the innermost pass are copied (and
-// scaled) while they are in L1.
+// Passes over a panel of 16 columns, or of 32 where the tier takes as many, depth first. Chunks of rows on the side of
+// the innermost pass are copied (and scaled) while they are in L1.
 #include "columns.hpp"
 
 #include <algorithm>
@@ -22,8 +22,15 @@ std::size_t planes_of(const Product<Real>& product) {
     return product.is_complex ? 2 : 1;
 }
 template <class Real>
-std::size_t panel_numbers(const Product<Real>& product) {
-    return ColumnPanel<Real>{nullptr, planes_of(product)}.numbers(product.plan.n);
+ColumnPanel<Real> panel_of(const Product<Real>& product, std::size_t blocks, Real* data) {
+    return {data, planes_of(product), kLanes, blocks};
+}
+
+// Blocks of 16 columns that lie side by side: as many as the kernels take.
+template <class Real>
+std::size_t blocks_together(const Product<Real>& product, std::size_t blocks) {
+    const std::size_t most = product.is_complex ? 1 : kernels().template of<Real>().most_columns / kLanes;
+    return std::min(blocks, most);
 }
 
 // Numbers of all decoded weights; 0 if the stream holds weights.
@@ -47,17 +54,24 @@ public:
           keeps_(keeps),
           transposed_(transposed) {}
 
-    // One panel of 16 columns or fewer; `decoded` if the weights are kept from the panel before.
+    // The columns of a panel or fewer; `decoded` if the weights are kept from the panel before.
     void run(const ColumnBlock<View>& x, const ColumnBlock<MutableView>& y, bool decoded) {
         x_ = &x, y_ = &y, next_ = weights_, decoded_ = decoded;
         const Diagonal<Real> none{nullptr, false};
-        for (std::size_t r = 0; transposed_ && r < plan_.n; r += kChunkRows) load_chunk(panel_, x, r, kChunkRows, none);
+        for (std::size_t r = 0; transposed_ && r < plan_.n; r += kChunkRows) load(r, none);
         run_part(plan_.tops(), 0, static_cast<const char*>(product_.stream));
-        for (std::size_t r = 0; !transposed_ && r < plan_.n; r += kChunkRows)
-            store_chunk(panel_, y, r, kChunkRows, none);
+        for (std::size_t r = 0; !transposed_ && r < plan_.n; r += kChunkRows) store(r, none);
     }
 
 private:
+    // One block after the other of the chunk that begins at row r.
+    void load(std::size_t r, Diagonal<Real> scale) const {
+        for (std::size_t b = 0; b < panel_.blocks; ++b) load_chunk(panel_.block(b), x_->block(b), r, kChunkRows, scale);
+    }
+    void store(std::size_t r, Diagonal<Real> scale) const {
+        for (std::size_t b = 0; b < panel_.blocks; ++b)
+            store_chunk(panel_.block(b), y_->block(b), r, kChunkRows, scale);
+    }
     // The passes up to `top` on the elements from `first` on that depend on each other there, and their stream.
     void run_part(std::size_t top, std::size_t first, const char* stream) {
         const std::size_t size = plan_.part(top);
@@ -75,9 +89,9 @@ private:
     void run_base(std::size_t first, std::size_t size, const char* stream) {
         for (std::size_t s = 0; s < size / kChunkRows; ++s) {
             const std::size_t row = first + s * kChunkRows;
-            if (!transposed_) load_chunk(panel_, *x_, row, kChunkRows, scale_);
+            if (!transposed_) load(row, scale_);
             run_steps(0, first, stream, s, s + 1);
-            if (transposed_) store_chunk(panel_, *y_, row, kChunkRows, scale_);
+            if (transposed_) store(row, scale_);
         }
     }
     void run_steps(std::size_t pass, std::size_t row, const char* stream, std::size_t first, std::size_t end) {
@@ -93,6 +107,7 @@ private:
                                      plan.stride,
                                      first,
                                      end,
+                                     panel_.blocks * kLanes,
                                      panel_.at(row),
                                      static_cast<std::ptrdiff_t>(panel_.row()),
                                      static_cast<std::ptrdiff_t>(panel_.chunk()),
@@ -129,18 +144,20 @@ std::size_t columns_together(const Product<Real>& product, std::size_t columns) 
 template <class Real>
 void apply_columns(const Product<Real>& product, Diagonal<Real> scale, Mode mode, const View& x, const MutableView& y,
                    std::size_t first, std::size_t end, std::size_t workers) {
-    const std::size_t panels = (end - first + kLanes - 1) / kLanes, share = (panels + workers - 1) / workers;
+    const std::size_t blocks = (end - first + kLanes - 1) / kLanes;
+    const std::size_t together = blocks_together(product, (blocks + workers - 1) / workers), width = together * kLanes;
+    const std::size_t panels = (blocks + together - 1) / together, share = (panels + workers - 1) / workers;
     const std::size_t decoded = decoded_numbers(product);
     const bool keeps = share > 1 && decoded > 0 && decoded * sizeof(Real) <= kMostKeptBytes;
     const std::size_t room = keeps ? decoded : kScratchNumbers;
     const auto* in = mode.transposed ? product.rows : product.columns;
     const auto* out = mode.transposed ? product.columns : product.rows;
     parallel_for((panels + share - 1) / share, workers, [&](std::size_t, std::size_t i) {
-        Workspace<Real> workspace(room + panel_numbers(product));
-        const ColumnPanel<Real> panel{workspace.data() + room, planes_of(product)};
-        ColumnPasses<Real> passes(product, scale, mode.transposed, panel, workspace.data(), keeps);
+        Workspace<Real> workspace(room + panel_of<Real>(product, together, nullptr).numbers(product.plan.n));
         for (std::size_t p = i * share; p < std::min((i + 1) * share, panels); ++p) {
-            const std::size_t at = first + p * kLanes, count = std::min(kLanes, end - at);
+            const std::size_t at = first + p * width, count = std::min(width, end - at);
+            const auto panel = panel_of(product, (count + kLanes - 1) / kLanes, workspace.data() + room);
+            ColumnPasses<Real> passes(product, scale, mode.transposed, panel, workspace.data(), keeps);
             passes.run({x, at, count, in, mode.conjugated}, {y, at, count, out, mode.conjugated},
                        keeps && p > i * share);
         }

@@ -22,8 +22,6 @@ bool is_plain(const ColumnBlock<ViewType>& block, std::size_t planes, std::size_
            v.is_double == (sizeof(Real) == sizeof(double)) && step % static_cast<std::ptrdiff_t>(sizeof(Real)) == 0;
 }
 
-constexpr std::ptrdiff_t kSameLine = kLanes;
-
 // Where a kernel reads or writes the rows of a plain block from `first` on.
 template <class Real, class Byte>
 auto plain_at(const ColumnBlock<BasicView<Byte>>& block, std::size_t first) {
@@ -46,12 +44,12 @@ bool load_plain(const ColumnPanel<Real>& panel, const ColumnBlock<View>& x, std:
                 Diagonal<Real> diagonal) {
     const auto& table = kernels().template of<Real>();
     const std::ptrdiff_t size = sizeof(Real), across = x.view.column_stride, down = x.view.row_stride;
+    const auto row = static_cast<std::ptrdiff_t>(panel.row());
     const Real* scale = scale_from(diagonal, first);
     if (across == size && is_plain<Real>(x, panel.planes, first, rows, down)) {
-        table.copy_rows({plain_at<Real>(x, first), numbers<Real>(down), panel.at(first), kSameLine, rows, scale});
+        table.copy_rows({plain_at<Real>(x, first), numbers<Real>(down), panel.at(first), row, rows, scale});
     } else if (down == size && rows % kLanes == 0 && is_plain<Real>(x, panel.planes, first, rows, across)) {
-        table.rows_of_columns(
-            {plain_at<Real>(x, first), numbers<Real>(across), panel.at(first), kSameLine, rows, scale});
+        table.rows_of_columns({plain_at<Real>(x, first), numbers<Real>(across), panel.at(first), row, rows, scale});
     } else {
         return false;
     }
@@ -63,12 +61,12 @@ bool store_plain(const ColumnPanel<Real>& panel, const ColumnBlock<MutableView>&
                  Diagonal<Real> diagonal) {
     const auto& table = kernels().template of<Real>();
     const std::ptrdiff_t size = sizeof(Real), across = y.view.column_stride, down = y.view.row_stride;
+    const auto row = static_cast<std::ptrdiff_t>(panel.row());
     const Real* scale = scale_from(diagonal, first);
     if (across == size && is_plain<Real>(y, panel.planes, first, rows, down)) {
-        table.copy_rows({panel.at(first), kSameLine, plain_at<Real>(y, first), numbers<Real>(down), rows, scale});
+        table.copy_rows({panel.at(first), row, plain_at<Real>(y, first), numbers<Real>(down), rows, scale});
     } else if (down == size && rows % kLanes == 0 && is_plain<Real>(y, panel.planes, first, rows, across)) {
-        table.columns_of_rows(
-            {panel.at(first), kSameLine, plain_at<Real>(y, first), numbers<Real>(across), rows, scale});
+        table.columns_of_rows({panel.at(first), row, plain_at<Real>(y, first), numbers<Real>(across), rows, scale});
     } else {
         return false;
     }

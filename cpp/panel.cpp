@@ -7,92 +7,111 @@
 namespace bitterfly {
 namespace {
 
+// Rows of one or two planes of a strided array, from column `first` on.
 template <class Byte>
 struct Strided {
-    Byte* base;
+    Byte* plane[2];
     std::size_t rows;
     std::ptrdiff_t row_stride, column_stride;
+
+    Strided(const BasicView<Byte>& view, std::size_t first)
+        : rows(view.rows), row_stride(view.row_stride), column_stride(view.column_stride) {
+        const std::ptrdiff_t offset = static_cast<std::ptrdiff_t>(first) * view.column_stride;
+        plane[0] = view.re + offset, plane[1] = view.im == nullptr ? nullptr : view.im + offset;
+    }
 };
 
-template <class Byte>
-Strided<Byte> plane_of(const BasicView<Byte>& view, std::size_t plane, std::size_t first) {
-    Byte* base = plane == 0 ? view.re : view.im;
-    return {base + static_cast<std::ptrdiff_t>(first) * view.column_stride, view.rows, view.row_stride,
-            view.column_stride};
+// Calls visit(j, order[j]) for all j < n. Large orders by the low bits of j within the high ones: where they reverse
+// bits, whole lines are then used on both sides.
+template <class Visit>
+void for_each_row(std::size_t n, const std::uint32_t* order, Visit visit) {
+    constexpr std::size_t run = 16, least = std::size_t{1} << 13;
+    if (order == nullptr || n < least || n % (run * run) != 0) {
+        for (std::size_t j = 0; j < n; ++j) visit(j, order == nullptr ? j : order[j]);
+        return;
+    }
+    for (std::size_t middle = 0; middle < n / run; middle += run) {
+        for (std::size_t first = middle; first < n; first += n / run) {
+            for (std::size_t j = first; j < first + run; ++j) visit(j, order[j]);
+        }
+    }
 }
 
-std::size_t source_row(const std::uint32_t* order, std::size_t j) { return order ? order[j] : j; }
-
-// One vector with a constant stride of Step elements and no reordering: a loop that compilers vectorize.
-template <int Step, class Element, class Real>
-void copy_run_in(Real* out, const Element* in, std::size_t n) {
-    for (std::size_t j = 0; j < n; ++j) out[j] = static_cast<Real>(in[Step * j]);
+// One vector, its elements Step numbers apart, complex ones interleaved: loops that compilers vectorize.
+template <int Planes, int Step, class Element, class Real>
+void copy_run_in(const Element* in, const std::uint32_t* order, Real* re, Real* im, std::size_t n, Real sign) {
+    const auto copy = [=](std::size_t j, std::size_t source) {
+        re[j] = static_cast<Real>(in[Step * source]);
+        if constexpr (Planes == 2) im[j] = sign * static_cast<Real>(in[Step * source + 1]);
+    };
+    if (order != nullptr) return for_each_row(n, order, copy);
+    for (std::size_t j = 0; j < n; ++j) copy(j, j);
 }
 
-template <int Step, class Element, class Real>
-void copy_run_out(const Real* in, Element* out, std::size_t n) {
-    for (std::size_t j = 0; j < n; ++j) out[Step * j] = static_cast<Element>(in[j]);
+template <int Planes, int Step, class Element, class Real>
+void copy_run_out(const Real* re, const Real* im, Element* out, const std::uint32_t* order, std::size_t n, Real sign) {
+    const auto copy = [=](std::size_t j, std::size_t target) {
+        out[Step * target] = static_cast<Element>(re[j]);
+        if constexpr (Planes == 2) out[Step * target + 1] = static_cast<Element>(sign * im[j]);
+    };
+    if (order != nullptr) return for_each_row(n, order, copy);
+    for (std::size_t j = 0; j < n; ++j) copy(j, j);
 }
 
-// Calls run(step) with the step 1 or 2 as a constant where one vector of n entries lies at that step; else returns
-// false.
-template <class Element, class Byte, class Run>
-bool as_run(std::size_t vectors, std::size_t n, const Strided<Byte>& a, const std::uint32_t* order, Run run) {
-    if (vectors != 1 || order != nullptr || a.rows != n) return false;
+// Calls run(step) with the step 1 or 2 as a constant where one vector of n entries lies at that step, imaginary parts
+// behind real ones; else returns false.
+template <class Element, int Planes, class Byte, class Run>
+bool as_run(std::size_t vectors, std::size_t n, const Strided<Byte>& a, Run run) {
     constexpr auto size = static_cast<std::ptrdiff_t>(sizeof(Element));
-    if (a.row_stride == size) return run(std::integral_constant<int, 1>{}), true;
+    if (vectors != 1 || a.rows != n || (Planes == 2 && a.plane[1] - a.plane[0] != size)) return false;
+    if (Planes == 1 && a.row_stride == size) return run(std::integral_constant<int, 1>{}), true;
     if (a.row_stride == 2 * size) return run(std::integral_constant<int, 2>{}), true;
     return false;
 }
 
-template <class Element, class Real>
-void copy_in(const Panel<Real>& panel, std::size_t plane, Strided<const char> x, const std::uint32_t* order) {
-    Real* out = panel.at(0, plane);
-    const std::size_t between = panel.planes * panel.stride;
-    const bool done = as_run<Element>(panel.vectors, panel.n, x, order, [&](auto step) {
-        copy_run_in<step()>(out, reinterpret_cast<const Element*>(x.base), panel.n);
+// Imaginary parts times `sign`. Planes is the number of planes that x has.
+template <class Element, int Planes, class Real>
+void copy_in(const Panel<Real>& panel, const Strided<const char>& x, const std::uint32_t* order, Real sign) {
+    const bool done = as_run<Element, Planes>(panel.vectors, panel.n, x, [&](auto step) {
+        const auto* in = reinterpret_cast<const Element*>(x.plane[0]);
+        copy_run_in<Planes, step()>(in, order, panel.at(0, 0), panel.at(0, Planes - 1), panel.n, sign);
     });
-    for (std::size_t j = 0; !done && j < panel.n; ++j) {
-        const std::size_t source = source_row(order, j);
+    if (done) return;
+    for_each_row(panel.n, order, [&](std::size_t j, std::size_t source) {
         const bool inside = source < x.rows;
-        const char* row = x.base + (inside ? static_cast<std::ptrdiff_t>(source) * x.row_stride : 0);
-        for (std::size_t v = 0; v < panel.vectors; ++v, row += x.column_stride) {
-            out[v * between + j] = !inside ? Real(0) : static_cast<Real>(*reinterpret_cast<const Element*>(row));
+        std::ptrdiff_t at = static_cast<std::ptrdiff_t>(source) * x.row_stride;
+        for (std::size_t v = 0; v < panel.vectors; ++v, at += x.column_stride) {
+            for (std::size_t p = 0; p < Planes; ++p) {
+                const auto* in = reinterpret_cast<const Element*>(x.plane[p] + at);
+                const Real value = inside ? static_cast<Real>(*in) : Real(0);
+                panel.at(v, p)[j] = p == 0 ? value : sign * value;
+            }
         }
-    }
-}
-
-template <class Element, class Real>
-void copy_out(const Panel<Real>& panel, std::size_t plane, Strided<char> y, const std::uint32_t* order) {
-    const Real* in = panel.at(0, plane);
-    const std::size_t between = panel.planes * panel.stride;
-    const bool done = as_run<Element>(panel.vectors, panel.n, y, order, [&](auto step) {
-        copy_run_out<step()>(in, reinterpret_cast<Element*>(y.base), panel.n);
     });
-    for (std::size_t j = 0; !done && j < panel.n; ++j) {
-        const std::size_t target = source_row(order, j);
-        if (target >= y.rows) continue;
-        char* row = y.base + static_cast<std::ptrdiff_t>(target) * y.row_stride;
-        for (std::size_t v = 0; v < panel.vectors; ++v, row += y.column_stride) {
-            *reinterpret_cast<Element*>(row) = static_cast<Element>(in[v * between + j]);
+}
+
+template <class Element, int Planes, class Real>
+void copy_out(const Panel<Real>& panel, const Strided<char>& y, const std::uint32_t* order, Real sign) {
+    const bool done = as_run<Element, Planes>(panel.vectors, panel.n, y, [&](auto step) {
+        auto* out = reinterpret_cast<Element*>(y.plane[0]);
+        copy_run_out<Planes, step()>(panel.at(0, 0), panel.at(0, Planes - 1), out, order, panel.n, sign);
+    });
+    if (done) return;
+    for_each_row(panel.n, order, [&](std::size_t j, std::size_t target) {
+        if (target >= y.rows) return;
+        std::ptrdiff_t at = static_cast<std::ptrdiff_t>(target) * y.row_stride;
+        for (std::size_t v = 0; v < panel.vectors; ++v, at += y.column_stride) {
+            for (std::size_t p = 0; p < Planes; ++p) {
+                const Real value = panel.at(v, p)[j];
+                *reinterpret_cast<Element*>(y.plane[p] + at) = static_cast<Element>(p == 0 ? value : sign * value);
+            }
         }
-    }
+    });
 }
 
 template <class Real>
-void fill_zero(const Panel<Real>& panel, std::size_t plane) {
-    for (std::size_t v = 0; v < panel.vectors; ++v) {
-        Real* out = panel.at(v, plane);
-        for (std::size_t j = 0; j < panel.n; ++j) out[j] = 0;
-    }
-}
-
-template <class Real>
-void negate(const Panel<Real>& panel, std::size_t plane) {
-    for (std::size_t v = 0; v < panel.vectors; ++v) {
-        Real* out = panel.at(v, plane);
-        for (std::size_t j = 0; j < panel.n; ++j) out[j] = -out[j];
-    }
+void clear_imaginary(const Panel<Real>& panel) {
+    for (std::size_t v = 0; v < panel.vectors; ++v) std::fill_n(panel.at(v, 1), panel.n, Real(0));
 }
 
 template <class Real>
@@ -126,25 +145,27 @@ void multiply(const Panel<Real>& panel, Diagonal<Real> diagonal) {
 template <class Real>
 void gather(const Panel<Real>& panel, const View& x, std::size_t first, const std::uint32_t* order,
             Diagonal<Real> diagonal, bool conjugate) {
-    for (std::size_t plane = 0; plane < panel.planes; ++plane) {
-        if (plane == 1 && x.im == nullptr) {
-            fill_zero(panel, plane);
-        } else {
-            (x.is_double ? copy_in<double, Real> : copy_in<float, Real>)(panel, plane, plane_of(x, plane, first),
-                                                                         order);
-        }
+    const Strided<const char> from(x, first);
+    const Real sign = conjugate ? Real(-1) : Real(1);
+    if (x.im == nullptr) {
+        (x.is_double ? copy_in<double, 1, Real> : copy_in<float, 1, Real>)(panel, from, order, sign);
+        if (panel.planes == 2) clear_imaginary(panel);
+    } else {
+        (x.is_double ? copy_in<double, 2, Real> : copy_in<float, 2, Real>)(panel, from, order, sign);
     }
-    if (conjugate && panel.planes == 2) negate(panel, 1);
     multiply(panel, diagonal);
 }
 
 template <class Real>
 void scatter(const Panel<Real>& panel, const MutableView& y, std::size_t first, const std::uint32_t* order,
              Diagonal<Real> diagonal, bool conjugate) {
+    const Strided<char> to(y, first);
+    const Real sign = conjugate ? Real(-1) : Real(1);
     multiply(panel, diagonal);
-    if (conjugate && panel.planes == 2) negate(panel, 1);
-    for (std::size_t plane = 0; plane < panel.planes; ++plane) {
-        (y.is_double ? copy_out<double, Real> : copy_out<float, Real>)(panel, plane, plane_of(y, plane, first), order);
+    if (panel.planes == 1) {
+        (y.is_double ? copy_out<double, 1, Real> : copy_out<float, 1, Real>)(panel, to, order, sign);
+    } else {
+        (y.is_double ? copy_out<double, 2, Real> : copy_out<float, 2, Real>)(panel, to, order, sign);
     }
 }
 

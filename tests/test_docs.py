@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import importlib.machinery
+import importlib.util
 import pkgutil
 import re
 import shlex
@@ -45,6 +47,31 @@ def test_shell_tour_of_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_links_lead_somewhere(page: Path) -> None:
     links = re.findall(r"\]\(([^)#:]+)\)", page.read_text())
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_tables_that_are_generated() -> None:
+    """Every place on the page has its end and a table or a sentence."""
+    text = (ROOT / "docs" / "performance.md").read_text()
+    places = re.findall(r"<!-- begin: (.*?) -->\n\n(.*?)\n\n<!-- end -->", text, re.S)
+    assert len(places) == text.count("<!-- begin:") == text.count("<!-- end -->") > 0
+    for name, content in places:
+        assert content.startswith("| ") or name == "machine" or content == "(not on this machine)", name
+
+
+def test_places_of_tables() -> None:
+    """`bench/pages.py`, which writes them, changes nothing else."""
+    loader = importlib.machinery.SourceFileLoader("pages", str(ROOT / "bench" / "pages.py"))
+    pages = importlib.util.module_from_spec(importlib.util.spec_from_loader("pages", loader))
+    loader.exec_module(pages)
+    text = "head\n\n<!-- begin: a -->\n\n<!-- end -->\n\nmiddle <!-- begin: b -->\nold\n<!-- end -->\ntail\n"
+    assert pages.names(text) == ["a", "b"]
+    once = pages.filled(text, "b", "new \\1")
+    assert once == text.replace("\nold\n", "\n\nnew \\1\n\n")
+    assert pages.filled(once, "b", "new \\1") == once
+    assert "x" in pages.filled(text, "a", "x").split("<!-- end -->")[0]
+    for broken in ("", text + text, "<!-- begin: a -->", "<!-- begin: a -->\n<!-- begin: b -->\n<!-- end -->"):
+        with pytest.raises(ValueError, match="begin: a"):
+            pages.filled(broken, "a", "x")
 
 
 @pytest.mark.parametrize("name", [m.name for m in pkgutil.iter_modules(bitterfly.__path__) if m.name != "_core"])

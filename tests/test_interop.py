@@ -87,6 +87,20 @@ def test_faust(name: str) -> None:
     np.testing.assert_allclose(theirs.H @ y, op.H @ y, atol=1e-12 * np.linalg.norm(op.H @ y))
 
 
+@pytest.mark.parametrize(
+    ("dtype", "known"), [("float32", "float32"), ("float64", "float64"), ("complex64", "complex128")]
+)
+def test_precision_of_a_faust(dtype: str, known: str) -> None:
+    pytest.importorskip("pyfaust")
+    op = transforms.random(64, rng=0, dtype=dtype)
+    theirs = interop.to_faust(op)
+    assert theirs.dtype == np.dtype(known)
+    assert [factor.dtype for factor in interop.to_sparse(op)] == [op.dtype] * 6
+    x = RNG.standard_normal(64).astype(dtype)
+    expected = op @ x
+    assert np.linalg.norm(theirs @ x.astype(known) - expected) <= 1e-5 * np.linalg.norm(expected)
+
+
 def test_from_faust() -> None:
     pytest.importorskip("pyfaust")
     op = general()

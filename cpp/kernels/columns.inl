@@ -1,9 +1,9 @@
-// Passes over 16 columns side by side: an element is a row of 16 numbers, a block acts on two rows, and its weights are
+// Passes over 16 or 32 columns side by side: an element is a row of them, a block acts on two rows, and its weights are
 // the same for all columns. Forward and transposed, from any weights.
 //
-// Two factors at a time, on four rows in registers: for each of their four blocks 4 broadcasts of weights serve 16
-// columns. Real numbers in single precision, two registers of 8 columns: 32 multiply-adds, 16 broadcasts, 8 loads and 8
-// stores, so that two multipliers are the limit; the innermost eight factors run on 256 rows in L1.
+// Two factors at a time, on four rows in registers: for each of their four blocks 4 broadcasts of weights serve two
+// registers of columns. Real numbers in single precision: 32 multiply-adds, 16 broadcasts, 8 loads and 8 stores, so
+// that two multipliers are the limit; the innermost eight factors run on 256 rows in L1.
 #pragma once
 
 #include "fused.inl"
@@ -34,11 +34,11 @@ struct PairWeights {
 };
 
 // F <= 2 factors on 2^F rows.
-template <class V, bool Transposed, int F, class W>
+template <class V, bool Transposed, int F, int Columns, class W>
 [[gnu::always_inline]] inline void rows_butterfly(const PairWeights<typename V::Real>& w,
                                                   RowsFrom<typename V::Real> from, RowsFrom<typename V::Real> to) {
-    constexpr int rows = 1 << F, parts = kParts<V> > 1 && !W::is_complex ? 2 : 1;
-    for (std::size_t h = 0; h < kLanes; h += parts * V::width) {
+    constexpr int rows = 1 << F, parts = Columns > V::width && !W::is_complex ? 2 : 1;
+    for (std::size_t h = 0; h < Columns; h += parts * V::width) {
         typename W::Value x[parts][rows];
         unroll<parts * rows>([&](auto i) __attribute__((always_inline)) {
             load<V>(from.at(i % rows) + h + i / rows * V::width, kLanes, x[i / rows][i % rows]);
@@ -57,61 +57,61 @@ template <class V, bool Transposed, int F, class W>
     }
 }
 
-// Calls f(i) for i < count, or the other way round.
-template <bool Backwards, class F>
-[[gnu::always_inline]] inline void in_turn(int count, F f) {
-    for (int i = 0; i < count; ++i) f(Backwards ? count - 1 - i : i);
-}
-
 // Numbers from one block-vector to the next one.
 template <class W>
 inline constexpr std::size_t kBlockVector = W::numbers * kLanes;
 
-// Factors 2s and 2s + 1 of the innermost eight on 256 rows; where their blocks stand is said in Plan::element().
-template <class V, bool Transposed, class W>
-[[gnu::noinline]] void base_stage(int s, const typename V::Real* p, RowsFrom<typename V::Real> rows) {
-    const std::size_t distance = std::size_t{1} << 2 * s, vector = kBlockVector<W>;
-    const typename V::Real* w = p + 2 * static_cast<std::size_t>(s) * 8 * vector;
-    for (std::size_t i = 0; i < 64; ++i) {
-        const std::size_t row = i / distance * 4 * distance + i % distance;
-        PairWeights<typename V::Real> weights{};
-        if (s < 2) {
-            const std::size_t half = row / 16 % 2, lane = s == 0 ? row % 16 + half : 2 * (row % 16) + half;
-            const typename V::Real* block = w + row / 32 * vector + lane;
-            weights = {{block, block + 8 * vector}, {std::size_t{2} << 2 * s, std::size_t{2} << 2 * s}};
-        } else if (s == 2) {
-            weights = {{w + row / 64 * 2 * vector + row % 16, w + (8 + row / 64) * vector + row % 16},
-                       {vector, 4 * vector}};
-        } else {
-            const typename V::Real* block = w + (row / 16 % 2 * 4 + row / 32) * vector + row % 16;
-            weights = {{block, block + 8 * vector}, {2 * vector, 2 * vector}};
+// Where the blocks of factors 2S and 2S + 1 of the innermost eight stand that act on rows `row`, row + 4^S, ..., from
+// the weights of the first of them on, see Plan::element().
+template <int S, class W, class Real>
+[[gnu::always_inline]] inline PairWeights<Real> base_weights(const Real* w, std::size_t row) {
+    constexpr std::size_t vector = kBlockVector<W>;
+    if constexpr (S < 2) {
+        constexpr std::size_t step = std::size_t{2} << 2 * S;
+        const Real* block = w + row / 32 * vector + (S == 0 ? row % 16 : 2 * (row % 16)) + row / 16 % 2;
+        return {{block, block + 8 * vector}, {step, step}};
+    } else if constexpr (S == 2) {
+        return {{w + row / 64 * 2 * vector + row % 16, w + (8 + row / 64) * vector + row % 16}, {vector, 4 * vector}};
+    } else {
+        const Real* block = w + (row / 16 % 2 * 4 + row / 32) * vector + row % 16;
+        return {{block, block + 8 * vector}, {2 * vector, 2 * vector}};
+    }
+}
+
+// Factors 2S and 2S + 1 of the innermost eight on 256 rows.
+template <class V, bool Transposed, int S, int Columns, class W>
+[[gnu::noinline]] void base_stage(const typename V::Real* p, RowsFrom<typename V::Real> rows) {
+    constexpr std::size_t distance = std::size_t{1} << 2 * S;
+    const typename V::Real* w = p + 2 * S * 8 * kBlockVector<W>;
+    for (std::size_t first = 0; first < kChunkRows; first += 4 * distance) {
+        for (std::size_t row = first; row < first + distance; ++row) {
+            const auto four = rows.from(row).every(distance);
+            rows_butterfly<V, Transposed, 2, Columns, W>(base_weights<S, W>(w, row), four, four);
         }
-        const auto four = rows.from(row).every(distance);
-        rows_butterfly<V, Transposed, 2, W>(weights, four, four);
     }
 }
 
 // Three or four factors on as many rows: two of them, then the others, and in between rows that stay in L1.
-template <class V, bool Transposed, int F, class W>
+template <class V, bool Transposed, int F, int Columns, class W>
 [[gnu::always_inline]] inline void columns_in_two(const typename V::Real* p, std::size_t factor,
                                                   RowsFrom<typename V::Real> rows) {
     using Real = typename V::Real;
-    constexpr std::ptrdiff_t row = kLanes * (W::is_complex ? 2 : 1);
+    constexpr std::size_t vector = kBlockVector<W>;
+    constexpr std::ptrdiff_t row = Columns * (W::is_complex ? 2 : 1);
     alignas(64) Real between[(1 << F) * row];
     const RowsFrom<Real> middle{between, row};
     const auto lower = [&](RowsFrom<Real> x, RowsFrom<Real> y) __attribute__((always_inline)) {
         for (std::size_t a = 0; a < (1 << (F - 2)); ++a) {
-            const Real* block = p + 2 * a * kBlockVector<W>;
-            rows_butterfly<V, Transposed, 2, W>({{block, block + factor}, {kBlockVector<W>, kBlockVector<W>}},
-                                                x.from(4 * a), y.from(4 * a));
+            const Real* block = p + 2 * a * vector;
+            rows_butterfly<V, Transposed, 2, Columns, W>({{block, block + factor}, {vector, vector}}, x.from(4 * a),
+                                                         y.from(4 * a));
         }
     };
     const auto upper = [&](RowsFrom<Real> x, RowsFrom<Real> y) __attribute__((always_inline)) {
         for (std::size_t a = 0; a < 4; ++a) {
-            const Real* block = p + 2 * factor + a * kBlockVector<W>;
-            rows_butterfly<V, Transposed, F - 2, W>(
-                {{block, block + factor}, {4 * kBlockVector<W>, 4 * kBlockVector<W>}}, x.from(a).every(4),
-                y.from(a).every(4));
+            const Real* block = p + 2 * factor + a * vector;
+            rows_butterfly<V, Transposed, F - 2, Columns, W>({{block, block + factor}, {4 * vector, 4 * vector}},
+                                                             x.from(a).every(4), y.from(a).every(4));
         }
     };
     if constexpr (Transposed) {
@@ -122,17 +122,16 @@ template <class V, bool Transposed, int F, class W>
 }
 
 // One step of a strided pass: 2^F rows `stride` numbers apart, for each lane of its block-vectors.
-template <class V, bool Transposed, int F, class W>
+template <class V, bool Transposed, int F, int Columns, class W>
 void columns_step(const typename V::Real* p, std::ptrdiff_t stride, RowsFrom<typename V::Real> first) {
-    constexpr std::size_t pairs = 1 << (F - 1), factor = kStepVectors<F> * kBlockVector<W>;
+    constexpr std::size_t pairs = 1 << (F - 1), vector = kBlockVector<W>, factor = kStepVectors<F> * vector;
     for (std::size_t row = 0; row < kStepVectors<F> / pairs * kLanes; ++row) {
-        const typename V::Real* block = p + row / kLanes * pairs * kBlockVector<W> + row % kLanes;
+        const typename V::Real* block = p + row / kLanes * pairs * vector + row % kLanes;
         const RowsFrom<typename V::Real> rows{first.at(row), stride};
         if constexpr (F > 2) {
-            columns_in_two<V, Transposed, F, W>(block, factor, rows);
+            columns_in_two<V, Transposed, F, Columns, W>(block, factor, rows);
         } else {
-            rows_butterfly<V, Transposed, F, W>({{block, block + factor}, {kBlockVector<W>, kBlockVector<W>}}, rows,
-                                                rows);
+            rows_butterfly<V, Transposed, F, Columns, W>({{block, block + factor}, {vector, vector}}, rows, rows);
         }
     }
 }
@@ -146,16 +145,17 @@ template <class V, class W>
     }
     const std::size_t steps = args.group_vectors / vectors;
     const auto* group = static_cast<const std::uint32_t*>(args.stream) + s / steps * args.group_words;
+    const auto next = static_cast<std::ptrdiff_t>(args.group_words), ahead = args.transposed ? -next : next;
     Real *weights = args.weights + (s - args.first) * args.weights_step, *out = weights;
     if (args.decoded) return weights;
     for (std::size_t j = 0; j < args.factor_count; ++j, out += vectors * kBlockVector<W>) {
         const auto& f = args.factors[j];
-        decode<V, W::numbers == 6>(f, group + f.offset, s % steps * vectors * 2, vectors, out);
+        decode<V, W::numbers == 6>(f, {group + f.offset, s % steps * vectors * 2, vectors, ahead}, out);
     }
     return weights;
 }
 
-template <class V, bool Transposed, int F, class W>
+template <class V, bool Transposed, int F, int Columns, class W>
 void run_columns(const ColumnsArgs<typename V::Real>& args) {
     for (std::size_t i = args.first; i < args.end; ++i) {
         const std::size_t s = Transposed ? args.first + args.end - 1 - i : i, start = step_start<F>(s);
@@ -164,26 +164,36 @@ void run_columns(const ColumnsArgs<typename V::Real>& args) {
                                                args.row};
         const auto rows = chunk.from(start % kChunkRows);
         if constexpr (F == 8) {
-            in_turn<Transposed>(4, [&](int stage) { base_stage<V, Transposed, W>(stage, p, rows); });
+            unroll<4>(
+                [&](auto stage) { base_stage<V, Transposed, Transposed ? 3 - stage : +stage, Columns, W>(p, rows); });
         } else {
             const std::size_t chunks = args.stride / kChunkRows;
-            columns_step<V, Transposed, F, W>(p, static_cast<std::ptrdiff_t>(chunks) * args.chunk, rows);
+            columns_step<V, Transposed, F, Columns, W>(p, static_cast<std::ptrdiff_t>(chunks) * args.chunk, rows);
         }
     }
 }
 
-template <class V, bool Transposed, class W>
+template <class V, bool Transposed, int Columns, class W>
 void columns_of(const ColumnsArgs<typename V::Real>& args) {
-    if (args.stride == 1) return run_columns<V, Transposed, 8, W>(args);
-    if (args.factor_count == 1) return run_columns<V, Transposed, 1, W>(args);
-    if (args.factor_count == 2) return run_columns<V, Transposed, 2, W>(args);
-    if (args.factor_count == 3) return run_columns<V, Transposed, 3, W>(args);
-    run_columns<V, Transposed, 4, W>(args);
+    if (args.stride == 1) return run_columns<V, Transposed, 8, Columns, W>(args);
+    if (args.factor_count == 1) return run_columns<V, Transposed, 1, Columns, W>(args);
+    if (args.factor_count == 2) return run_columns<V, Transposed, 2, Columns, W>(args);
+    if (args.factor_count == 3) return run_columns<V, Transposed, 3, Columns, W>(args);
+    run_columns<V, Transposed, 4, Columns, W>(args);
 }
+
+// A register of 16 columns has a weight loaded for each multiply-add; two of them share the loads.
+template <class V>
+inline constexpr bool kWideColumns = V::width == kLanes;
 
 template <class V, class W>
 void columns(const ColumnsArgs<typename V::Real>& args) {
-    args.transposed ? columns_of<V, true, W>(args) : columns_of<V, false, W>(args);
+    if constexpr (kWideColumns<V> && !W::is_complex) {
+        constexpr int wide = 2 * kLanes;
+        if (args.columns == wide)
+            return args.transposed ? columns_of<V, true, wide, W>(args) : columns_of<V, false, wide, W>(args);
+    }
+    args.transposed ? columns_of<V, true, kLanes, W>(args) : columns_of<V, false, kLanes, W>(args);
 }
 
 // ---- rows of 16 columns in and out ----

@@ -12,7 +12,7 @@ using bitterfly::kLanes;
 
 // Code `index` of the lanes at `lines`, moved to the top of a word whose other bits are zero.
 template <class V>
-typename V::Word turn_of(const std::uint32_t* lines, std::size_t index, int bits) {
+[[gnu::always_inline]] inline typename V::Word turn_of(const std::uint32_t* lines, std::size_t index, int bits) {
     const std::size_t start = index * static_cast<std::size_t>(bits);
     const std::uint32_t* line = lines + start / 32 * kLanes;
     const int left = 32 - static_cast<int>(start % 32) - bits;  // < 0: the code goes on in the next line
@@ -78,33 +78,47 @@ struct SphereDecoder {
     }
 };
 
-// Block-vectors of a factor from code `first` of each lane on.
+// Block-vectors of a factor, from code `first` of the lanes at `lines` on; `ahead` words on lies what is decoded later.
+struct CodeLines {
+    const std::uint32_t* lines;
+    std::size_t first, vectors;
+    std::ptrdiff_t ahead;
+
+    // Caches fetch what is read in sequence, but factors take turns after a few lines.
+    void prefetch(int bits) const {
+        const std::size_t width = static_cast<std::size_t>(bits), end = (first + 2 * vectors) * width / 32;
+        for (std::size_t line = first * width / 32; line < end; ++line) {
+            __builtin_prefetch(lines + ahead + static_cast<std::ptrdiff_t>(line * kLanes));
+        }
+    }
+};
+
 template <class V, class Decoder>
-void decode_as(const CodedFactor<typename V::Real>& f, const std::uint32_t* lines, std::size_t first,
-               std::size_t vectors, typename V::Real* out) {
+void decode_as(const CodedFactor<typename V::Real>& f, const CodeLines& codes, typename V::Real* out) {
     const Decoder decoder(f);
-    for (std::size_t v = 0; v < vectors; ++v, first += 2, out += Decoder::numbers * kLanes) {
+    codes.prefetch(f.bits);
+    std::size_t first = codes.first;
+    for (std::size_t v = 0; v < codes.vectors; ++v, first += 2, out += Decoder::numbers * kLanes) {
         for (std::size_t h = 0; h < kLanes; h += V::width) {
-            decoder.write(turn_of<V>(lines + h, first, f.bits), turn_of<V>(lines + h, first + 1, f.bits), out + h);
+            const std::uint32_t* lines = codes.lines + h;
+            decoder.write(turn_of<V>(lines, first, f.bits), turn_of<V>(lines, first + 1, f.bits), out + h);
         }
     }
 }
 
 template <class V, bool IsComplex>
-void decode(const CodedFactor<typename V::Real>& f, const std::uint32_t* lines, std::size_t first, std::size_t vectors,
-            typename V::Real* out) {
+void decode(const CodedFactor<typename V::Real>& f, const CodeLines& codes, typename V::Real* out) {
     const int levels = f.bits <= 4 ? 1 : f.bits <= 8 ? 2 : 3;
     if (f.source == bitterfly::Source::kAngle) {
-        if (levels == 1) return decode_as<V, AngleDecoder<V, 1, IsComplex>>(f, lines, first, vectors, out);
-        if (levels == 2) return decode_as<V, AngleDecoder<V, 2, IsComplex>>(f, lines, first, vectors, out);
-        return decode_as<V, AngleDecoder<V, 3, IsComplex>>(f, lines, first, vectors, out);
+        if (levels == 1) return decode_as<V, AngleDecoder<V, 1, IsComplex>>(f, codes, out);
+        if (levels == 2) return decode_as<V, AngleDecoder<V, 2, IsComplex>>(f, codes, out);
+        return decode_as<V, AngleDecoder<V, 3, IsComplex>>(f, codes, out);
     }
     if constexpr (IsComplex) {
-        if (f.source == bitterfly::Source::kSphere)
-            return decode_as<V, SphereDecoder<V>>(f, lines, first, vectors, out);
-        if (levels == 1) return decode_as<V, PhaseDecoder<V, 1>>(f, lines, first, vectors, out);
-        if (levels == 2) return decode_as<V, PhaseDecoder<V, 2>>(f, lines, first, vectors, out);
-        return decode_as<V, PhaseDecoder<V, 3>>(f, lines, first, vectors, out);
+        if (f.source == bitterfly::Source::kSphere) return decode_as<V, SphereDecoder<V>>(f, codes, out);
+        if (levels == 1) return decode_as<V, PhaseDecoder<V, 1>>(f, codes, out);
+        if (levels == 2) return decode_as<V, PhaseDecoder<V, 2>>(f, codes, out);
+        return decode_as<V, PhaseDecoder<V, 3>>(f, codes, out);
     }
 }
 

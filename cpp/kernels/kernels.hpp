@@ -57,12 +57,14 @@ struct PassArgs {
     const Real* from;
     Real* to;
     std::size_t vectors, vector_stride, plane_stride;
-    Real* scratch;  // decoded weights of one step: kScratchNumbers
+    Real* scratch;      // decoded weights of one step: kScratchNumbers
+    const Real* scale;  // factors of the inputs, or outputs if transposed, complex ones interleaved; null for ones
     bool transposed;
 };
 
 // One pass over steps `first` to `end` of a part, in place, for 16 columns side by side: element e is the row at data +
-// e / kChunkRows * chunk + e % kChunkRows * row, 16 numbers, and behind them the 16 imaginary parts, if any. A step
+// e / kChunkRows * chunk + e % kChunkRows * row, 16 numbers, and behind them the 16 imaginary parts, if any; or 32 real
+// columns where the tier can. A step
 // takes one chunk in the innermost pass, and as many blocks as the step of a fused pass in others. The decoded weights
 // of step s lie at weights + (s - first) * weights_step, kScratchNumbers of them at most; `decoded`: they are there.
 template <class Real>
@@ -71,6 +73,7 @@ struct ColumnsArgs {
     const CodedFactor<Real>* factors;  // how they are coded; null for weights
     std::size_t factor_count, group_words, group_vectors;
     std::size_t stride, first, end;
+    std::size_t columns;
     Real* data;
     std::ptrdiff_t row, chunk;
     Real* weights;
@@ -240,8 +243,9 @@ template <class Real>
 struct RealKernels {
     using Pass = void (*)(const PassArgs<Real>&);
     Pass fused[kWeights][kFused];  // null where there is none
-    // For many vectors, by Weights; decoded codes or weights only.
+    // For many vectors, by Weights; decoded codes or weights only. Real ones: 16 columns a row, or 32.
     void (*columns[kWeights])(const ColumnsArgs<Real>&);
+    std::size_t most_columns;
     void (*copy_rows)(const RowsArgs<Real>&);
     // Tiles of 16 x 16, `rows` of them: tile t is read 16 t numbers on in rows from_row apart, and transposed to rows
     // 16 t, ... ; and the other way round.
@@ -257,8 +261,6 @@ struct RealKernels {
     void (*combine_rows)(const CombineArgs<Real>&);
     // The numbers of a factor in floats, tile after tile.
     void (*floats)(const TileFactor&, std::size_t planes, Real* out);
-    // out = a b, number by number; `count` is a multiple of 16.
-    void (*multiply)(const Real* a, const Real* b, Real* out, std::size_t count);
     // For benchmarks: `rounds` times 64 independent additions of registers; returns the number of sums.
     std::size_t (*add)(std::size_t rounds, Real* out);
 };

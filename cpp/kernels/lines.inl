@@ -140,9 +140,19 @@ template <class V, bool IsComplex>
     a = to[0], b = to[1];
 }
 
-template <class V>
-void multiply(const typename V::Real* a, const typename V::Real* b, typename V::Real* out, std::size_t count) {
-    for (std::size_t i = 0; i < count; i += V::width) V::store(out + i, V::mul(V::load(a + i), V::load(b + i)));
+// x times 16 numbers, complex ones interleaved; rounded as for columns side by side.
+template <class V, bool IsComplex>
+[[gnu::always_inline]] inline void scale_line(const typename V::Real* scale, Line<V, IsComplex>& x) {
+    for (int h = 0; h < kParts<V>; ++h) {
+        if constexpr (IsComplex) {
+            auto re = V::load(scale + 2 * h * V::width), im = V::load(scale + (2 * h + 1) * V::width);
+            V::unzip(re, im);
+            const auto [x_re, x_im] = x.part[h];
+            x.part[h] = {V::sub(V::mul(re, x_re), V::mul(im, x_im)), V::add(V::mul(re, x_im), V::mul(im, x_re))};
+        } else {
+            x.part[h] = V::mul(x.part[h], V::load(scale + h * V::width));
+        }
+    }
 }
 
 }  // namespace

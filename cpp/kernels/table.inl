@@ -57,10 +57,20 @@ constexpr bitterfly::RealKernels<Real> real_kernels() {
     using V = Simd<Real>;
     using Table = FusedTable<V>;
     using bitterfly::Weights;
-    bitterfly::RealKernels<Real> out{
-        {},          {},       copy_rows<V>,    rows_of_columns<V>, columns_of_rows<V>, gram<V>,
-        project<V>,  tiles<V>, tile_columns<V>, gram_rows<V>,       combine_rows<V>,    all_floats<V>,
-        multiply<V>, add<V>};
+    bitterfly::RealKernels<Real> out{{},
+                                     {},
+                                     kWideColumns<V> ? 2 * kLanes : kLanes,
+                                     copy_rows<V>,
+                                     rows_of_columns<V>,
+                                     columns_of_rows<V>,
+                                     gram<V>,
+                                     project<V>,
+                                     tiles<V>,
+                                     tile_columns<V>,
+                                     gram_rows<V>,
+                                     combine_rows<V>,
+                                     all_floats<V>,
+                                     add<V>};
     out.columns[static_cast<int>(Weights::kReal)] = columns<V, RealNumbers<V>>;
     out.columns[static_cast<int>(Weights::kComplex)] = columns<V, ComplexNumbers<V>>;
     out.columns[static_cast<int>(Weights::kColumns)] = columns<V, ColumnNumbers<V>>;

@@ -13,6 +13,7 @@ struct NoWeights {
     using Block = HadamardBlock<V>;
     using Value = typename Block::Value;
     static constexpr bool is_complex = false, needs_constants = false;
+    static constexpr int pairs_together = 4;
     static constexpr std::size_t numbers = 0;
     std::size_t vectors;
 
@@ -32,6 +33,7 @@ struct NumberWeights {
     using Value = typename Block::Value;
     static constexpr std::size_t numbers = Numbers;
     static constexpr bool is_complex = Numbers > 4, needs_constants = false;
+    static constexpr int pairs_together = 1;
     const Real* p;
     std::size_t vectors;
 
@@ -76,6 +78,7 @@ struct AngleCodes {
     using Block = RealBlock<V>;
     using Value = typename Block::Value;
     static constexpr bool is_complex = false, needs_constants = true;
+    static constexpr int pairs_together = Bits == 4 ? 4 : 2;
     const Rotation<V>& rotation;
     const std::uint32_t* lines;  // of the first factor of a group, moved to the first block-vector of a step
 

@@ -25,7 +25,8 @@ def to_lazylinop(op: ButterflyOperator) -> Any:
     product = ksm([np.ascontiguousarray(f) for f in op.factors])
     m, n = op.shape
     rows, columns = (
-        _selection(p, size, room) for p, size, room in zip(op.permutations, (m, n), op.chain.shape, strict=True)
+        _selection(p, size, room, op.dtype)
+        for p, size, room in zip(op.permutations, (m, n), op.chain.shape, strict=True)
     )
     return lazylinop.aslazylinop(rows.T.tocsr()) @ product @ lazylinop.aslazylinop(columns.tocsr())
 
@@ -61,7 +62,8 @@ def to_faust(op: ButterflyOperator) -> Any:
     """
     import pyfaust
 
-    return pyfaust.Faust([sparse.csr_matrix(factor) for factor in to_sparse(op)])
+    known = np.complex128 if op.dtype == np.complex64 else op.dtype  # a Faust has no complex64
+    return pyfaust.Faust([sparse.csr_matrix(factor, dtype=known) for factor in to_sparse(op)])
 
 
 def from_faust(faust: Any, chain: Any, *, permutations: Any = (None, None)) -> ButterflyOperator:
@@ -92,7 +94,8 @@ def from_faust(faust: Any, chain: Any, *, permutations: Any = (None, None)) -> B
 def to_sparse(op: ButterflyOperator) -> list[Any]:
     """Return CSR matrices whose product is the operator: its factors between the permutations."""
     rows, columns = (
-        _selection(p, size, room) for p, size, room in zip(op.permutations, op.shape, op.chain.shape, strict=True)
+        _selection(p, size, room, op.dtype)
+        for p, size, room in zip(op.permutations, op.shape, op.chain.shape, strict=True)
     )
     factors = [_sparse(f) for f in op.factors]
     factors[0] = (rows.T @ factors[0]).tocsr()
@@ -100,11 +103,11 @@ def to_sparse(op: ButterflyOperator) -> list[Any]:
     return factors
 
 
-def _selection(order: Array | None, size: int, room: int) -> Any:
+def _selection(order: Array | None, size: int, room: int, dtype: Any) -> Any:
     """Return the room x size matrix S with ``(S x)[i] = x[order[i]]``, zero where that is padding."""
     order = np.arange(room) if order is None else order
     inside = np.flatnonzero(order < size)
-    return sparse.csr_array((np.ones(len(inside)), (inside, order[inside])), shape=(room, size))
+    return sparse.csr_array((np.ones(len(inside), dtype), (inside, order[inside])), shape=(room, size))
 
 
 def _sparse(factor: Array) -> Any:
