@@ -126,7 +126,7 @@ public:
         const Vec step = V::broadcast(V::width * args_.unit);
         Vec p = first_candidates<V>(args_.unit, args_.count);
         Vec limit = V::broadcast(pivot_.limit(least_.error()));
-        std::size_t enough = V::width;  // at first, so that there is a bound soon
+        std::size_t enough = kFirst;  // so that there is a bound soon
         for (std::size_t i = 0; i < args_.count; i += V::width, p = V::add(p, step)) {
             const Vec above = pivot_.above(p, limit);
             if (!V::any_negative(above)) continue;
@@ -155,7 +155,7 @@ private:
         packed_.clear();
     }
 
-    static constexpr std::size_t kEnough = 64;
+    static constexpr std::size_t kFirst = 32, kEnough = 128;
     SearchArgs& args_;
     const Pivot& pivot_;
     RoundedRight<V> right_;
