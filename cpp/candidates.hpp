@@ -29,23 +29,6 @@ void for_candidates(const double* x, std::size_t size, const Significand& round,
     }
 }
 
-// The rounded numbers that a real number within +-half of `centre` takes; those below `least` are zero.
-class Reach {
-public:
-    Reach(double centre, double half, const Significand& round, double least) {
-        const double low = trimmed(round(centre - half), least), high = trimmed(round(centre + half), least);
-        for (double q = low; q <= high && count_ < kMost; q = round.next(q, least)) at_[count_++] = q;
-    }
-    const double* begin() const { return at_; }
-    const double* end() const { return at_ + count_; }
-
-private:
-    static constexpr std::size_t kMost = 128;
-    static double trimmed(double q, double least) { return std::fabs(q) < least ? 0 : q; }
-    double at_[kMost];
-    std::size_t count_ = 0;
-};
-
 // Complex numbers have 4^t cells an octave: beyond this many bits only p with so many bits are listed.
 inline constexpr int kListedBits = 8;
 

@@ -64,16 +64,6 @@ int short_bits(int bits) {
     return bits;
 }
 
-// The larger entry, whose cells are the finest.
-std::size_t pivot_of(const Weighted<Complex>& x) {
-    const double first = x.weight[0] > 0 ? std::norm(x.at[0]) : 0, second = x.weight[1] > 0 ? std::norm(x.at[1]) : 0;
-    return second > first ? 1 : 0;
-}
-
-Pair pair_of(const Weighted<Complex>& x, std::size_t j) {
-    return {x.weight[1 - j] > 0 ? x.at[1 - j] / x.at[j] : 0, x.weight[j], x.weight[1 - j]};
-}
-
 }  // namespace
 
 template <>
@@ -92,26 +82,7 @@ double RankOne<double>::search(const Weighted<double>& x, const Weighted<double>
 
 template <>
 double RankOne<Complex>::search(const Weighted<Complex>& x, const Weighted<Complex>& y, Complex* x_out, double bound) {
-    y_.resize(y.size);
-    if (x.size == 2) {
-        const std::size_t j = pivot_of(x);
-        for (std::size_t i = 0; i < y.size; ++i) y_[i] = times(x.at[j], y.at[i]);
-        std::pair<Complex, Complex> best;
-        if (candidates_.both(pair_of(x, j), {y_.data(), y.weight, y.size}, best, bound)) {
-            x_out[j] = best.first, x_out[1 - j] = best.second;
-        }
-        return bound;
-    }
-    const double weight = energy(y);
-    for_candidates(x.at, x.size, x_bits_, depth_, [&](const Complex* q) {
-        const Fit<Complex> fit(x, q);
-        double error = fit.missed * weight;
-        for (std::size_t i = 0; i < y.size && error < bound; ++i) {
-            const Complex scaled = times(fit.mu, y.at[i]);
-            error += fit.norm * y.weight[i] * square(y_bits_(scaled) - scaled);
-        }
-        if (error < bound) bound = error, std::copy_n(q, x.size, x_out);
-    });
+    candidates_.best(x, y, x_out, bound);
     return bound;
 }
 
@@ -125,17 +96,7 @@ double RankOne<double>::search_direction(const Weighted<double>& x, double* x_ou
 template <>
 double RankOne<Complex>::search_direction(const Weighted<Complex>& x, Complex* x_out) const {
     double least = std::numeric_limits<double>::infinity();
-    if (x.size == 2) {
-        const std::size_t j = pivot_of(x);
-        std::pair<Complex, Complex> best;
-        candidates_.direction(pair_of(x, j), best, least);
-        x_out[j] = best.first, x_out[1 - j] = best.second;
-        return least;
-    }
-    for_candidates(x.at, x.size, x_bits_, depth_, [&](const Complex* q) {
-        const double error = Fit<Complex>(x, q).missed;
-        if (error < least) least = error, std::copy_n(q, x.size, x_out);
-    });
+    candidates_.direction(x, x_out, least);
     return least;
 }
 

@@ -6,7 +6,7 @@
 #include <type_traits>
 #include <vector>
 
-#include "pair_search.hpp"
+#include "complex_search.hpp"
 #include "real_search.hpp"
 #include "significand.hpp"
 #include "weighted.hpp"
@@ -39,8 +39,7 @@ private:
     Significand x_bits_, y_bits_;
     int depth_;
     static constexpr bool kReal = sizeof(T) == sizeof(double);
-    std::conditional_t<kReal, RealSearch, PairSearch> candidates_;
-    std::vector<T> y_;  // scratch
+    std::conditional_t<kReal, RealSearch, ComplexSearch> candidates_;
 };
 
 // The squared error of x_out y_out^T.

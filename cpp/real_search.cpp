@@ -4,7 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
+#include <vector>
 
 #include "kernels/kernels.hpp"
 
@@ -18,8 +18,17 @@ double cell_shift(const Significand& bits) { return kBeyond - bits.unit() / 2; }
 
 SearchArgs search_args(const Significand& x_bits, const Significand& y_bits, double shift, const RightSide& y,
                        double error) {
-    return {shift,  x_bits.unit(), x_bits.splitter(), y_bits.splitter(), y.energy, x_bits.count(), y.at, y.weight,
-            y.size, error};
+    return {shift,
+            x_bits.unit(),
+            x_bits.splitter(),
+            y_bits.splitter(),
+            y.energy,
+            x_bits.count(),
+            y.at,
+            y.weight,
+            y.size,
+            error,
+            1};
 }
 
 // The least error of pairs (p, q) but those whose q is the nearest one to `ratio` p: q is off by half a unit or more.
@@ -29,40 +38,55 @@ double least_of_others(const PairArgs& args) {
     return missed * args.pivot * args.pivot * args.energy * (1 - 0x1p-40);
 }
 
-// y with its largest entries, which miss most, in front: poor candidates are given up early.
-struct Sorted {
-    std::vector<double> at, weight;
-
-    explicit Sorted(const RightSide& y) : at(y.size), weight(y.size) {
-        std::vector<std::size_t> order(y.size);
-        std::iota(order.begin(), order.end(), std::size_t{0});
-        const auto size = [&](std::size_t i) { return y.weight[i] * y.at[i] * y.at[i]; };
-        std::sort(order.begin(), order.end(), [&](std::size_t i, std::size_t j) { return size(i) > size(j); });
-        for (std::size_t i = 0; i < y.size; ++i) at[i] = y.at[order[i]], weight[i] = y.weight[order[i]];
+// y with its largest entries, which miss most, in front: poor candidates are given up early; and room for the entries
+// of x beside the pivot.
+class Scratch {
+public:
+    Scratch(const RightSide& y, std::size_t x_size)
+        : y_size_(y.size), x_size_(x_size), numbers_(2 * y.size + 2 * x_size) {
+        std::size_t to = 0;
+        for (const std::size_t i : largest_first(Weighted<double>{y.at, y.weight, y.size})) {
+            numbers_[to] = y.at[i], numbers_[y_size_ + to++] = y.weight[i];
+        }
     }
+    const double* y() const { return numbers_.data(); }
+    const double* y_weight() const { return numbers_.data() + y_size_; }
+    double* ratio() { return numbers_.data() + 2 * y_size_; }
+    double* weight() { return ratio() + x_size_; }
+
+private:
+    std::size_t y_size_, x_size_;
+    std::vector<double> numbers_;
 };
 
 }  // namespace
 
 bool RealSearch::best(const Weighted<double>& x, const RightSide& y, double* x_out, double& error) const {
     if (x.size == 2) return best_pair(x, y, x_out, error);
-    const Sorted sorted(y);
-    const RightSide right{sorted.at.data(), sorted.weight.data(), y.size, y.energy};
+    Scratch scratch(y, x.size);
+    CellArgs args{
+        search_args(x_bits_, y_bits_, cell_shift(x_bits_), y, error), scratch.ratio(), scratch.weight(), 0, 0, 0};
+    args.y = scratch.y(), args.y_weight = scratch.y_weight();
     bool found = false;
     for (std::size_t j = 0; j < x.size; ++j) {
-        if (x.at[j] != 0 && x.weight[j] > 0) found |= best_cell(x, j, right, x_out, error);
+        if (x.at[j] == 0 || x.weight[j] == 0) continue;
+        args.others = 0, args.pivot = std::fabs(x.at[j]), args.pivot_weight = x.weight[j];
+        for (std::size_t m = 0; m < x.size; ++m) {
+            if (m != j) scratch.ratio()[args.others] = x.at[m] / x.at[j], scratch.weight()[args.others++] = x.weight[m];
+        }
+        found |= best_cell(x, j, args, x_out, error);
     }
     return found;
 }
 
 // All pairs of p and the q nearest to it on the line of x; where others may be better, the cells of both entries.
 bool RealSearch::best_pair(const Weighted<double>& x, const RightSide& y, double* x_out, double& error) const {
-    PairArgs args{search_args(x_bits_, y_bits_, 0, y, error), 0, 0, 0, 0, 0, 0};
+    PairArgs args{search_args(x_bits_, y_bits_, 0, y, error), 0, 0, 0, 0, 0};
     bool found = false;
     const auto search = [&](std::size_t j, double shift) {
         args.pivot = std::fabs(x.at[j]), args.ratio = x.weight[1 - j] > 0 ? x.at[1 - j] / x.at[j] : 0;
         args.weight = x.weight[j], args.other = x.weight[1 - j], args.shift = shift;
-        kernels().pairs(args);
+        kernels().search.pairs(args);
         if (!(args.error < error)) return;
         found = true, error = args.error, x_out[j] = args.p, x_out[1 - j] = args.q;
     };
@@ -75,25 +99,13 @@ bool RealSearch::best_pair(const Weighted<double>& x, const RightSide& y, double
     return found;
 }
 
-bool RealSearch::best_cell(const Weighted<double>& x, std::size_t pivot, const RightSide& y, double* x_out,
+bool RealSearch::best_cell(const Weighted<double>& x, std::size_t pivot, CellArgs& args, double* x_out,
                            double& error) const {
-    std::vector<double> ratio, weight;
-    for (std::size_t m = 0; m < x.size; ++m) {
-        if (m != pivot) ratio.push_back(x.at[m] / x.at[pivot]), weight.push_back(x.weight[m]);
-    }
-    CellArgs args{search_args(x_bits_, y_bits_, cell_shift(x_bits_), y, error),
-                  ratio.data(),
-                  weight.data(),
-                  ratio.size(),
-                  std::fabs(x.at[pivot]),
-                  x.weight[pivot],
-                  0};
-    kernels().cells(args);
+    kernels().search.cells(args);
     if (!(args.error < error)) return false;
     error = args.error;
-    const double p = 1 + x_bits_.unit() * static_cast<double>(std::min(args.index + 1, args.count));
     for (std::size_t m = 0, other = 0; m < x.size; ++m) {
-        const double q = m == pivot ? p : x_bits_(ratio[other++] * (p + args.shift));
+        const double q = m == pivot ? args.p : x_bits_(args.ratio[other++] * (args.p + args.shift));
         x_out[m] = std::copysign(q, x.at[m]);
     }
     return true;

@@ -2,8 +2,8 @@
 #pragma once
 
 #include <cstddef>
-#include <vector>
 
+#include "kernels/search.hpp"
 #include "significand.hpp"
 #include "weighted.hpp"
 
@@ -27,8 +27,7 @@ public:
 
 private:
     bool best_pair(const Weighted<double>& x, const RightSide& y, double* x_out, double& error) const;
-    bool best_cell(const Weighted<double>& x, std::size_t pivot, const RightSide& y, double* x_out,
-                   double& error) const;
+    bool best_cell(const Weighted<double>& x, std::size_t pivot, CellArgs& args, double* x_out, double& error) const;
 
     Significand x_bits_, y_bits_;
 };

@@ -1,8 +1,10 @@
 // Numbers with the weight of each in the norm, and their arithmetic.
 #pragma once
 
+#include <algorithm>
 #include <complex>
 #include <cstddef>
+#include <vector>
 
 namespace bitterfly {
 
@@ -28,6 +30,16 @@ double energy(const Weighted<T>& x) {
     double sum = 0;
     for (std::size_t i = 0; i < x.size; ++i) sum += x.weight[i] * std::norm(x.at[i]);
     return sum;
+}
+
+// The order of entries by what they weigh.
+template <class T>
+std::vector<std::size_t> largest_first(const Weighted<T>& y) {
+    std::vector<std::size_t> order(y.size);
+    std::vector<double> size(y.size);
+    for (std::size_t i = 0; i < y.size; ++i) order[i] = i, size[i] = y.weight[i] * std::norm(y.at[i]);
+    std::sort(order.begin(), order.end(), [&](std::size_t i, std::size_t j) { return size[i] > size[j]; });
+    return order;
 }
 
 }  // namespace bitterfly

@@ -259,8 +259,7 @@ PYBIND11_MODULE(_core, m) {
           py::arg("weighted") = true, py::arg("workers") = 1);
     m.def("rank_one", &py_rank_one, py::arg("x").noconvert(), py::arg("y").noconvert(), py::arg("bits"),
           py::arg("depth"));
-    m.def("rank_one_at_once", &py_rank_one_at_once, py::arg("x").noconvert(), py::arg("y").noconvert(),
-          py::arg("bits"));
+    m.def("rank_one_at_once", &py_rank_one_at_once, py::arg("x"), py::arg("y"), py::arg("significand"), py::pos_only());
     m.def("chain_error", &py_chain_error, py::arg("factors"), py::arg("rounded"));
     m.def("encode_floats", &py_encode_floats, py::arg("values").noconvert(), py::arg("bits"), py::arg("significand"));
     m.def("decode_floats", &py_decode_floats, py::arg("codes").noconvert(), py::arg("bits"), py::arg("significand"));

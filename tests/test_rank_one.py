@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bitterfly import quantize_rank_one
+from bitterfly import _core, quantize_rank_one
 from bitterfly.reference import rank_one_by_exhaustion, round_significand
 from strategies import gaussian, seeds
 from tolerances import eps
@@ -148,3 +148,52 @@ def test_products_beyond_the_dtype() -> None:
     huge = np.full(2, 3e38, np.float32)
     with pytest.raises(OverflowError, match="float32"):
         quantize_rank_one(huge, huge, significand=3)
+
+
+@given(seeds, st.integers(1, 5), st.sampled_from([(1, 3), (2, 2), (2, 9), (3, 4), (9, 2)]))
+def test_complex_tiers_agree(isa: str, seed: int, t: int, shape: tuple[int, int]) -> None:
+    """The least error of all candidates is the same but for rounding; zeros and parts of any size among them."""
+    rng = np.random.default_rng(seed)
+    x, y = (gaussian(rng, (k,), np.complex128) * 2.0 ** rng.integers(-9, 10, k) for k in shape)
+    if seed % 3 == 0:
+        x.imag[0] = y.real[-1] = 0
+    found = quantize_rank_one(x, y, significand=t)
+    _core.select_isa("scalar")
+    want = quantize_rank_one(x, y, significand=t)
+    _core.select_isa(isa)
+    assert found[2] == pytest.approx(want[2], rel=1e-9, abs=4 * eps(np.float64))
+    assert found[2] == pytest.approx(error_of(x, y, *found[:2]), rel=1e-9, abs=4 * eps(np.float64))
+
+
+@given(seeds, st.integers(1, 6), st.sampled_from([(2, 2), (3, 5), (5, 3)]))
+def test_complex_layouts_do_not_matter(seed: int, t: int, shape: tuple[int, int]) -> None:
+    """Strided and swapped arrays go another way to the same numbers."""
+    rng = np.random.default_rng(seed)
+    x, y = (gaussian(rng, (k,), np.complex128) for k in shape)
+    plain = quantize_rank_one(x, y, significand=t)
+    other = quantize_rank_one(np.repeat(x, 2)[::2], y.astype(">c16"), significand=t)
+    assert other[2] == pytest.approx(plain[2], rel=1e-12)
+    for got, want in zip(other[:2], plain[:2], strict=True):
+        assert np.array_equal(got, want)
+
+
+@pytest.mark.parametrize("significand", [True, np.int64(3), 3.0, 1 << 70])
+def test_significands_of_other_types(significand: object) -> None:
+    x = np.array([1.0, 2.5])
+    if isinstance(significand, float):
+        with pytest.raises(TypeError, match="significand"):
+            quantize_rank_one(x, x, significand=significand)
+    elif significand == 1 << 70:
+        with pytest.raises(ValueError, match="significand"):
+            quantize_rank_one(x, x, significand=significand)
+    else:
+        assert quantize_rank_one(x, x, significand=significand)[2] >= 0
+
+
+def test_more_sectors_than_are_kept() -> None:
+    """Lists of candidates are shared by searches; those of another depth or width are not mixed up."""
+    x, y = (gaussian(np.random.default_rng(k), (2,), np.complex128) for k in (1, 2))
+    first = [quantize_rank_one(x, y, significand=t)[2] for t in range(1, 9)]
+    shallow = [_core.rank_one(x, y.conj(), t, 2)[2] for t in range(1, 9)]
+    assert [quantize_rank_one(x, y, significand=t)[2] for t in range(1, 9)] == first
+    assert all(a <= b * (1 + 1e-12) for a, b in zip(first, shallow, strict=True))

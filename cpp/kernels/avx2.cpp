@@ -3,9 +3,5 @@
 
 #include "table.inl"
 
-extern const bitterfly::Kernels bitterfly::kAvx2Kernels{"avx2",
-                                                        real_kernels<float>(),
-                                                        real_kernels<double>(),
-                                                        pairs<Simd<double>>,
-                                                        cells<Simd<double>>,
-                                                        terms<Simd<double>>};
+extern const bitterfly::Kernels bitterfly::kAvx2Kernels{"avx2", real_kernels<float>(), real_kernels<double>(),
+                                                        search_kernels()};

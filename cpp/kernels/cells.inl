@@ -1,6 +1,7 @@
 // Vectors of any length with short significands: the best candidate of one pivot, a register of them at once.
 //
-// Operations: about 10 for each entry of x, and 8 for each entry of y until the error is above the least one so far.
+// Operations: about 8 for each entry of x; as many again, and 8 for each entry of y until the error is above the least
+// one so far, where the direction alone is better than that.
 #pragma once
 
 #include "search.inl"
@@ -10,48 +11,63 @@ namespace {
 using bitterfly::CellArgs;
 
 // q = p (1, ratio, ...) + r with r = 0 at the pivot: with x = (1, ratio, ...) the distance of x from the line of q is
-// (|x|^2 |r|^2 - <x, r>^2) / |q|^2, and mu = (|x|^2 p + <x, r>) / |q|^2.
+// (|x|^2 |r|^2 - <x, r>^2) / |q|^2, |q|^2 = |x|^2 p^2 + 2 p <x, r> + |r|^2, and mu = (|x|^2 p + <x, r>) / |q|^2.
 template <class V>
-struct CellSums {
+class CellPivot {
+public:
     using Vec = typename V::Vec;
-    Vec norm, rest, along;  // |q|^2, |r|^2, <x, r>
+    struct Sums {
+        Vec along, norm, missed;  // <x, r>, |q|^2, and the squared distance times |q|^2 and `energy`
+    };
+    explicit CellPivot(const CellArgs& args)
+        : args_(args),
+          whole_(args.pivot_weight),
+          scale_(args.pivot * args.pivot * args.energy),
+          shift_(V::broadcast(args.shift)),
+          pivot_(V::broadcast(args.pivot)),
+          splitter_(V::broadcast(args.x_splitter)) {
+        for (std::size_t m = 0; m < args.others; ++m) whole_ += args.weight[m] * args.ratio[m] * args.ratio[m];
+        size_ = V::broadcast(whole_);
+    }
 
-    CellSums(const CellArgs& args, Vec p, Vec lambda, Vec splitter)
-        : norm(V::mul(V::mul(V::broadcast(args.pivot_weight), p), p)), rest(V::broadcast(0)), along(rest) {
-        for (std::size_t m = 0; m < args.others; ++m) {
-            const Vec ratio = V::broadcast(args.ratio[m]), weight = V::broadcast(args.weight[m]);
-            const Vec q = split_off<V>(V::mul(ratio, lambda), splitter), r = V::multiply_subtract_from(ratio, p, q);
-            const Vec wr = V::mul(weight, r);
-            norm = V::multiply_add(V::mul(weight, q), q, norm);
+    // |q|^2 is at most a multiple of p^2.
+    double limit(double error) const { return error * whole_ * most_longer(args_.x_splitter) / scale_; }
+    Vec above(Vec p, Vec limit) const {
+        const Residuals r = residuals(p);
+        return V::multiply_subtract_from(V::mul(limit, p), p, area(r));
+    }
+    Sums sums(Vec p) const {
+        const Residuals r = residuals(p);
+        const Vec twice = V::multiply_add(size_, p, V::add(r.along, r.along));
+        return {r.along, V::multiply_add(twice, p, r.rest), V::mul(area(r), V::broadcast(scale_))};
+    }
+    Vec scale(Vec p, const Sums& sums) const { return V::mul(V::multiply_add(size_, p, sums.along), pivot_); }
+
+private:
+    struct Residuals {
+        Vec rest, along;  // |r|^2, <x, r>
+    };
+    Residuals residuals(Vec p) const {
+        const Vec lambda = V::add(p, shift_);
+        Vec rest = V::broadcast(0), along = rest;
+        for (std::size_t m = 0; m < args_.others; ++m) {
+            const Vec ratio = V::broadcast(args_.ratio[m]), q = split_off<V>(V::mul(ratio, lambda), splitter_);
+            const Vec r = V::multiply_subtract_from(ratio, p, q), wr = V::mul(V::broadcast(args_.weight[m]), r);
             rest = V::multiply_add(wr, r, rest), along = V::multiply_add(wr, ratio, along);
         }
+        return {rest, along};
     }
+    Vec area(const Residuals& r) const { return V::multiply_subtract_from(r.along, r.along, V::mul(size_, r.rest)); }
+
+    const CellArgs& args_;
+    double whole_, scale_;
+    Vec shift_, pivot_, splitter_, size_;
 };
 
 template <class V>
 void cells(CellArgs& args) {
-    double whole = args.pivot_weight;
-    for (std::size_t m = 0; m < args.others; ++m) whole += args.weight[m] * args.ratio[m] * args.ratio[m];
-    const auto size = V::broadcast(whole), shift = V::broadcast(args.shift),
-               energy = V::broadcast(args.pivot * args.pivot * args.energy);
-    const auto splitter = V::broadcast(args.x_splitter), step = V::broadcast(V::width * args.unit);
-    const auto pivot = V::broadcast(args.pivot);
-    const RoundedRight<V> right(args);
-    Least<V> least(args.error);
-    std::size_t lane = 0;
-    auto p = first_candidates<V>(args.unit, args.count);
-    for (std::size_t i = 0; i < args.count; i += V::width, p = V::add(p, step)) {
-        const CellSums<V> sums(args, p, V::add(p, shift), splitter);
-        const auto area = V::multiply_subtract_from(sums.along, sums.along, V::mul(size, sums.rest));
-        const auto missed = V::mul(area, energy);
-        if (!V::any_negative(V::multiply_subtract_from(least.all(), sums.norm, missed))) continue;
-        const auto inverse = V::div(V::broadcast(1), sums.norm);
-        const auto mu = V::mul(V::multiply_add(size, p, sums.along), V::mul(pivot, inverse));
-        if (least.take(right.add_missed(V::mul(missed, inverse), mu, sums.norm, least.all()), lane)) {
-            args.index = i + lane;
-        }
-    }
-    args.error = least.error();
+    const CellPivot<V> pivot(args);
+    PackedSearch<V, CellPivot<V>>(args, pivot).run();
 }
 
 }  // namespace

@@ -5,6 +5,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "search.hpp"
+
 namespace bitterfly {
 
 // One block is a 2 x 2 matrix of a factor (2^(l-1), 2, 2, d). Sixteen blocks, one a lane, are a block-vector; kernels
@@ -203,42 +205,6 @@ struct CombineArgs {
     std::size_t y_stride;
 };
 
-// Real vectors with short significands: candidates p = 1 + unit, ..., 1 + count unit of the pivot, the other entries
-// rounded at p + shift, and y (if any) rounded for each; `energy` = |y|^2. Splitters are 2^(53 - bits) + 1. The least
-// error below `error` takes its place.
-struct SearchArgs {
-    double shift, unit, x_splitter, y_splitter, energy;
-    std::size_t count;
-    const double *y, *y_weight;
-    std::size_t y_size;
-    double error;
-};
-
-// A vector pivot (1, ratio): q = (ratio (p + shift)) rounded, and its squared distance from the line of (p, q) times
-// `energy`, plus the error of rounding y. The best p and q.
-struct PairArgs : SearchArgs {
-    double pivot, ratio, weight, other, p, q;
-};
-
-// The same for a vector of any length, pivot (1, ratio[0], ...): the index of the best p below `error`, if any;
-// those from `count` on stand for the last one.
-struct CellArgs : SearchArgs {
-    const double *ratio, *weight;
-    std::size_t others;
-    double pivot, pivot_weight;
-    std::size_t index;
-};
-
-// Terms (x0, x1) (y0, y1)^T of real numbers, entry e of term i at x[e][i]; their weights in the norm. best = the
-// rounded x of least error among `cells` candidates for either pivot; y rounded to nearest. Splitters as above, unit =
-// distance of candidates. No entry of x is zero, no weight of x either. Arrays have room for whole registers.
-struct TermArgs {
-    const double *x[2], *x_weight[2], *y[2], *y_weight[2];
-    double* best[2];
-    double unit, x_splitter, y_splitter;
-    std::size_t cells, count;
-};
-
 template <class Real>
 struct RealKernels {
     using Pass = void (*)(const PassArgs<Real>&);
@@ -269,9 +235,7 @@ struct Kernels {
     const char* name;
     RealKernels<float> single;
     RealKernels<double> twice;
-    void (*pairs)(PairArgs&);
-    void (*cells)(CellArgs&);
-    void (*terms)(const TermArgs&);
+    SearchKernels search;
 
     template <class Real>
     const RealKernels<Real>& of() const {

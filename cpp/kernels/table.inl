@@ -1,14 +1,12 @@
 // The kernels of one tier, collected from the vocabulary that is in force where this file is included.
 #pragma once
 
-#include "cells.inl"
 #include "columns.inl"
 #include "fused.inl"
 #include "gram.inl"
-#include "pairs.inl"
 #include "peak.inl"
+#include "searches.inl"
 #include "split.inl"
-#include "terms.inl"
 #include "tile_columns.inl"
 #include "tiles.inl"
 

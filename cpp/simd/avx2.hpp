@@ -11,6 +11,19 @@ namespace {
 template <class T>
 struct Simd;
 
+// Where the lanes come from that the bits of `mask` name, one behind the other, each as two words.
+struct PackedLanes {
+    alignas(32) std::int32_t word[16][8];
+    constexpr PackedLanes() : word{} {
+        for (int mask = 0; mask < 16; ++mask) {
+            for (int lane = 0, to = 0; lane < 4; ++lane) {
+                if ((mask >> lane & 1) == 0) continue;
+                word[mask][to++] = 2 * lane, word[mask][to++] = 2 * lane + 1;
+            }
+        }
+    }
+};
+
 template <>
 struct Simd<float> {
     using Real = float;
@@ -155,6 +168,14 @@ struct Simd<double> {
     static Vec with_sign(Vec magnitude, Vec sign) { return _mm256_or_pd(magnitude, _mm256_and_pd(sign_bit(), sign)); }
     static Vec select_negative(Vec s, Vec a, Vec b) { return _mm256_blendv_pd(b, a, s); }
     static bool any_negative(Vec s) { return _mm256_movemask_pd(s) != 0; }
+    // Lanes of v where s is negative, one behind the other; `width` numbers are written. Returns how many are there.
+    static std::size_t store_negative(Real* p, Vec s, Vec v) {
+        static constexpr PackedLanes lanes;
+        const int mask = _mm256_movemask_pd(s);
+        const __m256i from = _mm256_load_si256(reinterpret_cast<const __m256i*>(lanes.word[mask]));
+        store(p, _mm256_castps_pd(_mm256_permutevar8x32_ps(_mm256_castpd_ps(v), from)));
+        return static_cast<std::size_t>(__builtin_popcount(static_cast<unsigned>(mask)));
+    }
     // Bit q of *p decides whether `exchange` swaps lane q; the first lane of a register is lane `lane`.
     using Switch = Vec;
     static Switch load_switch(const std::uint16_t* p, std::size_t lane) {

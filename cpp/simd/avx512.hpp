@@ -169,6 +169,13 @@ struct Simd<double> {
         return _mm512_mask_blend_pd(_mm512_movepi64_mask(_mm512_castpd_si512(s)), b, a);
     }
     static bool any_negative(Vec s) { return _mm512_movepi64_mask(_mm512_castpd_si512(s)) != 0; }
+    // Lanes of v where s is negative, one behind the other; `width` numbers are written. Returns how many are there.
+    // To memory at once vcompresspd would take a hundred cycles on Zen 4.
+    static std::size_t store_negative(Real* p, Vec s, Vec v) {
+        const __mmask8 mask = _mm512_movepi64_mask(_mm512_castpd_si512(s));
+        store(p, _mm512_maskz_compress_pd(mask, v));
+        return static_cast<std::size_t>(__builtin_popcount(mask));
+    }
     // Bit q of *p decides whether `exchange` swaps lane q; the first lane of a register is lane `lane`.
     using Switch = __mmask8;
     static Switch load_switch(const std::uint16_t* p, std::size_t lane) { return static_cast<Switch>(*p >> lane); }

@@ -29,6 +29,11 @@ struct Simd {
     static Vec with_sign(Vec magnitude, Vec sign) { return std::copysign(magnitude, sign); }
     static Vec select_negative(Vec s, Vec a, Vec b) { return std::signbit(s) ? a : b; }
     static bool any_negative(Vec s) { return std::signbit(s); }
+    // Lanes of v where s is negative, one behind the other; `width` numbers are written. Returns how many are there.
+    static std::size_t store_negative(Real* p, Vec s, Vec v) {
+        *p = v;
+        return std::signbit(s) ? 1 : 0;
+    }
     using Switch = std::uint32_t;
     static Switch load_switch(const std::uint16_t* p, std::size_t lane) { return *p >> lane & 1; }
     static void exchange(Switch s, Vec& a, Vec& b) {

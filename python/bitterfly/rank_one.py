@@ -12,7 +12,6 @@ from bitterfly.inputs import Array, as_floating
 from bitterfly.powers import near_one, scaled
 
 MAX_SIGNIFICAND = 24
-_DOUBLE = np.dtype(np.float64)
 
 
 def quantize_rank_one(x: Any, y: Any, *, significand: int) -> tuple[Array, Array, float]:
@@ -48,11 +47,10 @@ def quantize_rank_one(x: Any, y: Any, *, significand: int) -> tuple[Array, Array
     there is. Complex: the best there is where the shorter vector has one or two entries, up to 8 bits, but for parts
     below ``2**-(significand + 6)`` of the largest, which become zero; otherwise a good one.
     """
+    found = _core.rank_one_at_once(x, y, significand)
+    if found is not None:
+        return found
     bits = as_significand(significand)
-    if _is_plain(x) and _is_plain(y):
-        found = _core.rank_one_at_once(x, y, bits)
-        if found is not None:
-            return found
     left, right = _as_vector(x, "x"), _as_vector(y, "y")
     dtype = np.result_type(left, right)
     wide = np.dtype(np.complex128 if dtype.kind == "c" else np.float64)
@@ -77,10 +75,6 @@ def as_significand(bits: Any) -> int:
 def search_depth(bits: int) -> int:
     """Return how many octaves below the largest part of a complex vector a part is rounded, not set to zero."""
     return 3 + bits // 2
-
-
-def _is_plain(x: Any) -> bool:
-    return type(x) is np.ndarray and x.dtype == _DOUBLE
 
 
 def _as_vector(x: Any, name: str) -> Array:
