@@ -117,9 +117,31 @@ double RankOne<T>::both(const Weighted<T>& x, const Weighted<T>& y, T* x_out, T*
     const std::vector<T> from = normalized(x), to = normalized(y);
     const Weighted<T> u{from.data(), x.weight, x.size}, v{to.data(), y.weight, y.size};
     const double limit = bound / whole * energy(u) * energy(v);
-    if (search(u, v, x_out, limit) >= limit) return std::numeric_limits<double>::infinity();
-    finish(x, y, x_out, y_out);
-    return error_of(x, y, x_out, y_out);
+    double least = std::numeric_limits<double>::infinity();
+    if (search(u, v, x_out, limit) < limit) {
+        finish(x, y, x_out, y_out);
+        least = error_of(x, y, x_out, y_out);
+    }
+    if (!kReal) least = std::min(least, round_both(x, y, x_out, y_out, std::min(least, bound)));
+    return least;
+}
+
+template <class T>
+double RankOne<T>::round_both(const Weighted<T>& x, const Weighted<T>& y, T* x_out, T* y_out, double bound) const {
+    std::vector<T> rounded(x.size + y.size);
+    T *first = rounded.data(), *second = first + x.size;
+    double largest = 0;
+    for (std::size_t i = 0; i < x.size; ++i) {
+        first[i] = x_bits_(x.at[i]);
+        largest = std::max(largest, largest_part(first[i]));
+    }
+    for (std::size_t i = 0; i < y.size; ++i) second[i] = y_bits_(y.at[i]);
+    const double error = error_of(x, y, first, second);
+    if (!(error < bound) || largest == 0) return std::numeric_limits<double>::infinity();
+    const double length = power_below(largest);
+    for (std::size_t i = 0; i < x.size; ++i) x_out[i] = first[i] / length;
+    for (std::size_t i = 0; i < y.size; ++i) y_out[i] = second[i] * length;
+    return error;
 }
 
 template <class T>

@@ -35,6 +35,9 @@ private:
     double search(const Weighted<T>& x, const Weighted<T>& y, T* x_out, double bound);
     double search_direction(const Weighted<T>& x, T* x_out) const;
     void finish(const Weighted<T>& x, const Weighted<T>& y, T* x_out, T* y_out) const;
+    // Each rounded to nearest, which candidates of more than two complex entries may miss; infinite and nothing written
+    // where the error is not below `bound`.
+    double round_both(const Weighted<T>& x, const Weighted<T>& y, T* x_out, T* y_out, double bound) const;
 
     Significand x_bits_, y_bits_;
     int depth_;

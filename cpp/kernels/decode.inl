@@ -10,16 +10,16 @@ namespace {
 using bitterfly::CodedFactor;
 using bitterfly::kLanes;
 
-// Code `index` of the lanes at `lines`, moved to the top of a word whose other bits are zero.
+// Code `index` of the lanes at `lines`, moved to the top of a word whose other bits are zero. Whether a code goes on in
+// the next line changes from code to code: branches would be mispredicted.
 template <class V>
 [[gnu::always_inline]] inline typename V::Word turn_of(const std::uint32_t* lines, std::size_t index, int bits) {
-    const std::size_t start = index * static_cast<std::size_t>(bits);
-    const std::uint32_t* line = lines + start / 32 * kLanes;
-    const int left = 32 - static_cast<int>(start % 32) - bits;  // < 0: the code goes on in the next line
-    auto turn = left >= 0 ? V::shift_left(V::load_words(line), left)
-                          : V::bit_or(V::shift_right(V::load_words(line), -left),
-                                      V::shift_left(V::load_words(line + kLanes), 32 + left));
-    return V::bit_and(turn, ~std::uint32_t{0} << (32 - bits));
+    const std::size_t start = index * static_cast<std::size_t>(bits), line = start / 32 * kLanes;
+    const int shift = static_cast<int>(start % 32);
+    const std::size_t next = line + (shift + bits > 32 ? kLanes : 0);
+    const auto low = V::shift_right(V::load_words(lines + line), shift);
+    const auto high = V::shift_left(V::load_words(lines + next), 32 - shift);
+    return V::shift_left(V::bit_or(low, high), 32 - bits);
 }
 
 // Decoders write one block-vector, `numbers` lines of 16: w00 w01 w10 w11, or, complex, the first entries of both
@@ -84,8 +84,9 @@ struct CodeLines {
     std::size_t first, vectors;
     std::ptrdiff_t ahead;
 
-    // Caches fetch what is read in sequence, but factors take turns after a few lines.
-    void prefetch(int bits) const {
+    // Caches fetch what is read in sequence, but factors take turns after a few lines. Inlined: compilers drop calls of
+    // a function that only prefetches.
+    [[gnu::always_inline]] void prefetch(int bits) const {
         const std::size_t width = static_cast<std::size_t>(bits), end = (first + 2 * vectors) * width / 32;
         for (std::size_t line = first * width / 32; line < end; ++line) {
             __builtin_prefetch(lines + ahead + static_cast<std::ptrdiff_t>(line * kLanes));

@@ -45,6 +45,19 @@ template <class V, class W>
     }
 }
 
+// The elements of the next step of the innermost pass, and their scales. Inlined, see CodeLines::prefetch().
+template <class V, class W>
+[[gnu::always_inline]] inline void prefetch_step(const PassArgs<typename V::Real>& args, std::size_t s) {
+    constexpr std::ptrdiff_t planes = W::is_complex ? 2 : 1, size = 256;
+    const auto at = static_cast<std::ptrdiff_t>(step_start<8>(s)) + (args.transposed ? -size : size);
+    for (std::ptrdiff_t i = 0; i < size; i += kLanes) {
+        __builtin_prefetch(args.from + at + i);
+        if (W::is_complex) __builtin_prefetch(args.from + static_cast<std::ptrdiff_t>(args.plane_stride) + at + i);
+    }
+    if (args.scale == nullptr) return;
+    for (std::ptrdiff_t i = 0; i < planes * size; i += kLanes) __builtin_prefetch(args.scale + planes * at + i);
+}
+
 // `args` by value in all loops: stores to vectors might else change it, for all that compilers know.
 // Transposed products run through the stream backwards.
 template <class V, bool Transposed, int F, class W>
@@ -57,6 +70,7 @@ void run_numbers(PassArgs<typename V::Real> args) {
         const Real* p = static_cast<const Real*>(args.stream) + s * numbers;
         if constexpr (numbers > 0) {
             if (args.factors != nullptr) {
+                if constexpr (F == 8) prefetch_step<V, W>(args, s);
                 decode_step<V, W>(args, s, vectors, 16 / vectors);
                 p = args.scratch;
             }
