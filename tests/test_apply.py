@@ -179,7 +179,7 @@ def test_depth_first_parts(isa: str, n: int, bits: float) -> None:
 
 
 @pytest.mark.parametrize("dtype", own.DTYPES)
-@pytest.mark.parametrize("columns", [1, 2, 5, 17])
+@pytest.mark.parametrize("columns", [1, 2, 5, 17, 33])
 def test_large_panels(isa: str, dtype: type, columns: int) -> None:
     """Several vectors at once where the passes are cut into parts of the caches: each as if it came alone."""
     n = 8192
