@@ -15,6 +15,7 @@ namespace {
 
 constexpr std::size_t kPanelBytes = std::size_t{1} << 18;
 constexpr std::size_t kMaxVectors = 16;
+constexpr std::size_t kLargeBytes = std::size_t{1} << 20;
 
 // Small vectors are run with room for 32 elements.
 constexpr std::size_t kLeastElements = 2 * kLanes;
@@ -118,22 +119,34 @@ private:
                    is_last = pass == (transposed_ ? 0 : plan_.tops());
         const Real* from = is_first && direct_.x != nullptr ? direct_.x : panel_.data;
         Real* to = is_last && direct_.y != nullptr ? direct_.y : panel_.data;
-        const std::size_t first = at.first + offset;
+        const std::size_t first = at.first + offset,
+                          count = std::min(size, (groups.end - groups.first) * 2 * kGroupBlocks);
+        const Real* scale = pass == 0 ? scale_ : nullptr;
+        if (scale != nullptr && scales_apart() && from == direct_.x) {
+            multiply(from + first, scale + first, panel_.data + first, count);
+            from = panel_.data, scale = nullptr;
+        }
         const PassArgs<Real> args{at.stream + groups.first * bytes,
                                   how.factors.empty() ? nullptr : how.factors.data(),
                                   static_cast<std::size_t>(factors),
                                   how.group_words,
                                   plan_.passes[pass].stride,
-                                  std::min(size, (groups.end - groups.first) * 2 * kGroupBlocks),
+                                  count,
                                   from + first,
                                   to + first,
                                   panel_.vectors,
                                   panel_.stride * panel_.planes,
                                   panel_.stride,
                                   scratch_ + at.worker * kScratchNumbers,
-                                  pass == 0 && scale_ != nullptr ? scale_ + first * panel_.planes : nullptr,
+                                  scale != nullptr ? scale + first * panel_.planes : nullptr,
                                   transposed_};
         table_.fused[static_cast<int>(weights)][kernel](args);
+    }
+    // Large vectors are multiplied by the scale vector part by part before the innermost pass, which has not enough
+    // loads under way to fetch two more arrays from memory.
+    bool scales_apart() const { return !transposed_ && plan_.n * sizeof(Real) >= kLargeBytes; }
+    static void multiply(const Real* x, const Real* scale, Real* y, std::size_t count) {
+        for (std::size_t i = 0; i < count; ++i) y[i] = x[i] * scale[i];
     }
 
     const Product<Real>& product_;
