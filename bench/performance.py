@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from bench import apply, ceilings, chains, core, factorize, machine, pages, roofline, threads, timing, weights
+from bench import apply, ceilings, chains, core, factorize, machine, pages, roofline, timing, weights, workers
 from bitterfly import _core
 
 Tables = dict[str, list[dict[str, Any]]]
@@ -89,7 +89,7 @@ SECTIONS: dict[str, Callable[[Sizes], Tables]] = {
     "chains": lambda s: {"general chain": chains.rows(s.chains, s.rounds)},
     "adjoint": lambda s: {"adjoint": core.adjoints(s.adjoint, general_size(s), s.rounds)},
     "tiers": lambda s: {"tiers": core.tiers(s.adjoint[0], general_size(s), s.rounds)},
-    "threads": lambda s: {"threads": threads.rows(s.adjoint[-1], s.adjoint[0], s.rounds)},
+    "threads": lambda s: {"threads": workers.rows(not s.page, s.rounds)},
     "factorize": factorizations,
     "codes": by_code,
 }

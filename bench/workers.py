@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 import bitterfly
 from bench import timing
 from bitterfly import Chain, gallery, transforms
+from bitterfly.workers import available_cores
 
 COUNTS = (1, 2)
 
@@ -47,11 +47,11 @@ def products(big: int, small: int, rounds: int) -> list[dict[str, Any]]:
     general = butterfly_chain(small)
     x = block.astype(np.complex64)
     return [
-        row(f"one vector, n = {big}, 4 bits", lambda w: ops[big].apply(vector, workers=w), rounds),
-        row(f"64 vectors, n = {small}, 4 bits", lambda w: ops[small].apply(block, workers=w), rounds),
-        row(f"one vector, rank 8, n = {small}, complex64", lambda w: general.apply(x[:, 0], workers=w), rounds),
-        row(f"16 vectors, rank 8, n = {small}, complex64", lambda w: general.apply(x[:, :16], workers=w), rounds),
-        row(f"64 vectors, rank 8, n = {small}, complex64", lambda w: general.apply(x, workers=w), rounds),
+        row(f"product, one vector, n = {big}, 4 bits", lambda w: ops[big].apply(vector, workers=w), rounds),
+        row(f"product, 64 vectors, n = {small}, 4 bits", lambda w: ops[small].apply(block, workers=w), rounds),
+        row(f"product, one vector, n = {small}, rank 8", lambda w: general.apply(x[:, 0], workers=w), rounds),
+        row(f"product, 16 vectors, n = {small}, rank 8", lambda w: general.apply(x[:, :16], workers=w), rounds),
+        row(f"product, 64 vectors, n = {small}, rank 8", lambda w: general.apply(x, workers=w), rounds),
     ]
 
 
@@ -76,34 +76,38 @@ def quantized(big: int, small: int, rounds: int) -> list[dict[str, Any]]:
     short = transforms.random(small // 16, rng=rng, dtype=complex)
     general = bitterfly.factorize(gallery.nonuniform_dft(small), rtol=1e-3)
     return [
-        row(f"4 bits, n = {big}", lambda w: bitterfly.quantize(dyadic, bits=4, workers=w), rounds),
+        row(f"quantize, 4 bits, n = {big}", lambda w: bitterfly.quantize(dyadic, bits=4, workers=w), rounds),
         row(
-            f"significands of 6 bits, n = {small // 16}, complex",
+            f"quantize, significands of 6 bits, n = {small // 16}, complex",
             lambda w: bitterfly.quantize(short, code="float", significand=6, workers=w),
             rounds,
         ),
-        row(f"skeletons, 8 bits, n = {small}", lambda w: bitterfly.quantize(general, bits=8, workers=w), rounds),
         row(
-            f"lattice, 8 bits, n = {small}",
+            f"quantize, skeletons of 8 bits, n = {small}",
+            lambda w: bitterfly.quantize(general, bits=8, workers=w),
+            rounds,
+        ),
+        row(
+            f"quantize, lattices of 8 bits, n = {small}",
             lambda w: bitterfly.quantize(general, bits=8, code="lattice", workers=w),
             rounds,
         ),
     ]
 
 
+def rows(quick: bool, rounds: int) -> list[dict[str, Any]]:
+    """Products, factorize and quantize; nothing where this process has one core."""
+    if available_cores() < COUNTS[-1]:
+        return []
+    found = products(1 << 16 if quick else 1 << 20, 4096, rounds)
+    for n in (1024,) if quick else (4096, 8192):
+        found += factorized(n, rounds)
+    return found + quantized(1 << 14 if quick else 1 << 18, 1024 if quick else 4096, rounds)
+
+
 def main() -> None:
-    if len(os.sched_getaffinity(0)) < COUNTS[-1]:
-        sys.exit("bench.workers: needs two cores")
     quick = "--quick" in sys.argv
-    rounds = 3 if quick else 7
-    timing.write(
-        "workers",
-        {
-            "products": products(1 << 16 if quick else 1 << 20, 4096, rounds),
-            "factorize": [r for n in ((1024,) if quick else (1024, 4096, 8192)) for r in factorized(n, rounds)],
-            "quantize": quantized(1 << 14 if quick else 1 << 18, 1024 if quick else 4096, rounds),
-        },
-    )
+    timing.write("workers", {"threads": rows(quick, 3 if quick else 7)})
 
 
 if __name__ == "__main__":

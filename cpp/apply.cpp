@@ -15,6 +15,7 @@ namespace {
 
 constexpr std::size_t kPanelBytes = std::size_t{1} << 18;
 constexpr std::size_t kMaxVectors = 16;
+// Vectors from which on the scale vector is taken apart: those that do not stay in L2.
 constexpr std::size_t kLargeBytes = std::size_t{1} << 20;
 
 // Small vectors are run with room for 32 elements.

@@ -127,9 +127,9 @@ double RankOne<T>::both(const Weighted<T>& x, const Weighted<T>& y, T* x_out, T*
 }
 
 template <class T>
-double RankOne<T>::round_both(const Weighted<T>& x, const Weighted<T>& y, T* x_out, T* y_out, double bound) const {
-    std::vector<T> rounded(x.size + y.size);
-    T *first = rounded.data(), *second = first + x.size;
+double RankOne<T>::round_both(const Weighted<T>& x, const Weighted<T>& y, T* x_out, T* y_out, double bound) {
+    rounded_.resize(x.size + y.size);
+    T *first = rounded_.data(), *second = first + x.size;
     double largest = 0;
     for (std::size_t i = 0; i < x.size; ++i) {
         first[i] = x_bits_(x.at[i]);

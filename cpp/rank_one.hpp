@@ -37,10 +37,11 @@ private:
     void finish(const Weighted<T>& x, const Weighted<T>& y, T* x_out, T* y_out) const;
     // Each rounded to nearest, which candidates of more than two complex entries may miss; infinite and nothing written
     // where the error is not below `bound`.
-    double round_both(const Weighted<T>& x, const Weighted<T>& y, T* x_out, T* y_out, double bound) const;
+    double round_both(const Weighted<T>& x, const Weighted<T>& y, T* x_out, T* y_out, double bound);
 
     Significand x_bits_, y_bits_;
     int depth_;
+    std::vector<T> rounded_;  // scratch memory of round_both()
     static constexpr bool kReal = sizeof(T) == sizeof(double);
     std::conditional_t<kReal, RealSearch, ComplexSearch> candidates_;
 };

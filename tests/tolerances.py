@@ -77,6 +77,15 @@ def exact_codes(n: int, dtype: Any) -> float:
     return exact_factors(n, dtype) + gamma(8 * levels(n) + 2, dtype)
 
 
+def rank_one_squares(m: int, n: int) -> float:
+    """What two evaluations of the squared relative error of a rounded rank-one matrix may differ by.
+
+    Sums over m and n entries of squared differences of products of complex numbers: 16 roundings an entry, relative to
+    the energy of the matrix; each of the two.
+    """
+    return 2 * gamma(16 * (m + n), np.float64)
+
+
 def decoded(dtype: Any) -> float:
     """Absolute error of an entry of a decoded unit column.
 

@@ -10,8 +10,8 @@ namespace {
 using bitterfly::CodedFactor;
 using bitterfly::kLanes;
 
-// Code `index` of the lanes at `lines`, moved to the top of a word whose other bits are zero. Whether a code goes on in
-// the next line changes from code to code: branches would be mispredicted.
+// Code `index` of the lanes at `lines`, moved to the top of a word whose other bits are zero: of one line, or two where
+// it goes on in the next one.
 template <class V>
 [[gnu::always_inline]] inline typename V::Word turn_of(const std::uint32_t* lines, std::size_t index, int bits) {
     const std::size_t start = index * static_cast<std::size_t>(bits), line = start / 32 * kLanes;
