@@ -210,17 +210,19 @@ void apply_vectors(const Product<Real>& product, Diagonal<Real> scale, Mode mode
     const std::size_t columns = x.columns - begin;
     const std::size_t most = std::min(kMaxVectors, columns);
     const std::size_t together = std::clamp<std::size_t>(kPanelBytes / vector_bytes, 1, most);
-    const std::vector<Columns> panels = panels_of(columns, together, workers);
-    // Panels side by side where there are enough of them, else one after the other with all workers.
-    const std::size_t outer = panels.size() < workers ? 1 : workers, inner = outer == 1 ? workers : 1;
     const std::size_t numbers = together * planes * padded(std::max(n, kLeastElements), together * planes);
-    parallel_for(panels.size(), outer, [&](std::size_t, std::size_t i) {
+    const auto run = [&](Columns some, std::size_t inner) {
         Workspace<Real> workspace(numbers + inner * kScratchNumbers);
         Real* data = workspace.data() + inner * kScratchNumbers;
         if (n < kLeastElements) std::fill_n(data, numbers, Real(0));
-        const Panel<Real> panel{data, n, planes, panels[i].count, numbers / (together * planes)};
-        apply_panel(product, scale, mode, panel, workspace.data(), x, y, begin + panels[i].first, inner);
-    });
+        const Panel<Real> panel{data, n, planes, some.count, numbers / (together * planes)};
+        apply_panel(product, scale, mode, panel, workspace.data(), x, y, begin + some.first, inner);
+    };
+    if (columns == 1) return run({0, 1}, workers);
+    const std::vector<Columns> panels = panels_of(columns, together, workers);
+    // Panels side by side where there are enough of them, else one after the other with all workers.
+    const std::size_t outer = panels.size() < workers ? 1 : workers, inner = outer == 1 ? workers : 1;
+    parallel_for(panels.size(), outer, [&](std::size_t, std::size_t i) { run(panels[i], inner); });
 }
 
 }  // namespace

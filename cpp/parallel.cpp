@@ -149,10 +149,9 @@ void wait_until(const std::atomic<std::size_t>& done, std::size_t count) {
 
 }  // namespace
 
-void parallel_for(std::size_t count, std::size_t workers, const Body& body) {
+void share(std::size_t count, std::size_t workers, const Body& body) {
     Job job(count, body);
-    workers = std::min(workers, count);
-    if (workers <= 1 || !pool().try_run(job, workers)) job.work(0);
+    if (!pool().try_run(job, std::min(workers, count))) job.work(0);
     job.rethrow();
 }
 

@@ -11,7 +11,14 @@ namespace bitterfly {
 
 // Calls body(worker, i) for all i < count, worker < workers; no two calls of the same worker at once. The caller is one
 // of the workers, and the only one where others are using the pool. Rethrows the first exception of a task.
-void parallel_for(std::size_t count, std::size_t workers, const std::function<void(std::size_t, std::size_t)>& body);
+void share(std::size_t count, std::size_t workers, const std::function<void(std::size_t, std::size_t)>& body);
+
+// The same; short calls of one worker feel what a std::function costs.
+template <class Body>
+void parallel_for(std::size_t count, std::size_t workers, const Body& body) {
+    if (workers > 1 && count > 1) return share(count, workers, body);
+    for (std::size_t i = 0; i < count; ++i) body(std::size_t{0}, i);
+}
 
 // Phases of independent tasks, phase p of counts[p] of them: body(worker, p, i) begins once all tasks of the phases
 // before are done. One job for the pool: threads that wake up late join the phase that is running. Waiting threads

@@ -13,27 +13,26 @@ inline constexpr std::size_t kKeptBytes = std::size_t{1} << 26;
 template <class Real, int Use = 0>
 class Workspace {
 public:
-    explicit Workspace(std::size_t count) {
-        if (count > kept().capacity) kept() = {make_aligned<Real>(count), count};
-        data_ = kept().memory.get();
+    explicit Workspace(std::size_t count) : kept_(count > 0 ? &of_thread() : nullptr) {
+        if (kept_ != nullptr && count > kept_->capacity) *kept_ = {make_aligned<Real>(count), count};
     }
     ~Workspace() {
-        if (kept().capacity * sizeof(Real) > kKeptBytes) kept() = {};
+        if (kept_ != nullptr && kept_->capacity * sizeof(Real) > kKeptBytes) *kept_ = {};
     }
     Workspace(const Workspace&) = delete;
     Workspace& operator=(const Workspace&) = delete;
-    Real* data() const { return data_; }
+    Real* data() const { return kept_->memory.get(); }
 
 private:
     struct Kept {
         AlignedArray<Real> memory;
         std::size_t capacity = 0;
     };
-    static Kept& kept() {
+    static Kept& of_thread() {
         thread_local Kept instance;
         return instance;
     }
-    Real* data_;
+    Kept* kept_;  // null where nothing is needed
 };
 
 }  // namespace bitterfly
