@@ -15,8 +15,8 @@ namespace {
 
 constexpr std::size_t kPanelBytes = std::size_t{1} << 18;
 constexpr std::size_t kMaxVectors = 16;
-// Vectors from which on the scale vector is taken apart: those that do not stay in L2.
-constexpr std::size_t kLargeBytes = std::size_t{1} << 20;
+// Vectors that do not stay in L2 beside their codes.
+constexpr std::size_t kFarBytes = std::size_t{1} << 19;
 
 // Small vectors are run with room for 32 elements.
 constexpr std::size_t kLeastElements = 2 * kLanes;
@@ -123,10 +123,6 @@ private:
         const std::size_t first = at.first + offset,
                           count = std::min(size, (groups.end - groups.first) * 2 * kGroupBlocks);
         const Real* scale = pass == 0 ? scale_ : nullptr;
-        if (scale != nullptr && scales_apart() && from == direct_.x) {
-            multiply(from + first, scale + first, panel_.data + first, count);
-            from = panel_.data, scale = nullptr;
-        }
         const PassArgs<Real> args{at.stream + groups.first * bytes,
                                   how.factors.empty() ? nullptr : how.factors.data(),
                                   static_cast<std::size_t>(factors),
@@ -140,14 +136,9 @@ private:
                                   panel_.stride,
                                   scratch_ + at.worker * kScratchNumbers,
                                   scale != nullptr ? scale + first * panel_.planes : nullptr,
-                                  transposed_};
+                                  transposed_,
+                                  plan_.n * panel_.planes * sizeof(Real) >= kFarBytes};
         table_.fused[static_cast<int>(weights)][kernel](args);
-    }
-    // Large vectors are multiplied by the scale vector part by part before the innermost pass, which has not enough
-    // loads under way to fetch two more arrays from memory.
-    bool scales_apart() const { return !transposed_ && plan_.n * sizeof(Real) >= kLargeBytes; }
-    static void multiply(const Real* x, const Real* scale, Real* y, std::size_t count) {
-        for (std::size_t i = 0; i < count; ++i) y[i] = x[i] * scale[i];
     }
 
     const Product<Real>& product_;

@@ -58,8 +58,11 @@ template <class T>
 py::array_t<T> aligned_array(const std::vector<py::ssize_t>& shape) {
     std::size_t count = 1;
     for (const py::ssize_t s : shape) count *= static_cast<std::size_t>(s);
-    T* data = make_aligned<T>(count).release();
-    py::capsule owner(data, [](void* p) { AlignedDelete{}(p); });
+    using Memory = AlignedArray<T>;
+    auto memory = std::make_unique<Memory>(make_aligned<T>(count));
+    T* data = memory->get();
+    py::capsule owner(memory.get(), [](void* p) { delete static_cast<Memory*>(p); });
+    memory.release();
     return py::array_t<T>(shape, data, owner);
 }
 

@@ -45,11 +45,11 @@ template <class V, class W>
     }
 }
 
-// The elements of the next step of the innermost pass, and their scales. Inlined, see CodeLines::prefetch().
+// The elements of a later step of the innermost pass, and their scales. Inlined, see CodeLines::prefetch().
 template <class V, class W>
 [[gnu::always_inline]] inline void prefetch_step(const PassArgs<typename V::Real>& args, std::size_t s) {
-    constexpr std::ptrdiff_t planes = W::is_complex ? 2 : 1, size = 256;
-    const auto at = static_cast<std::ptrdiff_t>(step_start<8>(s)) + (args.transposed ? -size : size);
+    constexpr std::ptrdiff_t planes = W::is_complex ? 2 : 1, size = 256, ahead = 4 * size;
+    const auto at = static_cast<std::ptrdiff_t>(step_start<8>(s)) + (args.transposed ? -ahead : ahead);
     for (std::ptrdiff_t i = 0; i < size; i += kLanes) {
         __builtin_prefetch(args.from + at + i);
         if (W::is_complex) __builtin_prefetch(args.from + static_cast<std::ptrdiff_t>(args.plane_stride) + at + i);
@@ -70,7 +70,7 @@ void run_numbers(PassArgs<typename V::Real> args) {
         const Real* p = static_cast<const Real*>(args.stream) + s * numbers;
         if constexpr (numbers > 0) {
             if (args.factors != nullptr) {
-                if constexpr (F == 8) prefetch_step<V, W>(args, s);
+                if (F == 8 && args.is_far) prefetch_step<V, W>(args, s);
                 decode_step<V, W>(args, s, vectors, 16 / vectors);
                 p = args.scratch;
             }
@@ -93,6 +93,7 @@ void run_codes(PassArgs<typename V::Real> args) {
         for (std::size_t line = 0; line < words; line += kLanes) __builtin_prefetch(lines + line + ahead);
         for (std::size_t k = 0; k < steps; ++k) {
             const std::size_t u = Transposed ? steps - 1 - k : k;
+            if (F == 8 && args.is_far) prefetch_step<V, AngleCodes<V, Bits>>(args, g * steps + u);
             step<V, Transposed, F>(AngleCodes<V, Bits>{rotation, lines}.from(0, u * vectors), args, g * steps + u, 0);
         }
     }

@@ -62,6 +62,7 @@ struct PassArgs {
     Real* scratch;      // decoded weights of one step: kScratchNumbers
     const Real* scale;  // factors of the inputs, or outputs if transposed, complex ones interleaved; null for ones
     bool transposed;
+    bool is_far;  // elements and scales are worth a prefetch
 };
 
 // One pass over steps `first` to `end` of a part, in place, for 16 columns side by side: element e is the row at data +
