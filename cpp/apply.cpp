@@ -178,18 +178,25 @@ void apply_panel(const Product<Real>& product, Diagonal<Real> scale, Mode mode, 
     if (direct.y == nullptr) scatter(panel, y, first, out, mode.transposed ? outside : none, mode.conjugated);
 }
 
+// Whether the kernels decode angle codes of one width in registers.
+template <class Real>
+bool has_direct(int bits) {
+    return kernels().template of<Real>().fused[static_cast<int>(angle_weights(bits))][0] != nullptr;
+}
+
 template <class Real>
 StreamPass<Real> coded_pass(const Plan& plan, std::size_t pass, const std::vector<Code>& codes, bool is_complex) {
     const Weights general = is_complex ? Weights::kColumns : Weights::kReal;
     StreamPass<Real> out{general, general, {}, 0};
-    bool four = plan.n >= 512 && sizeof(Real) == sizeof(float) && !is_complex, eight = four;
+    const int bits = codes[plan.level(pass, 0)].bits;
+    bool equal = true;
     for (int j = 0; j < plan.passes[pass].factors; ++j) {
         const Code code = codes[plan.level(pass, j)];
         out.factors.push_back({code.source, code.bits, rotation_tables<Real>(code.source), out.group_words});
         out.group_words += group_words(plan, code.bits);
-        four = four && code.bits == 4, eight = eight && code.bits == 8;
+        equal = equal && code.source == Source::kAngle && code.bits == bits;
     }
-    if (four || eight) out.direct = four ? Weights::kAngle4 : Weights::kAngle8;
+    if (equal && !is_complex && plan.n >= 2 * kGroupBlocks && has_direct<Real>(bits)) out.direct = angle_weights(bits);
     return out;
 }
 
