@@ -113,9 +113,11 @@ private:
         const std::size_t pass = at.top, size = plan_.part(pass == 0 ? std::min<std::size_t>(plan_.tops(), 1) : pass);
         const StreamPass<Real>& how = product_.passes[pass];
         const std::size_t bytes = product_.bytes_of_pass(pass, 1), offset = groups.first * plan_.group_elements(pass);
-        const Weights weights = panel_.vectors == 1 ? how.direct : how.general;
         const int factors = plan_.passes[pass].factors;
         const int kernel = plan_.n < 256 ? kSmallFused : pass == 0 ? kBaseFused : factors - 1;
+        const auto direct = table_.fused[static_cast<int>(how.direct)][kernel];
+        const auto run =
+            panel_.vectors == 1 && direct != nullptr ? direct : table_.fused[static_cast<int>(how.general)][kernel];
         const bool is_first = pass == (transposed_ ? plan_.tops() : 0),
                    is_last = pass == (transposed_ ? 0 : plan_.tops());
         const Real* from = is_first && direct_.x != nullptr ? direct_.x : panel_.data;
@@ -138,7 +140,7 @@ private:
                                   scale != nullptr ? scale + first * panel_.planes : nullptr,
                                   transposed_,
                                   plan_.n * panel_.planes * sizeof(Real) >= kFarBytes};
-        table_.fused[static_cast<int>(weights)][kernel](args);
+        run(args);
     }
 
     const Product<Real>& product_;
@@ -178,12 +180,6 @@ void apply_panel(const Product<Real>& product, Diagonal<Real> scale, Mode mode, 
     if (direct.y == nullptr) scatter(panel, y, first, out, mode.transposed ? outside : none, mode.conjugated);
 }
 
-// Whether the kernels decode angle codes of one width in registers.
-template <class Real>
-bool has_direct(int bits) {
-    return kernels().template of<Real>().fused[static_cast<int>(angle_weights(bits))][0] != nullptr;
-}
-
 template <class Real>
 StreamPass<Real> coded_pass(const Plan& plan, std::size_t pass, const std::vector<Code>& codes, bool is_complex) {
     const Weights general = is_complex ? Weights::kColumns : Weights::kReal;
@@ -196,7 +192,7 @@ StreamPass<Real> coded_pass(const Plan& plan, std::size_t pass, const std::vecto
         out.group_words += group_words(plan, code.bits);
         equal = equal && code.source == Source::kAngle && code.bits == bits;
     }
-    if (equal && !is_complex && plan.n >= 2 * kGroupBlocks && has_direct<Real>(bits)) out.direct = angle_weights(bits);
+    if (equal && !is_complex && plan.n >= 2 * kGroupBlocks) out.direct = angle_weights(bits);
     return out;
 }
 

@@ -66,7 +66,7 @@ struct Shear {
 template <class V, int Bits>
 class AngleRotation {
     // Two levels at once where a tier has the tables.
-    static constexpr bool is_near = Bits > kLevelBits && bitterfly::first_bits(Bits) + kLevelBits == V::near_bits;
+    static constexpr bool is_near = Bits > kLevelBits&& bitterfly::first_bits(Bits) + kLevelBits == V::near_bits;
     static constexpr int first = bitterfly::first_bits(Bits) + (is_near ? kLevelBits : 0);
     static constexpr int levels = (Bits - first) / kLevelBits;
 
@@ -77,20 +77,24 @@ public:
     explicit AngleRotation(const bitterfly::RotationTables<typename V::Real>* tables)
         : AngleRotation(tables[bitterfly::first_bits(Bits) - 1]) {}
 
+    // The columns of a block, level by level: shears are chains of multiply-adds that wait for each other.
     // `code.template bits<At, Count>()` is a word whose lowest bits are those from bit At of the code on.
-    template <class Code>
-    [[gnu::always_inline]] Complex<V> of(const Code& code) const {
-        Complex<V> z = directions_.of_angle(code.template bits<Bits - first, first>());
+    template <class Code0, class Code1>
+    [[gnu::always_inline]] RealBlock<V> block(const Code0& code0, const Code1& code1) const {
+        Complex<V> a = directions_.of_angle(code0.template bits<Bits - first, first>());
+        Complex<V> b = directions_.of_angle(code1.template bits<Bits - first, first>());
         unroll<levels>([&](auto i) __attribute__((always_inline)) {
-            constexpr int shear = i + (is_near ? 1 : 0);
-            z = shears_[shear].turned(z, code.template bits<Bits - first - kLevelBits * (i + 1), kLevelBits>());
+            constexpr int shear = i + (is_near ? 1 : 0), at = Bits - first - kLevelBits * (i + 1);
+            a = shears_[shear].turned(a, code0.template bits<at, kLevelBits>());
+            b = shears_[shear].turned(b, code1.template bits<at, kLevelBits>());
         });
-        return z;
+        return {{{a.re, b.re}, {a.im, b.im}}};
     }
 
 private:
     explicit AngleRotation(const bitterfly::RotationTables<typename V::Real>& tables)
-        : directions_(tables), shears_{Shear<V>(tables.shear[0]), Shear<V>(tables.shear[1]), Shear<V>(tables.shear[2])} {}
+        : directions_(tables),
+          shears_{Shear<V>(tables.shear[0]), Shear<V>(tables.shear[1]), Shear<V>(tables.shear[2])} {}
 
     std::conditional_t<is_near, NearDirections<V>, Directions<V, first>> directions_;
     Shear<V> shears_[bitterfly::kShears];

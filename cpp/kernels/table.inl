@@ -81,7 +81,9 @@ constexpr bitterfly::RealKernels<Real> real_kernels() {
     Table::template numbers<ComplexNumbers<V>>(out.fused[static_cast<int>(Weights::kComplex)]);
     Table::template numbers<ColumnNumbers<V>>(out.fused[static_cast<int>(Weights::kColumns)]);
     if constexpr (sizeof(Real) == sizeof(float)) {  // in double precision look-ups cost more than decoding once
-        Table::template angles<2, 4, 6, 8, 10, 12, 14, 16>(out.fused);
+        Table::template angles<2, 4, 6, 8, 10, 12>(out.fused);
+        // Tables of four levels that do not fit the registers gain nothing over decoding once.
+        if constexpr (V::registers >= 32) Table::template angles<14, 16>(out.fused);
     }
     return out;
 }

@@ -106,8 +106,7 @@ struct AngleCodes {
     [[gnu::always_inline]] Block block(int j, Index, int h) const {
         const std::uint32_t* at = lines + j * Bits * static_cast<int>(kLanes) + h * V::width;
         constexpr int first = Start + 2 * Bits * Index::value;
-        const Complex<V> a = rotation.of(CodeAt<V, first>{at}), b = rotation.of(CodeAt<V, first + Bits>{at});
-        return {{{a.re, b.re}, {a.im, b.im}}};
+        return rotation.block(CodeAt<V, first>{at}, CodeAt<V, first + Bits>{at});
     }
     // From block-vector v on, a constant where it may be within a line.
     template <class Index>
