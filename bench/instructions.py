@@ -76,8 +76,10 @@ def operators() -> dict[str, Any]:
     blocks = bitterfly.ButterflyOperator([weights.gaussian(rng, p, "float32") for p in weights.BLOCKS])
     return {
         "float32": op,
+        "1 bit": bitterfly.quantize(op, bits=1),
         "2 bits": bitterfly.quantize(op, bits=2),
         "4 bits": bitterfly.quantize(op, bits=4),
+        "6 bits": bitterfly.quantize(op, bits=6),
         "64 x 64 blocks, lattice, 4 bits": weights.random_codes(blocks, [Code("lattice", 4)] * 2, rng),
         "rank 16, complex skeletons, 4 bits": bitterfly.quantize(ranked, code="skeleton", bits=4),
     }
@@ -91,7 +93,7 @@ def cases(folder: Path) -> Iterator[tuple[str, str]]:
         bitterfly.save(path, op)
         n = op.shape[0]
         yield f"{name}, n = {n}", f"product|{path}|1|False"
-        if name != "2 bits":
+        if name not in ("1 bit", "2 bits", "6 bits"):
             yield f"{name}, n = {n}, adjoint", f"product|{path}|1|True"
             yield f"{name}, n = {n}, {VECTORS} columns", f"product|{path}|{VECTORS}|False"
     small = folder / "small.safetensors"

@@ -113,9 +113,11 @@ private:
         const std::size_t pass = at.top, size = plan_.part(pass == 0 ? std::min<std::size_t>(plan_.tops(), 1) : pass);
         const StreamPass<Real>& how = product_.passes[pass];
         const std::size_t bytes = product_.bytes_of_pass(pass, 1), offset = groups.first * plan_.group_elements(pass);
-        const Weights weights = panel_.vectors == 1 ? how.direct : how.general;
         const int factors = plan_.passes[pass].factors;
         const int kernel = plan_.n < 256 ? kSmallFused : pass == 0 ? kBaseFused : factors - 1;
+        const auto direct = table_.fused[static_cast<int>(how.direct)][kernel];
+        const auto run =
+            panel_.vectors == 1 && direct != nullptr ? direct : table_.fused[static_cast<int>(how.general)][kernel];
         const bool is_first = pass == (transposed_ ? plan_.tops() : 0),
                    is_last = pass == (transposed_ ? 0 : plan_.tops());
         const Real* from = is_first && direct_.x != nullptr ? direct_.x : panel_.data;
@@ -138,7 +140,7 @@ private:
                                   scale != nullptr ? scale + first * panel_.planes : nullptr,
                                   transposed_,
                                   plan_.n * panel_.planes * sizeof(Real) >= kFarBytes};
-        table_.fused[static_cast<int>(weights)][kernel](args);
+        run(args);
     }
 
     const Product<Real>& product_;
@@ -182,14 +184,15 @@ template <class Real>
 StreamPass<Real> coded_pass(const Plan& plan, std::size_t pass, const std::vector<Code>& codes, bool is_complex) {
     const Weights general = is_complex ? Weights::kColumns : Weights::kReal;
     StreamPass<Real> out{general, general, {}, 0};
-    bool four = plan.n >= 512 && sizeof(Real) == sizeof(float) && !is_complex, eight = four;
+    const int bits = codes[plan.level(pass, 0)].bits;
+    bool equal = true;
     for (int j = 0; j < plan.passes[pass].factors; ++j) {
         const Code code = codes[plan.level(pass, j)];
         out.factors.push_back({code.source, code.bits, rotation_tables<Real>(code.source), out.group_words});
         out.group_words += group_words(plan, code.bits);
-        four = four && code.bits == 4, eight = eight && code.bits == 8;
+        equal = equal && code.source == Source::kAngle && code.bits == bits;
     }
-    if (four || eight) out.direct = four ? Weights::kAngle4 : Weights::kAngle8;
+    if (equal && !is_complex && plan.n >= 2 * kGroupBlocks) out.direct = angle_weights(bits);
     return out;
 }
 

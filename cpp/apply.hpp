@@ -12,7 +12,8 @@
 
 namespace bitterfly {
 
-// How one pass of the plan reads the stream: `direct` is what its kernels read for one vector, `general` for several.
+// How one pass of the plan reads the stream: `general` is what its kernels read, `direct` for one vector where the tier
+// has such kernels.
 template <class Real>
 struct StreamPass {
     Weights direct, general;

@@ -2,6 +2,7 @@
 #include "codes.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "require.hpp"
@@ -120,18 +121,42 @@ void realign(Value& x0, Value& x1) {
     x0 = std::cos(theta), x1 = std::sin(theta);
 }
 
+// cos and sin of h * 2^-bits of the whole turn, which repeat after 2^bits.
+template <class Real, std::size_t Size>
+void fill_turns(double half_turns, double amplitude, int bits, Real (&cosine)[Size], Real (&sine)[Size]) {
+    for (std::size_t h = 0; h < Size; ++h) {
+        const auto turn = static_cast<double>(h & ((std::size_t{1} << bits) - 1));
+        const Value z = amplitude * unit_root(half_turns * std::ldexp(turn, -bits));
+        cosine[h] = static_cast<Real>(z.real()), sine[h] = static_cast<Real>(z.imag());
+    }
+}
+
 template <class Real>
-RotationTables<Real> make_tables(double half_turns, double amplitude) {
+RotationTables<Real> make_tables(double half_turns, double amplitude, int first) {
     RotationTables<Real> out{};
-    for (int h = 0; h < 16; ++h) {
-        const Value coarse = amplitude * unit_root(half_turns * std::ldexp(h, -4));
-        const double fine = half_turns * std::ldexp(h, -8);
-        out.cosine[h] = static_cast<Real>(coarse.real()), out.sine[h] = static_cast<Real>(coarse.imag());
-        out.half_tangent[h] = static_cast<Real>(std::tan(kPi * fine / 2));
-        out.fine_sine[h] = static_cast<Real>(std::sin(kPi * fine));
+    fill_turns(half_turns, amplitude, first, out.cosine, out.sine);
+    fill_turns(half_turns, amplitude, first + kLevelBits, out.near_cosine, out.near_sine);
+    for (int level = 0; level < kShears; ++level) {
+        for (int h = 0; h < 16; ++h) {
+            const double angle = kPi * half_turns * std::ldexp(h, -first - kLevelBits * (level + 1));
+            out.shear[level].half_tangent[h] = static_cast<Real>(std::tan(angle / 2));
+            out.shear[level].sine[h] = static_cast<Real>(std::sin(angle));
+        }
     }
     out.step = static_cast<Real>(std::ldexp(half_turns * kPi, -32));
     out.amplitude = static_cast<Real>(amplitude);
+    return out;
+}
+
+template <class Real>
+using TablesOfLevels = std::array<RotationTables<Real>, kLevelBits>;
+
+template <class Real>
+TablesOfLevels<Real> tables_of_levels(double half_turns, double amplitude) {
+    TablesOfLevels<Real> out;
+    for (int first = 1; first <= kLevelBits; ++first) {
+        out[static_cast<std::size_t>(first - 1)] = make_tables<Real>(half_turns, amplitude, first);
+    }
     return out;
 }
 
@@ -139,7 +164,7 @@ RotationTables<Real> make_tables(double half_turns, double amplitude) {
 
 int max_bits(Source source) {
     switch (source) {
-        case Source::kAngle: return 16;
+        case Source::kAngle: return kMostAngleBits;
         case Source::kPhase: return 24;
         case Source::kSphere: return 32;
         default: return 0;
@@ -182,9 +207,10 @@ std::uint32_t encode(Code code, Value x0, Value x1) {
 
 template <class Real>
 const RotationTables<Real>* rotation_tables(Source source) {
-    static const RotationTables<Real> angle = make_tables<Real>(1, 1), phase = make_tables<Real>(2, kHalfRoot);
-    if (source == Source::kAngle) return &angle;
-    return source == Source::kPhase ? &phase : nullptr;
+    static const TablesOfLevels<Real> angle = tables_of_levels<Real>(1, 1),
+                                      phase = tables_of_levels<Real>(2, kHalfRoot);
+    if (source == Source::kAngle) return angle.data();
+    return source == Source::kPhase ? phase.data() : nullptr;
 }
 
 template const RotationTables<float>* rotation_tables<float>(Source);

@@ -34,7 +34,8 @@ std::uint32_t encode(Code code, Value x0, Value x1);
 // Whether dropping trailing zero bits of all codes keeps the directions.
 bool trims(Source source);
 
-// The tables by which the kernels turn angle and phase codes into cosines and sines; null for other sources.
+// The tables by which the kernels turn angle and phase codes into cosines and sines, kLevelBits of them by the bits of
+// the first level less one; null for other sources.
 template <class Real>
 const RotationTables<Real>* rotation_tables(Source source);
 

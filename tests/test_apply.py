@@ -170,6 +170,47 @@ def test_each_code_in_complex_operators(isa: str, dtype: type, code: str, bits: 
         check(operator(128, dtype, bits, code), x, mode)
 
 
+DIRECT = [2, 4, 6, 8, 10, 12, 14, 16]  # widths of angle codes that float32 products of one vector decode in registers
+
+
+@pytest.mark.parametrize("n", [512, 1024, 2048, 4096, 8192, 2**14, 2**16])
+@pytest.mark.parametrize("bits", DIRECT)
+def test_codes_decoded_in_registers(isa: str, n: int, bits: int) -> None:
+    """Above the innermost pass, of eight factors, there are passes of one to four: all of them, with permutations."""
+    op = coded(n, np.float32, (("angle", bits),) * tolerances.levels(n))
+    for seed, mode in enumerate(("forward", "transpose")):
+        x = own.gaussian(np.random.default_rng(seed), (n,), np.float32)
+        check(op, x, mode)
+        y = view(op, mode).apply(x)
+        np.testing.assert_array_equal(view(op, mode).apply(x, workers=2), y)
+        np.testing.assert_array_equal(view(op, mode).apply(np.repeat(x, 3)[::3]), y)
+
+
+@pytest.mark.parametrize("bits", DIRECT)
+def test_every_code_decoded_in_registers(isa: str, bits: int) -> None:
+    """All codes, in a factor of their own among those of the axes, as the entries of a matrix of two rows a block."""
+    n, p = 2**17, 17
+    q = np.zeros((1, 2, n // 2), np.uint32)
+    q[0, 0, :], q[0, 1, :] = np.arange(n // 2) % 2**bits, np.arange(n // 2)[::-1] % 2**bits
+    turned = np.zeros((2, 1), np.uint32) + np.array([[0], [2 ** (bits - 1)]], np.uint32)
+    words = [_core.pack(q, bits)]
+    for level in range(1, p):
+        shape = (2**level, 2, n >> (level + 1))
+        words.append(_core.pack(np.ascontiguousarray(np.broadcast_to(turned, shape)), bits))
+    op = bitterfly.PackedButterfly(
+        np.concatenate(words),
+        (("angle", bits),) * p,
+        np.ones(n, np.float32),
+        relative_error=np.nan,
+        error_kind="estimated",
+    )
+    for k in range(2):
+        x = np.repeat(np.arange(2) == k, n // 2).astype(np.float32)
+        angle = np.pi * q[0, k].astype(np.float64) / 2**bits
+        expected = np.concatenate([np.cos(angle), np.sin(angle)])
+        assert np.max(np.abs(op.apply(x) - expected)) <= tolerances.decoded(np.float32)
+
+
 @pytest.mark.parametrize("n", [8192, 2**15])
 @pytest.mark.parametrize("bits", [2, 4])
 def test_depth_first_parts(isa: str, n: int, bits: float) -> None:

@@ -49,15 +49,14 @@ template <class V, bool Transposed, class W>
         unroll<40>([&](auto i) __attribute__((always_inline)) {
             constexpr int round = i / together % 5, j = Transposed ? 4 - round : round;
             constexpr int q = i / (5 * together) * together + i % together;
-            lane_factor<V, Transposed, j>(w.from(0, q / 4 * 4), std::integral_constant<int, q % 4>{}, 5, x[2 * q],
-                                          x[2 * q + 1]);
+            lane_factor<V, Transposed, j>(w, std::integral_constant<int, q>{}, 5, x[2 * q], x[2 * q + 1]);
         });
     };
     if constexpr (!Transposed) scaled(), lanes();
     unroll<2>([&](auto c) __attribute__((always_inline)) {
         typename W::Value y[1][8];
         unroll<8>([&](auto i) __attribute__((always_inline)) { y[0][i] = x[2 * i + c].part[0]; });
-        row_factors<V, Transposed, 3, 1>(w.from(5, 4 * c), 0, y);
+        row_factors<V, Transposed, 3, 1>(w.from(5, std::integral_constant<int, 4 * c>{}), 0, y);
         unroll<8>([&](auto i) __attribute__((always_inline)) { x[2 * i + c].part[0] = y[0][i]; });
     });
     if constexpr (Transposed) lanes(), scaled();
@@ -79,26 +78,28 @@ template <class V, bool Transposed, class W>
                                                        std::size_t plane, const typename V::Real* scale) {
     constexpr std::size_t pair = 2 * kLanes;
     if constexpr (Transposed) {
-        for (std::size_t c = 0; c < 2; ++c) {
-            row_step<V, true, 3>(w.from(5, 4 * c), from + c * kLanes, to + c * kLanes, pair, plane);
-        }
+        each_half<W>([&](auto v) __attribute__((always_inline)) {
+            const std::size_t at = static_cast<std::size_t>(v) / 4 * kLanes;
+            row_step<V, true, 3>(w.from(5, v), from + at, to + at, pair, plane);
+        });
         from = to;
     }
-    for (std::size_t u = 0; u < 2; ++u) {
+    each_half<W>([&](auto v) __attribute__((always_inline)) {
         each<W, 4>([&](auto q) __attribute__((always_inline)) {
             Line<V, W::is_complex> a, b;
-            const std::size_t at = (4 * u + static_cast<std::size_t>(q)) * pair;
+            const std::size_t at = static_cast<std::size_t>(v + q) * pair;
             load_line<V>(from + at, plane, a), load_line<V>(from + at + kLanes, plane, b);
             if constexpr (!Transposed) scale_pair<V>(scale, at, a, b);
-            lane_factors<V, Transposed>(w.from(0, 4 * u), q, 5, a, b);
+            lane_factors<V, Transposed>(w.from(0, v), q, 5, a, b);
             if constexpr (Transposed) scale_pair<V>(scale, at, a, b);
             store_line<V>(to + at, plane, a), store_line<V>(to + at + kLanes, plane, b);
         });
-    }
+    });
     if constexpr (!Transposed) {
-        for (std::size_t c = 0; c < 2; ++c) {
-            row_step<V, false, 3>(w.from(5, 4 * c), to + c * kLanes, to + c * kLanes, pair, plane);
-        }
+        each_half<W>([&](auto v) __attribute__((always_inline)) {
+            const std::size_t at = static_cast<std::size_t>(v) / 4 * kLanes;
+            row_step<V, false, 3>(w.from(5, v), to + at, to + at, pair, plane);
+        });
     }
 }
 

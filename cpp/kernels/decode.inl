@@ -36,7 +36,7 @@ struct AngleDecoder {
     static constexpr std::size_t numbers = IsComplex ? 6 : 4;
     Rotation<V> rotation;
 
-    explicit AngleDecoder(const CodedFactor<typename V::Real>& f) : rotation(*f.rotation) {}
+    explicit AngleDecoder(const CodedFactor<typename V::Real>& f) : rotation(f.rotation) {}
     void write(typename V::Word turn0, typename V::Word turn1, typename V::Real* out) const {
         const Complex<V> a = rotation.template of_angle<Levels>(turn0), b = rotation.template of_angle<Levels>(turn1);
         if constexpr (IsComplex) {
@@ -56,7 +56,7 @@ struct PhaseDecoder {
     typename V::Vec amplitude;
 
     explicit PhaseDecoder(const CodedFactor<typename V::Real>& f)
-        : rotation(*f.rotation), amplitude(V::broadcast(f.rotation->amplitude)) {}
+        : rotation(f.rotation), amplitude(V::broadcast(f.rotation->amplitude)) {}
     void write(typename V::Word turn0, typename V::Word turn1, typename V::Real* out) const {
         write_columns<V>(out, {amplitude, amplitude},
                          {rotation.template of_turn<Levels>(turn0), rotation.template of_turn<Levels>(turn1)});

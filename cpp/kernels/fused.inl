@@ -7,7 +7,7 @@ namespace {
 
 // Where step s of a pass begins, and the block-vectors of a factor in it. F = 8 is the innermost pass.
 template <int F>
-inline constexpr std::size_t kStepVectors = F >= 4 ? 8 : 4;
+inline constexpr int kStepVectors = F >= 4 ? 8 : 4;
 template <int F>
 std::size_t step_start(std::size_t s) {
     return F == 8 ? 256 * s : s * kLanes * (F >= 3 ? 1 : F == 2 ? 2 : 4);
@@ -83,18 +83,26 @@ void run_numbers(PassArgs<typename V::Real> args) {
 
 template <class V, bool Transposed, int F, int Bits>
 void run_codes(PassArgs<typename V::Real> args) {
-    constexpr std::size_t vectors = kStepVectors<F>, steps = 16 / vectors, words = F * Bits * kLanes;
+    constexpr int vectors = kStepVectors<F>, steps = 16 / vectors;
+    // Steps after which codes begin on a line again.
+    constexpr int apart = vectors == 4 && AngleCodes<V, Bits>::halves_differ ? 2 : 1;
+    constexpr std::size_t words = F * Bits * kLanes;
     constexpr std::ptrdiff_t ahead = Transposed ? -1024 : 1024;  // words: 4 KiB
-    const Rotation<V> rotation(*args.factors->rotation);
+    const AngleRotation<V, Bits> rotation(args.factors->rotation);
     const std::size_t groups = args.size / 512;
     for (std::size_t i = 0; i < groups; ++i) {
         const std::size_t g = Transposed ? groups - 1 - i : i;
         const auto* lines = static_cast<const std::uint32_t*>(args.stream) + g * words;
         for (std::size_t line = 0; line < words; line += kLanes) __builtin_prefetch(lines + line + ahead);
-        for (std::size_t k = 0; k < steps; ++k) {
-            const std::size_t u = Transposed ? steps - 1 - k : k;
-            if (F == 8 && args.is_far) prefetch_step<V, AngleCodes<V, Bits>>(args, g * steps + u);
-            step<V, Transposed, F>(AngleCodes<V, Bits>{rotation, lines}.from(0, u * vectors), args, g * steps + u, 0);
+        for (int k = 0; k < steps; k += apart) {
+            const int first = Transposed ? steps - apart - k : k;
+            const AngleCodes<V, Bits> codes{rotation, lines + first * vectors * Bits / 16 * static_cast<int>(kLanes)};
+            unroll<apart>([&](auto i) __attribute__((always_inline)) {
+                constexpr int u = Transposed ? apart - 1 - i : +i;
+                const std::size_t s = g * steps + static_cast<std::size_t>(first + u);
+                if (F == 8 && args.is_far) prefetch_step<V, AngleCodes<V, Bits>>(args, s);
+                step<V, Transposed, F>(codes.from(0, std::integral_constant<int, u * vectors>{}), args, s, 0);
+            });
         }
     }
 }

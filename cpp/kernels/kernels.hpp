@@ -19,22 +19,35 @@ inline constexpr std::size_t kCodesPerLane = 2 * kGroupBlocks / kLanes;
 enum class Source { kRealWeights, kComplexWeights, kAngle, kPhase, kSphere };
 
 // What a fused pass reads: nothing (Hadamard, real blocks (1, 1; 1, -1)), float weights, columns with a real first
-// entry (decoded codes of complex operators), or angle codes of 4 and 8 bits straight from their lines.
-enum class Weights { kNone, kReal, kComplex, kColumns, kAngle4, kAngle8 };
-inline constexpr int kWeights = 6;
+// entry (decoded codes of complex operators), or angle codes of some width straight from their lines.
+enum class Weights { kNone, kReal, kComplex, kColumns, kAngle };
+inline constexpr int kMostAngleBits = 16;
+inline constexpr int kWeights = static_cast<int>(Weights::kAngle) + kMostAngleBits;
+constexpr Weights angle_weights(int bits) { return static_cast<Weights>(static_cast<int>(Weights::kAngle) + bits - 1); }
 
 // Fused kernels by the number of factors, 1 to 4; the innermost eight factors; up to seven factors of a small vector.
 enum Fused { kBaseFused = 4, kSmallFused = 5 };
 inline constexpr int kFused = 6;
 
-// cos and sin of the angle of a 32-bit turn, entry [h] for h * 2^28, times `amplitude`; for the next four bits the
-// angle is a rotation in three shears by tan(angle / 2) and sin(angle); `step` is the angle of one unit.
+// A code of B bits is a turn in levels: its upper first_bits(B) bits, then four bits at a time.
+inline constexpr int kLevelBits = 4;
+inline constexpr int kShears = kMostAngleBits / kLevelBits - 1;
+constexpr int first_bits(int bits) { return (bits - 1) % kLevelBits + 1; }
+
+// For turns whose first level has `first` bits: cos and sin of its angles, over and over, times `amplitude`. Each
+// further level is a rotation in three shears by tan(angle / 2) and sin(angle). `near` are cos and sin for the first
+// two levels at once, as far as the tables go. `step` is the angle of one unit of a 32-bit turn.
 template <class Real>
 struct RotationTables {
+    struct Shear {
+        alignas(64) Real half_tangent[16];
+        alignas(64) Real sine[16];
+    };
     alignas(64) Real cosine[16];
     alignas(64) Real sine[16];
-    alignas(64) Real half_tangent[16];
-    alignas(64) Real fine_sine[16];
+    alignas(64) Real near_cosine[32];
+    alignas(64) Real near_sine[32];
+    Shear shear[kShears];
     Real step;
     Real amplitude;
 };
@@ -44,7 +57,7 @@ template <class Real>
 struct CodedFactor {
     Source source;
     int bits;
-    const RotationTables<Real>* rotation;  // for kAngle and kPhase
+    const RotationTables<Real>* rotation;  // for kAngle and kPhase: kLevelBits tables, by `first` - 1
     std::size_t offset;
 };
 

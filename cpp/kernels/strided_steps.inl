@@ -49,6 +49,16 @@ template <class W, int N, class F>
     }
 }
 
+// Calls f with 0 and 4, the first ones of both halves of eight block-vectors: as constants where these differ.
+template <class W, class F>
+[[gnu::always_inline]] inline void each_half(F f) {
+    if constexpr (W::halves_differ) {
+        unroll<2>([&](auto c) __attribute__((always_inline)) { f(std::integral_constant<int, 4 * c>{}); });
+    } else {
+        for (int v = 0; v < 8; v += 4) f(v);
+    }
+}
+
 // Four of 16 rows and two of four factors at a time: where 16 rows do not fit the registers.
 template <class V, bool Transposed, int J0, class W>
 [[gnu::always_inline]] inline void quarter_steps(const W& w, const typename V::Real* from, typename V::Real* to,

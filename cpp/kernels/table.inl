@@ -43,6 +43,10 @@ struct FusedTable {
         to[0] = codes_pass<V, 1, Bits>, to[1] = codes_pass<V, 2, Bits>, to[2] = codes_pass<V, 3, Bits>;
         to[3] = codes_pass<V, 4, Bits>, to[4] = codes_pass<V, 8, Bits>;
     }
+    template <int... Bits>
+    static constexpr void angles(Pass (&to)[bitterfly::kWeights][bitterfly::kFused]) {
+        (codes<Bits>(to[static_cast<int>(bitterfly::angle_weights(Bits))]), ...);
+    }
     // The transform is its own transpose: its factors commute.
     static constexpr void none(Pass (&to)[bitterfly::kFused]) {
         to[0] = signs_pass<V, 1>, to[1] = signs_pass<V, 2>, to[2] = signs_pass<V, 3>, to[3] = signs_pass<V, 4>;
@@ -77,8 +81,9 @@ constexpr bitterfly::RealKernels<Real> real_kernels() {
     Table::template numbers<ComplexNumbers<V>>(out.fused[static_cast<int>(Weights::kComplex)]);
     Table::template numbers<ColumnNumbers<V>>(out.fused[static_cast<int>(Weights::kColumns)]);
     if constexpr (sizeof(Real) == sizeof(float)) {  // in double precision look-ups cost more than decoding once
-        Table::template codes<4>(out.fused[static_cast<int>(Weights::kAngle4)]);
-        Table::template codes<8>(out.fused[static_cast<int>(Weights::kAngle8)]);
+        Table::template angles<2, 4, 6, 8, 10, 12>(out.fused);
+        // Tables of four levels that do not fit the registers gain nothing over decoding once.
+        if constexpr (V::registers >= 32) Table::template angles<14, 16>(out.fused);
     }
     return out;
 }

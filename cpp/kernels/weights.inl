@@ -12,7 +12,7 @@ template <class V>
 struct NoWeights {
     using Block = HadamardBlock<V>;
     using Value = typename Block::Value;
-    static constexpr bool is_complex = false, needs_constants = false;
+    static constexpr bool is_complex = false, needs_constants = false, halves_differ = false;
     static constexpr int pairs_together = 4;
     static constexpr std::size_t numbers = 0;
     std::size_t vectors;
@@ -22,7 +22,7 @@ struct NoWeights {
     [[gnu::always_inline]] Block block(int, Index, int) const {
         return {};
     }
-    NoWeights from(int, std::size_t) const { return *this; }
+    NoWeights from(int, int) const { return *this; }
 };
 
 // Block-vector v of factor j of a step: `numbers` lines of 16 at (j * vectors + v) * numbers.
@@ -32,7 +32,7 @@ struct NumberWeights {
     using Block = BlockOf;
     using Value = typename Block::Value;
     static constexpr std::size_t numbers = Numbers;
-    static constexpr bool is_complex = Numbers > 4, needs_constants = false;
+    static constexpr bool is_complex = Numbers > 4, needs_constants = false, halves_differ = false;
     static constexpr int pairs_together = 1;
     const Real* p;
     std::size_t vectors;
@@ -42,7 +42,7 @@ struct NumberWeights {
     [[gnu::always_inline]] Block block(int j, Index v, int h) const {
         return of(p + offset(j, static_cast<std::size_t>(v)) + h * V::width);
     }
-    NumberWeights from(int j, std::size_t v) const { return {p + offset(j, v), vectors}; }
+    NumberWeights from(int j, int v) const { return {p + offset(j, static_cast<std::size_t>(v)), vectors}; }
     // The block of one lane, for all lanes.
     [[gnu::always_inline]] static Block of_lane(const Real* q) {
         return from_numbers([q](std::size_t i) __attribute__((always_inline)) { return V::broadcast(q[i * kLanes]); });
@@ -72,36 +72,50 @@ using ColumnNumbers = NumberWeights<V, ColumnsBlock<V>, 6>;
 template <class V>
 using ComplexNumbers = NumberWeights<V, ComplexBlock<V>, 8>;
 
-// Angle codes of 4 or 8 bits. Look-ups take the low four bits of an index: shifts are all it takes to unpack.
-template <class V, int Bits>
+// A code of the lanes at `lines`, which begins with bit First of their streams.
+template <class V, int First>
+struct CodeAt {
+    const std::uint32_t* lines;
+
+    template <int At, int Count>
+    [[gnu::always_inline]] typename V::Word bits() const {
+        constexpr int line = (First + At) / 32, shift = (First + At) % 32;
+        const auto word = V::load_words(lines + line * static_cast<int>(kLanes));
+        if constexpr (shift + Count > 32) {
+            return V::template funnel_right<shift>(word, V::load_words(lines + (line + 1) * static_cast<int>(kLanes)));
+        } else {
+            return V::template shift_right<shift>(word);
+        }
+    }
+};
+
+// Angle codes. Look-ups take the low bits of an index: shifts are all it takes to unpack. The first block-vector of a
+// step begins with bit Start of a line.
+template <class V, int Bits, int Start = 0>
 struct AngleCodes {
     using Block = RealBlock<V>;
     using Value = typename Block::Value;
-    static constexpr bool is_complex = false, needs_constants = true;
-    static constexpr int pairs_together = Bits == 4 ? 4 : 2;
-    const Rotation<V>& rotation;
+    using Rotation = AngleRotation<V, Bits>;
+    // Whether a half of eight block-vectors may begin within a line.
+    static constexpr bool is_complex = false, needs_constants = true, halves_differ = Bits % 4 != 0;
+    static constexpr int pairs_together = Rotation::registers == 2 ? 4 : 2;
+    const Rotation& rotation;
     const std::uint32_t* lines;  // of the first factor of a group, moved to the first block-vector of a step
 
     template <class Index>
     [[gnu::always_inline]] Block block(int j, Index, int h) const {
         const std::uint32_t* at = lines + j * Bits * static_cast<int>(kLanes) + h * V::width;
-        const Complex<V> a = column<2 * Index::value>(at), b = column<2 * Index::value + 1>(at);
-        return {{{a.re, b.re}, {a.im, b.im}}};
+        constexpr int first = Start + 2 * Bits * Index::value;
+        return rotation.block(CodeAt<V, first>{at}, CodeAt<V, first + Bits>{at});
     }
-    // v is a multiple of four: whole lines.
-    AngleCodes from(int j, std::size_t v) const {
-        return {rotation, lines + (static_cast<std::size_t>(j) * Bits + v * Bits / 16) * kLanes};
-    }
-
-private:
-    template <int Code>
-    [[gnu::always_inline]] Complex<V> column(const std::uint32_t* at) const {
-        constexpr int line = Code * Bits / 32, shift = Code * Bits % 32;
-        const auto word = V::load_words(at + line * static_cast<int>(kLanes));
-        if constexpr (Bits == 4) return rotation.coarse_angle(V::template shift_right<shift>(word));
-        if constexpr (Bits == 8) {
-            return rotation.fine(rotation.coarse_angle(V::template shift_right<shift + 4>(word)),
-                                 V::template shift_right<shift>(word));
+    // From block-vector v on, a constant where it may be within a line.
+    template <class Index>
+    [[gnu::always_inline]] auto from(int j, Index v) const {
+        const std::uint32_t* at = lines + (j * Bits + (Start + 2 * Bits * v) / 32) * static_cast<int>(kLanes);
+        if constexpr (std::is_same_v<Index, int>) {
+            return AngleCodes{rotation, at};
+        } else {
+            return AngleCodes<V, Bits, (Start + 2 * Bits * Index::value) % 32>{rotation, at};
         }
     }
 };

@@ -29,7 +29,7 @@ struct Simd<float> {
     using Real = float;
     using Vec = __m256;
     using Word = __m256i;
-    static constexpr int width = 8, registers = 16;
+    static constexpr int width = 8, registers = 16, near_bits = 0;
 
     static Vec load(const Real* p) { return _mm256_loadu_ps(p); }
     static void store(Real* p, Vec v) { _mm256_storeu_ps(p, v); }
@@ -152,7 +152,7 @@ struct Simd<double> {
     using Real = double;
     using Vec = __m256d;
     using Word = __m128i;
-    static constexpr int width = 4, registers = 16;
+    static constexpr int width = 4, registers = 16, near_bits = 0;
 
     static Vec load(const Real* p) { return _mm256_loadu_pd(p); }
     static void store(Real* p, Vec v) { _mm256_storeu_pd(p, v); }

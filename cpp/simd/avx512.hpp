@@ -37,7 +37,7 @@ struct Simd<float> {
     using Real = float;
     using Vec = __m512;
     using Word = __m512i;
-    static constexpr int width = 16, registers = 32;
+    static constexpr int width = 16, registers = 32, near_bits = 6;
 
     static Vec load(const Real* p) { return _mm512_loadu_ps(p); }
     static void store(Real* p, Vec v) { _mm512_storeu_ps(p, v); }
@@ -105,6 +105,18 @@ struct Simd<float> {
     static void lookup_half_turn(const Table& cosine, const Table& sine, Word index, Vec& c, Vec& s) {
         c = lookup16(cosine, index), s = lookup16(sine, index);
     }
+    struct LongTable {  // 32 entries
+        Vec low, high;
+    };
+    static LongTable load_long_table(const Real* p) { return {load(p), load(p + 16)}; }
+    // 64 cosines and sines: from the second quarter of a turn on, (c, s) is (-s, c) of the first.
+    static void lookup_half_turn(const LongTable& cosine, const LongTable& sine, Word index, Vec& c, Vec& s) {
+        const Vec x = _mm512_permutex2var_ps(cosine.low, index, cosine.high);
+        const Vec y = _mm512_permutex2var_ps(sine.low, index, sine.high);
+        const __mmask16 second = _mm512_test_epi32_mask(index, _mm512_set1_epi32(32));
+        c = _mm512_mask_xor_ps(x, second, y, _mm512_set1_ps(-0.0F));
+        s = _mm512_mask_blend_ps(second, y, x);
+    }
     // Lanes of a with bit D of their number set <-> lanes of b with bit D clear. Shuffles of one cycle; vpermt2ps would
     // compete with multiply-adds.
     template <int D>
@@ -149,7 +161,7 @@ struct Simd<double> {
     using Real = double;
     using Vec = __m512d;
     using Word = __m256i;
-    static constexpr int width = 8, registers = 32;
+    static constexpr int width = 8, registers = 32, near_bits = 0;
 
     static Vec load(const Real* p) { return _mm512_loadu_pd(p); }
     static void store(Real* p, Vec v) { _mm512_storeu_pd(p, v); }

@@ -13,7 +13,7 @@ struct Simd {
     using Real = T;
     using Vec = T;
     using Word = std::uint32_t;
-    static constexpr int width = 1, registers = 16;
+    static constexpr int width = 1, registers = 16, near_bits = 0;
 
     static Vec load(const Real* p) { return *p; }
     static void store(Real* p, Vec v) { *p = v; }
