@@ -167,8 +167,8 @@ void apply_panel(const Product<Real>& product, Diagonal<Real> scale, Mode mode, 
                  const View& x, const MutableView& y, std::size_t first, std::size_t workers) {
     const Diagonal<Real> none{nullptr, false};
     const bool fills_lines = panel.n >= kLeastElements;  // else kernels would read beyond the scale vector
-    const auto *in = mode.transposed ? product.rows : product.columns,
-               *out = mode.transposed ? product.columns : product.rows;
+    const Order in = mode.transposed ? product.rows : product.columns,
+                out = mode.transposed ? product.columns : product.rows;
     Direct<Real> direct{nullptr, nullptr};
     if (!product.is_complex) {
         direct.x = reinterpret_cast<const Real*>(numbers_of<Real>(x, panel.n, in));
@@ -223,7 +223,7 @@ void apply_vectors(const Product<Real>& product, Diagonal<Real> scale, Mode mode
 
 template <class Real>
 Product<Real> product_of_weights(std::size_t n, bool is_complex, const Real* stream) {
-    Product<Real> out{Plan(n), is_complex, {}, stream, nullptr, nullptr, nullptr};
+    Product<Real> out{Plan(n), is_complex, {}, stream, nullptr, {}, {}};
     const Weights weights = is_complex ? Weights::kComplex : Weights::kReal;
     for (const PassPlan& pass : out.plan.passes) {
         const std::size_t vectors = static_cast<std::size_t>(pass.factors) * out.plan.group_vectors();
@@ -235,7 +235,7 @@ Product<Real> product_of_weights(std::size_t n, bool is_complex, const Real* str
 template <class Real>
 Product<Real> product_of_codes(const std::vector<Code>& codes, bool is_complex, const std::uint32_t* stream,
                                const Real* scale) {
-    Product<Real> out{Plan(std::size_t{1} << codes.size()), is_complex, {}, stream, scale, nullptr, nullptr};
+    Product<Real> out{Plan(std::size_t{1} << codes.size()), is_complex, {}, stream, scale, {}, {}};
     for (std::size_t pass = 0; pass < out.plan.passes.size(); ++pass) {
         out.passes.push_back(coded_pass<Real>(out.plan, pass, codes, is_complex));
     }
@@ -244,7 +244,7 @@ Product<Real> product_of_codes(const std::vector<Code>& codes, bool is_complex, 
 
 template <class Real>
 Product<Real> product_of_signs(std::size_t n) {
-    Product<Real> out{Plan(n), false, {}, nullptr, nullptr, nullptr, nullptr};
+    Product<Real> out{Plan(n), false, {}, nullptr, nullptr, {}, {}};
     out.passes.assign(out.plan.passes.size(), {Weights::kNone, Weights::kNone, {}, 0});
     return out;
 }

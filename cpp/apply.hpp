@@ -8,6 +8,7 @@
 #include "codes.hpp"
 #include "kernels/kernels.hpp"
 #include "matrix.hpp"
+#include "panel.hpp"
 #include "plan.hpp"
 
 namespace bitterfly {
@@ -21,7 +22,7 @@ struct StreamPass {
     std::size_t group_words;                 // of codes, or numbers of Real
 };
 
-// Borrows all memory. A[rows[i], columns[j]] = (F_1 ... F_p diag(scale))[i, j]; null pointers mean the identity.
+// Borrows all memory. A[rows[i], columns[j]] = (F_1 ... F_p diag(scale))[i, j].
 template <class Real>
 struct Product {
     Plan plan;
@@ -29,7 +30,7 @@ struct Product {
     std::vector<StreamPass<Real>> passes;
     const void* stream;  // see stream.hpp
     const Real* scale;   // n numbers, complex ones interleaved
-    const std::uint32_t *rows, *columns;
+    Order rows, columns;
     // In place of `scale`: diag(scale) as a factor (1, 1, 1, n) in short floats; values null if not.
     TileFactor short_scale{};
 

@@ -16,8 +16,8 @@ namespace bitterfly {
 
 inline constexpr std::size_t kAlignment = 64;
 
-// Large memory lies on pages of 2 MiB where the system has them: walks over many small ones take as long as products. It
-// is mapped for itself, since the heap may hand out memory again that lies on small ones.
+// Large memory lies on pages of 2 MiB where the system has them: walks over many small ones take as long as products.
+// It is mapped for itself, since the heap may hand out memory again that lies on small ones.
 inline constexpr std::size_t kHugePage = std::size_t{1} << 21;
 
 struct AlignedDelete {

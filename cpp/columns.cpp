@@ -150,8 +150,8 @@ void apply_columns(const Product<Real>& product, Diagonal<Real> scale, Mode mode
     const std::size_t decoded = decoded_numbers(product);
     const bool keeps = share > 1 && decoded > 0 && decoded * sizeof(Real) <= kMostKeptBytes;
     const std::size_t room = keeps ? decoded : kScratchNumbers;
-    const auto* in = mode.transposed ? product.rows : product.columns;
-    const auto* out = mode.transposed ? product.columns : product.rows;
+    const std::uint32_t* in = mode.transposed ? product.rows : product.columns;
+    const std::uint32_t* out = mode.transposed ? product.columns : product.rows;
     parallel_for((panels + share - 1) / share, workers, [&](std::size_t, std::size_t i) {
         Workspace<Real> workspace(room + panel_of<Real>(product, together, nullptr).numbers(product.plan.n));
         for (std::size_t p = i * share; p < std::min((i + 1) * share, panels); ++p) {

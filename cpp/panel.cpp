@@ -2,7 +2,10 @@
 #include "panel.hpp"
 
 #include <algorithm>
+#include <array>
 #include <type_traits>
+
+#include "reversal.hpp"
 
 namespace bitterfly {
 namespace {
@@ -21,40 +24,38 @@ struct Strided {
     }
 };
 
-// Calls visit(j, order[j]) for all j < n. Large orders by the low bits of j within the high ones: where they reverse
-// bits, whole lines are then used on both sides.
+// Calls visit(j, order[j]) for all j < n.
 template <class Visit>
 void for_each_row(std::size_t n, const std::uint32_t* order, Visit visit) {
-    constexpr std::size_t run = 16, least = std::size_t{1} << 13;
-    if (order == nullptr || n < least || n % (run * run) != 0) {
-        for (std::size_t j = 0; j < n; ++j) visit(j, order == nullptr ? j : order[j]);
-        return;
-    }
-    for (std::size_t middle = 0; middle < n / run; middle += run) {
-        for (std::size_t first = middle; first < n; first += n / run) {
-            for (std::size_t j = first; j < first + run; ++j) visit(j, order[j]);
-        }
-    }
+    for (std::size_t j = 0; j < n; ++j) visit(j, order == nullptr ? j : order[j]);
+}
+
+template <int Planes, class Real>
+std::array<Real*, Planes> planes_of(Real* re, [[maybe_unused]] Real* im) {
+    if constexpr (Planes == 2) return {re, im};
+    if constexpr (Planes == 1) return {re};
 }
 
 // One vector, its elements Step numbers apart, complex ones interleaved: loops that compilers vectorize.
 template <int Planes, int Step, class Element, class Real>
-void copy_run_in(const Element* in, const std::uint32_t* order, Real* re, Real* im, std::size_t n, Real sign) {
+void copy_run_in(const Element* in, Order order, Real* re, Real* im, std::size_t n, Real sign) {
     const auto copy = [=](std::size_t j, std::size_t source) {
         re[j] = static_cast<Real>(in[Step * source]);
         if constexpr (Planes == 2) im[j] = sign * static_cast<Real>(in[Step * source + 1]);
     };
-    if (order != nullptr) return for_each_row(n, order, copy);
+    if (order.is_reversal) return copy_reversed<Planes, Step, false>(in, planes_of<Planes>(re, im), n, sign);
+    if (order.index != nullptr) return for_each_row(n, order, copy);
     for (std::size_t j = 0; j < n; ++j) copy(j, j);
 }
 
 template <int Planes, int Step, class Element, class Real>
-void copy_run_out(const Real* re, const Real* im, Element* out, const std::uint32_t* order, std::size_t n, Real sign) {
+void copy_run_out(Real* re, Real* im, Element* out, Order order, std::size_t n, Real sign) {
     const auto copy = [=](std::size_t j, std::size_t target) {
         out[Step * target] = static_cast<Element>(re[j]);
         if constexpr (Planes == 2) out[Step * target + 1] = static_cast<Element>(sign * im[j]);
     };
-    if (order != nullptr) return for_each_row(n, order, copy);
+    if (order.is_reversal) return copy_reversed<Planes, Step, true>(out, planes_of<Planes>(re, im), n, sign);
+    if (order.index != nullptr) return for_each_row(n, order, copy);
     for (std::size_t j = 0; j < n; ++j) copy(j, j);
 }
 
@@ -71,7 +72,7 @@ bool as_run(std::size_t vectors, std::size_t n, const Strided<Byte>& a, Run run)
 
 // Imaginary parts times `sign`. Planes is the number of planes that x has.
 template <class Element, int Planes, class Real>
-void copy_in(const Panel<Real>& panel, const Strided<const char>& x, const std::uint32_t* order, Real sign) {
+void copy_in(const Panel<Real>& panel, const Strided<const char>& x, Order order, Real sign) {
     const bool done = as_run<Element, Planes>(panel.vectors, panel.n, x, [&](auto step) {
         const auto* in = reinterpret_cast<const Element*>(x.plane[0]);
         copy_run_in<Planes, step()>(in, order, panel.at(0, 0), panel.at(0, Planes - 1), panel.n, sign);
@@ -91,7 +92,7 @@ void copy_in(const Panel<Real>& panel, const Strided<const char>& x, const std::
 }
 
 template <class Element, int Planes, class Real>
-void copy_out(const Panel<Real>& panel, const Strided<char>& y, const std::uint32_t* order, Real sign) {
+void copy_out(const Panel<Real>& panel, const Strided<char>& y, Order order, Real sign) {
     const bool done = as_run<Element, Planes>(panel.vectors, panel.n, y, [&](auto step) {
         auto* out = reinterpret_cast<Element*>(y.plane[0]);
         copy_run_out<Planes, step()>(panel.at(0, 0), panel.at(0, Planes - 1), out, order, panel.n, sign);
@@ -142,9 +143,12 @@ void multiply(const Panel<Real>& panel, Diagonal<Real> diagonal) {
 
 }  // namespace
 
+Order::Order(const std::uint32_t* numbers, std::size_t rows)
+    : index(numbers), is_reversal(reverses_bits(numbers, rows)) {}
+
 template <class Real>
-void gather(const Panel<Real>& panel, const View& x, std::size_t first, const std::uint32_t* order,
-            Diagonal<Real> diagonal, bool conjugate) {
+void gather(const Panel<Real>& panel, const View& x, std::size_t first, Order order, Diagonal<Real> diagonal,
+            bool conjugate) {
     const Strided<const char> from(x, first);
     const Real sign = conjugate ? Real(-1) : Real(1);
     if (x.im == nullptr) {
@@ -157,8 +161,8 @@ void gather(const Panel<Real>& panel, const View& x, std::size_t first, const st
 }
 
 template <class Real>
-void scatter(const Panel<Real>& panel, const MutableView& y, std::size_t first, const std::uint32_t* order,
-             Diagonal<Real> diagonal, bool conjugate) {
+void scatter(const Panel<Real>& panel, const MutableView& y, std::size_t first, Order order, Diagonal<Real> diagonal,
+             bool conjugate) {
     const Strided<char> to(y, first);
     const Real sign = conjugate ? Real(-1) : Real(1);
     multiply(panel, diagonal);
@@ -169,10 +173,9 @@ void scatter(const Panel<Real>& panel, const MutableView& y, std::size_t first, 
     }
 }
 
-#define BITTERFLY_INSTANTIATE(Real)                                                                                  \
-    template void gather(const Panel<Real>&, const View&, std::size_t, const std::uint32_t*, Diagonal<Real>, bool);  \
-    template void scatter(const Panel<Real>&, const MutableView&, std::size_t, const std::uint32_t*, Diagonal<Real>, \
-                          bool);
+#define BITTERFLY_INSTANTIATE(Real)                                                                  \
+    template void gather(const Panel<Real>&, const View&, std::size_t, Order, Diagonal<Real>, bool); \
+    template void scatter(const Panel<Real>&, const MutableView&, std::size_t, Order, Diagonal<Real>, bool);
 BITTERFLY_INSTANTIATE(float)
 BITTERFLY_INSTANTIATE(double)
 #undef BITTERFLY_INSTANTIATE

@@ -30,16 +30,26 @@ struct Diagonal {
     bool is_complex;
 };
 
-// panel = diagonal * x[order, first : first + vectors], or its conjugate input; order = null is the identity. Rows
+// Row j of a product is row index[j] of an array, or row j if null.
+struct Order {
+    const std::uint32_t* index;
+    bool is_reversal;  // of the bits of j, see reversal.hpp
+
+    // `rows` numbers, looked through; of none only the index is known.
+    Order(const std::uint32_t* numbers = nullptr, std::size_t rows = 0);
+    operator const std::uint32_t*() const { return index; }
+};
+
+// panel = diagonal * x[order, first : first + vectors], or its conjugate input. Rows
 // beyond those of x are zero, rows beyond those of y are dropped: the padding of a matrix.
 template <class Real>
-void gather(const Panel<Real>& panel, const View& x, std::size_t first, const std::uint32_t* order,
-            Diagonal<Real> diagonal, bool conjugate);
+void gather(const Panel<Real>& panel, const View& x, std::size_t first, Order order, Diagonal<Real> diagonal,
+            bool conjugate);
 
 // y[order, first : first + vectors] = diagonal * panel, conjugated if asked. Scales the panel in place.
 template <class Real>
-void scatter(const Panel<Real>& panel, const MutableView& y, std::size_t first, const std::uint32_t* order,
-             Diagonal<Real> diagonal, bool conjugate);
+void scatter(const Panel<Real>& panel, const MutableView& y, std::size_t first, Order order, Diagonal<Real> diagonal,
+             bool conjugate);
 
 struct Columns {
     std::size_t first, count;

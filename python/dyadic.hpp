@@ -61,7 +61,7 @@ inline std::unique_ptr<Core> make_factors(std::size_t n, const py::array& stream
         require(static_cast<std::size_t>(stream.size()) == weight_count(Plan(n), cplx ? 2 : 1),
                 "stream: expected as many numbers as the plan has");
         auto product = product_of_weights<Real>(n, cplx, static_cast<const Real*>(stream.data()));
-        product.rows = data_of(rows), product.columns = data_of(columns);
+        product.rows = Order(data_of(rows), n), product.columns = Order(data_of(columns), n);
         return std::make_unique<TypedCore<Real, Product>>(
             std::move(product), n, n, std::vector<py::object>{stream, py::cast(rows), py::cast(columns)});
     });
@@ -173,7 +173,7 @@ inline std::unique_ptr<Core> make_packed(const NamedCodes& named, const IndexArr
         const auto* numbers = coded ? nullptr : static_cast<const Real*>(buffer.data());
         auto product = product_of_codes<Real>(codes, is_complex(none), stream.data(), numbers);
         if (coded) product.short_scale = short_scale(std::get<FactorArrays>(scale), n, dtype);
-        product.rows = data_of(rows), product.columns = data_of(columns);
+        product.rows = Order(data_of(rows), n), product.columns = Order(data_of(columns), n);
         return std::make_unique<TypedCore<Real, Product>>(
             std::move(product), n, n, std::vector<py::object>{stream, buffer, py::cast(rows), py::cast(columns)});
     });

@@ -14,6 +14,7 @@ import bitterfly
 import strategies as own
 import tolerances
 from bitterfly import _core, reference, transforms
+from bitterfly.ordering import bit_reversal
 
 SIZES = [2**p for p in range(1, 14)]
 MODES = ["forward", "transpose", "adjoint", "conjugate"]
@@ -399,3 +400,25 @@ def test_transform_without_weights(isa: str, n: int, dtype: type) -> None:
 def test_isa_by_name() -> None:
     with pytest.raises(ValueError, match=r"BITTERFLY_ISA: expected one of .*scalar, got 'sse9'"):
         _core.select_isa("sse9")
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex64, np.complex128])
+@pytest.mark.parametrize("n", [2**13, 2**14, 2**17])
+def test_reversed_orders_are_copied_tile_by_tile(n: int, dtype: Any) -> None:
+    """A[rows[i], columns[j]] = B[i, j], bit by bit, also where an order is not quite the reversal."""
+    rng = np.random.default_rng(n)
+    base = transforms.random(n, rng=rng, dtype=dtype)
+    order = bit_reversal(n)
+    almost = order.copy()
+    almost[[1, 2]] = order[[2, 1]]
+    x = own.gaussian(rng, (n,), dtype)
+    for rows, columns in [(order, None), (None, order), (almost, order)]:
+        op = bitterfly.ButterflyOperator(base.factors, permutations=(rows, columns))
+        rows, columns = (np.arange(n) if p is None else p for p in (rows, columns))
+        for forward in (True, False):
+            into, out = (columns, rows) if forward else (rows, columns)
+            expected = np.empty_like(x)
+            expected[out] = (base if forward else base.H) @ x[into]
+            product = op if forward else op.H
+            np.testing.assert_array_equal(product @ x, expected)
+            np.testing.assert_array_equal(product @ np.repeat(x, 2)[::2], expected)
