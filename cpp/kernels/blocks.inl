@@ -11,6 +11,11 @@ struct Complex {
 };
 
 template <class V>
+[[gnu::always_inline]] inline Complex<V> operator-(const Complex<V>& a) {
+    return {V::sub(V::broadcast(0), a.re), V::sub(V::broadcast(0), a.im)};
+}
+
+template <class V>
 [[gnu::always_inline]] inline Complex<V> operator*(const Complex<V>& a, const Complex<V>& b) {
     return {V::multiply_subtract_from(a.im, b.im, V::mul(a.re, b.re)), V::multiply_add(a.im, b.re, V::mul(a.re, b.im))};
 }

@@ -58,8 +58,10 @@ struct PhaseDecoder {
     explicit PhaseDecoder(const CodedFactor<typename V::Real>& f)
         : rotation(f.rotation), amplitude(V::broadcast(f.rotation->amplitude)) {}
     void write(typename V::Word turn0, typename V::Word turn1, typename V::Real* out) const {
-        write_columns<V>(out, {amplitude, amplitude},
-                         {rotation.template of_turn<Levels>(turn0), rotation.template of_turn<Levels>(turn1)});
+        const Complex<V> a = rotation.template of_turn<Levels>(turn0);
+        // Orthogonal columns, as of a Fourier transform: the second one is the first one turned by half, bit by bit.
+        const bool is_opposite = V::all_differ_by(turn0, turn1, 0x80000000U);
+        write_columns<V>(out, {amplitude, amplitude}, {a, is_opposite ? -a : rotation.template of_turn<Levels>(turn1)});
     }
 };
 
@@ -97,12 +99,15 @@ struct CodeLines {
 template <class V, class Decoder>
 void decode_as(const CodedFactor<typename V::Real>& f, const CodeLines& codes, typename V::Real* out) {
     const Decoder decoder(f);
-    codes.prefetch(f.bits);
-    std::size_t first = codes.first;
-    for (std::size_t v = 0; v < codes.vectors; ++v, first += 2, out += Decoder::numbers * kLanes) {
+    // Copies: stores might else change what the loop reads, for all that compilers know.
+    const int bits = f.bits;
+    const std::uint32_t* const group = codes.lines;
+    const std::size_t end = codes.first + 2 * codes.vectors;
+    codes.prefetch(bits);
+    for (std::size_t first = codes.first; first < end; first += 2, out += Decoder::numbers * kLanes) {
         for (std::size_t h = 0; h < kLanes; h += V::width) {
-            const std::uint32_t* lines = codes.lines + h;
-            decoder.write(turn_of<V>(lines, first, f.bits), turn_of<V>(lines, first + 1, f.bits), out + h);
+            const std::uint32_t* lines = group + h;
+            decoder.write(turn_of<V>(lines, first, bits), turn_of<V>(lines, first + 1, bits), out + h);
         }
     }
 }

@@ -70,6 +70,11 @@ struct Simd<float> {
     static Word bit_and(Word a, std::uint32_t mask) {
         return _mm256_and_si256(a, _mm256_set1_epi32(static_cast<int>(mask)));
     }
+    // Whether a and b differ by `bits` in every lane.
+    static bool all_differ_by(Word a, Word b, std::uint32_t bits) {
+        const Word found = _mm256_cmpeq_epi32(_mm256_xor_si256(a, b), _mm256_set1_epi32(static_cast<int>(bits)));
+        return _mm256_movemask_epi8(found) == -1;
+    }
     template <int N>
     static Word shift_left(Word w) {
         return _mm256_slli_epi32(w, N);
@@ -197,6 +202,10 @@ struct Simd<double> {
     static Word load_words(const std::uint32_t* p) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)); }
     static Word bit_or(Word a, Word b) { return _mm_or_si128(a, b); }
     static Word bit_and(Word a, std::uint32_t mask) { return _mm_and_si128(a, _mm_set1_epi32(static_cast<int>(mask))); }
+    static bool all_differ_by(Word a, Word b, std::uint32_t bits) {
+        const Word found = _mm_cmpeq_epi32(_mm_xor_si128(a, b), _mm_set1_epi32(static_cast<int>(bits)));
+        return _mm_movemask_epi8(found) == 0xffff;
+    }
     template <int N>
     static Word shift_left(Word w) {
         return _mm_slli_epi32(w, N);

@@ -73,6 +73,10 @@ struct Simd<float> {
     static Word bit_and(Word a, std::uint32_t mask) {
         return _mm512_and_si512(a, _mm512_set1_epi32(static_cast<int>(mask)));
     }
+    // Whether a and b differ by `bits` in every lane.
+    static bool all_differ_by(Word a, Word b, std::uint32_t bits) {
+        return _mm512_cmpneq_epi32_mask(_mm512_xor_si512(a, b), _mm512_set1_epi32(static_cast<int>(bits))) == 0;
+    }
     template <int N>
     static Word shift_left(Word w) {
         return _mm512_slli_epi32(w, N);
@@ -202,6 +206,9 @@ struct Simd<double> {
     static Word bit_or(Word a, Word b) { return _mm256_or_si256(a, b); }
     static Word bit_and(Word a, std::uint32_t mask) {
         return _mm256_and_si256(a, _mm256_set1_epi32(static_cast<int>(mask)));
+    }
+    static bool all_differ_by(Word a, Word b, std::uint32_t bits) {
+        return _mm256_cmpneq_epi32_mask(_mm256_xor_si256(a, b), _mm256_set1_epi32(static_cast<int>(bits))) == 0;
     }
     template <int N>
     static Word shift_left(Word w) {

@@ -47,6 +47,8 @@ struct Simd {
     static void store_words(std::uint32_t* p, Word w) { *p = w; }
     static Word bit_or(Word a, Word b) { return a | b; }
     static Word bit_and(Word a, std::uint32_t mask) { return a & mask; }
+    // Whether a and b differ by `bits` in every lane.
+    static bool all_differ_by(Word a, Word b, std::uint32_t bits) { return (a ^ b) == bits; }
     template <int N>
     static Word shift_left(Word w) {
         return shift_left(w, N);
