@@ -24,10 +24,20 @@ struct Strided {
     }
 };
 
-// Calls visit(j, order[j]) for all j < n.
+// Calls visit(j, order[j]) for all j < n. Large orders by the low bits of j within the high ones: where they reverse
+// digits, lines are then used soon again on both sides.
 template <class Visit>
 void for_each_row(std::size_t n, const std::uint32_t* order, Visit visit) {
-    for (std::size_t j = 0; j < n; ++j) visit(j, order == nullptr ? j : order[j]);
+    constexpr std::size_t run = kRun, least = kLeastReversed;
+    if (order == nullptr || n < least || n % (run * run) != 0) {
+        for (std::size_t j = 0; j < n; ++j) visit(j, order == nullptr ? j : order[j]);
+        return;
+    }
+    for (std::size_t middle = 0; middle < n / run; middle += run) {
+        for (std::size_t first = middle; first < n; first += n / run) {
+            for (std::size_t j = first; j < first + run; ++j) visit(j, order[j]);
+        }
+    }
 }
 
 template <int Planes, class Real>

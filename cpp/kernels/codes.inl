@@ -82,6 +82,9 @@ struct ListCodes {
     }
 };
 
+// Lines that are fetched ahead: beyond those of one tile, between which the stream rests.
+inline constexpr std::size_t kLinesAhead = 64;
+
 // Calls step(re, im) for the weights from `line` on, (w, w) if real, until it returns false.
 template <int Planes, class Codes, class Step, int... W>
 [[gnu::always_inline]] inline void walk(const Codes& codes, const std::uint32_t* line, Step& step,
@@ -89,6 +92,8 @@ template <int Planes, class Codes, class Step, int... W>
     while (
         (step(codes.template number<W * Planes>(line), codes.template number<W * Planes + Planes - 1>(line)) && ...)) {
         line += Period<Codes::bits>::lines * kLanes;
+        for (std::size_t i = 0; i < Period<Codes::bits>::lines; ++i)
+            __builtin_prefetch(line + (kLinesAhead + i) * kLanes);
     }
 }
 

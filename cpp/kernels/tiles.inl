@@ -49,10 +49,15 @@ inline Sums sums_of(std::size_t rows, std::size_t columns, std::size_t planes, b
     return transposed ? Sums{columns, rows, weight, row} : Sums{rows, columns, row, weight};
 }
 
+// Lines of weights that are fetched ahead: the rows of a few tiles, since several rows at once are more streams than
+// caches follow.
+inline constexpr std::size_t kWeightsAhead = 256;
+
 // J rows of y for N vectors.
 template <class V, bool IsComplex, int N, int J, bool Adds>
 void multiply_rows(const typename V::Real* w, std::size_t j, const Sums& sums, const Rows<const typename V::Real>& x,
                    const Rows<typename V::Real>& y) {
+    constexpr std::size_t planes = IsComplex ? 2 : 1;
     const auto each = [&](auto visit) {
         for (std::size_t i = 0; i < J; ++i) {
             for (std::size_t v = 0; v < N; ++v) visit(i, v);
@@ -63,6 +68,9 @@ void multiply_rows(const typename V::Real* w, std::size_t j, const Sums& sums, c
         if constexpr (Adds) each([&](std::size_t i, std::size_t v) { sum[i][v].load(reading(y), v, j + i, h); });
         const typename V::Real* p = w + j * sums.row_step + h;
         for (std::size_t k = 0; k < sums.terms; ++k, p += sums.term_step) {
+            for (std::size_t i = 0; i < J * planes; ++i) {
+                __builtin_prefetch(p + i / planes * sums.row_step + (kWeightsAhead + i % planes) * kLanes);
+            }
             each([&](std::size_t i, std::size_t v) { sum[i][v].add(p + i * sums.row_step, x, v, k, h); });
         }
         each([&](std::size_t i, std::size_t v) { sum[i][v].store(y, v, j + i, h); });
