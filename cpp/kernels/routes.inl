@@ -26,13 +26,22 @@ template <class V, int Planes, int M, int Stride, int... Pair>
     (exchange(Pair, Pair / Stride * 2 * Stride + Pair % Stride), ...);
 }
 
-template <class V, int Planes, int M, bool Out, int Stride = Out ? 1 : M / 2>
+// All stages, of rows of which only the first `Present` are there on the outer side. The others may be anything: on the
+// way out as well those above them; on the way in compilers leave out what nobody reads.
+template <class V, int Planes, int M, int Present, bool Out, int Stride = Out ? 1 : M / 2>
 [[gnu::always_inline]] inline void exchange_rows(const std::uint16_t* stage, std::size_t per_stage, std::size_t step,
                                                  std::size_t lane, typename V::Vec (&row)[Planes][M]) {
     if constexpr (Stride >= 1 && Stride < M) {
-        exchange_stage<V, Planes, M, Stride>(stage, step, lane, row, std::make_integer_sequence<int, M / 2>{});
+        if constexpr (Out && Stride >= Present) {
+            for (int p = 0; p < Planes; ++p) {
+                for (int i = 0; i < Stride; ++i) row[p][i + Stride] = row[p][i];
+            }
+        } else {
+            constexpr int pairs = (Out ? Present : M) / 2;
+            exchange_stage<V, Planes, M, Stride>(stage, step, lane, row, std::make_integer_sequence<int, pairs>{});
+        }
         Out ? stage -= per_stage : stage += per_stage;
-        exchange_rows<V, Planes, M, Out, (Out ? Stride * 2 : Stride / 2)>(stage, per_stage, step, lane, row);
+        exchange_rows<V, Planes, M, Present, Out, (Out ? Stride * 2 : Stride / 2)>(stage, per_stage, step, lane, row);
     }
 }
 
@@ -70,30 +79,48 @@ void store_row(Real* to, std::size_t j, const OuterLines<Real>& y, typename V::V
     V::store(to, edge == Edge::kAdd || (edge == Edge::kPart && y.adds) ? V::add(V::load(to), row) : row);
 }
 
-// The stages from `first` on that M registers hold: M rows `step` apart. Out: from y to the rows before the network.
-template <class V, int Planes, int M, bool Out, Edge edge, class From, class To>
-void pass_rows(const Network net, std::size_t first, const From from, const To to) {
-    constexpr auto m = static_cast<std::size_t>(M);
-    constexpr std::size_t stages = static_cast<std::size_t>(__builtin_ctz(static_cast<unsigned>(M)));
-    const std::size_t step = net.rows >> (first + stages), half = net.rows / 2;
-    const auto from_step = static_cast<std::ptrdiff_t>(step) * (Out ? from.rows.row : kLanes);
-    const auto to_step = static_cast<std::ptrdiff_t>(step) * (Out ? kLanes : to.rows.row);
-    const std::uint16_t* stage = net.switches + (Out && stages > 0 ? first + stages - 1 : first) * half;
-    for (std::size_t block = 0; block < net.rows; block += m * step) {
+// The stages from `first` on that M registers hold, on rows `step` apart. Out: from y to the rows before the network.
+template <class V, int Planes, int M, bool Out, class From, class To>
+struct RowsPass {
+    static constexpr auto m = static_cast<std::size_t>(M);
+    const From& from;
+    const To& to;
+    std::size_t step, per_stage;
+    const std::uint16_t* stage;
+
+    RowsPass(const Network& net, std::size_t first, const From& f, const To& t)
+        : from(f),
+          to(t),
+          step(net.rows >> (first + stages)),
+          per_stage(net.rows / 2),
+          stage(net.switches + (Out && stages > 0 ? first + stages - 1 : first) * per_stage) {}
+
+    const auto& outer() const {
+        if constexpr (Out) {
+            return from;
+        } else {
+            return to;
+        }
+    }
+    // The rows of block `block`: on the outer side, only the first `Present` of them may be there.
+    template <Edge edge, int Present>
+    void run(std::size_t block) const {
+        const auto from_step = static_cast<std::ptrdiff_t>(step) * (Out ? from.rows.row : kLanes);
+        const auto to_step = static_cast<std::ptrdiff_t>(step) * (Out ? kLanes : to.rows.row);
         for (std::size_t j = block; j < block + step; ++j) {
             for (std::size_t h = 0; h < kLanes; h += V::width) {
                 typename V::Vec row[Planes][M];
                 for (std::size_t p = 0; p < Planes; ++p) {
                     const typename V::Real* line = from.rows.at(p, j) + h;
-                    for (std::size_t i = 0; i < m; ++i, line += from_step) {
+                    for (std::size_t i = 0; i < (Out ? Present : m); ++i, line += from_step) {
                         const bool fills = Out && edge == Edge::kPart && j + i * step >= from.count;
                         row[p][i] = V::load(fills ? from.rows.at(p, 0) + h : line);
                     }
                 }
-                exchange_rows<V, Planes, M, Out>(stage + j - block / 2, half, step, h, row);
+                exchange_rows<V, Planes, M, Present, Out>(stage + j - block / 2, per_stage, step, h, row);
                 for (std::size_t p = 0; p < Planes; ++p) {
                     typename V::Real* line = to.rows.at(p, j) + h;
-                    for (std::size_t i = 0; i < m; ++i, line += to_step) {
+                    for (std::size_t i = 0; i < (Out ? m : Present); ++i, line += to_step) {
                         if constexpr (Out) {
                             V::store(line, row[p][i]);
                         } else {
@@ -104,6 +131,32 @@ void pass_rows(const Network net, std::size_t first, const From from, const To t
             }
         }
     }
+    template <int Present>
+    void run_part(std::size_t block, std::size_t present) const {
+        if constexpr (Present > 1) {
+            if (present <= Present / 2) return run_part<Present / 2>(block, present);
+        }
+        run<Edge::kPart, Present>(block);
+    }
+
+private:
+    static constexpr std::size_t stages = static_cast<std::size_t>(__builtin_ctz(static_cast<unsigned>(M)));
+};
+
+// Whole blocks are assigned or added to; of the last one only some rows are there.
+template <class V, int Planes, int M, bool Out, class From, class To>
+void pass_rows(const Network& net, std::size_t first, const From& from, const To& to) {
+    const RowsPass<V, Planes, M, Out, From, To> pass(net, first, from, to);
+    const std::size_t count = pass.outer().count, size = pass.m * pass.step;
+    const bool adds = !Out && pass.outer().adds;
+    for (std::size_t block = 0; block < net.rows; block += size) {
+        if (block + size > count) {
+            pass.step == 1 ? pass.template run_part<M>(block, block < count ? count - block : 0)
+                           : pass.template run<Edge::kPart, M>(block);
+        } else {
+            adds ? pass.template run<Edge::kAdd, M>(block) : pass.template run<Edge::kAssign, M>(block);
+        }
+    }
 }
 
 // Passes of as many stages as registers hold, M rows of all planes that share their switches.
@@ -112,13 +165,13 @@ struct Routing {
     static constexpr int most = V::registers / 2 / Planes;
     static constexpr std::size_t most_stages = static_cast<std::size_t>(__builtin_ctz(static_cast<unsigned>(most)));
 
-    template <bool Out, Edge edge, class From, class To>
+    template <bool Out, class From, class To>
     static void pass(const Network& net, std::size_t first, std::size_t stages, const From& from, const To& to) {
-        if (stages == most_stages) return pass_rows<V, Planes, most, Out, edge>(net, first, from, to);
-        if (stages == 3) return pass_rows<V, Planes, (most < 8 ? most : 8), Out, Edge::kPart>(net, first, from, to);
-        if (stages == 2) return pass_rows<V, Planes, (most < 4 ? most : 4), Out, Edge::kPart>(net, first, from, to);
-        if (stages == 1) return pass_rows<V, Planes, (most < 2 ? most : 2), Out, Edge::kPart>(net, first, from, to);
-        pass_rows<V, Planes, 1, Out, Edge::kPart>(net, first, from, to);
+        if (stages == most_stages) return pass_rows<V, Planes, most, Out>(net, first, from, to);
+        if (stages == 3) return pass_rows<V, Planes, (most < 8 ? most : 8), Out>(net, first, from, to);
+        if (stages == 2) return pass_rows<V, Planes, (most < 4 ? most : 4), Out>(net, first, from, to);
+        if (stages == 1) return pass_rows<V, Planes, (most < 2 ? most : 2), Out>(net, first, from, to);
+        pass_rows<V, Planes, 1, Out>(net, first, from, to);
     }
     static std::size_t stages(const Network& net) { return static_cast<std::size_t>(__builtin_ctzll(net.rows)); }
 };
@@ -134,11 +187,9 @@ void expand(const TileFactor& f, const std::uint16_t* switches, const Lines<Real
     std::size_t left = Routes::stages(net), next = 0;
     for (std::size_t count; left > Routes::most_stages; next += count, left -= count) {
         count = (left - 1) % Routes::most_stages + 1;
-        Routes::template pass<false, Edge::kAssign>(net, next, count, inner, inner);
+        Routes::template pass<false>(net, next, count, inner, inner);
     }
-    if (f.b < net.rows) return Routes::template pass<false, Edge::kPart>(net, next, left, inner, outer);
-    adds ? Routes::template pass<false, Edge::kAdd>(net, next, left, inner, outer)
-         : Routes::template pass<false, Edge::kAssign>(net, next, left, inner, outer);
+    Routes::template pass<false>(net, next, left, inner, outer);
 }
 
 // The transpose: sorted = [rows of x that are pivots; ...; the others, backwards].
@@ -150,14 +201,10 @@ void compress(const TileFactor& f, const std::uint16_t* switches, const Lines<co
     const OuterLines<Real> inner{sorted, net.rows, false};
     const OuterLines<const Real> outer{x, f.b, false};
     std::size_t left = Routes::stages(net), count = left < Routes::most_stages ? left : Routes::most_stages;
-    if (f.b < net.rows) {
-        Routes::template pass<true, Edge::kPart>(net, left - count, count, outer, inner);
-    } else {
-        Routes::template pass<true, Edge::kAssign>(net, left - count, count, outer, inner);
-    }
+    Routes::template pass<true>(net, left - count, count, outer, inner);
     for (left -= count; left > 0; left -= count) {
         count = left < Routes::most_stages ? left : Routes::most_stages;
-        Routes::template pass<true, Edge::kAssign>(net, left - count, count, inner, inner);
+        Routes::template pass<true>(net, left - count, count, inner, inner);
     }
 }
 
