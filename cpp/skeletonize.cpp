@@ -51,7 +51,7 @@ public:
         const Eigen::Index most = std::min(rank, qr_.rows());
         const auto largest = std::abs(qr_.matrixQR()(0, 0));
         while (regular < most && std::abs(qr_.matrixQR()(regular, regular)) > kSmallest * largest) ++regular;
-        if (regular == 0) return t;
+        if (regular == 0 || others == 0) return t;
         t.topRows(regular) = qr_.matrixQR().block(0, rank, regular, others);
         qr_.matrixQR()
             .topLeftCorner(regular, regular)
