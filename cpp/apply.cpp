@@ -122,22 +122,20 @@ private:
                    is_last = pass == (transposed_ ? 0 : plan_.tops());
         const Real* from = is_first && direct_.x != nullptr ? direct_.x : panel_.data;
         Real* to = is_last && direct_.y != nullptr ? direct_.y : panel_.data;
-        const std::size_t first = at.first + offset,
-                          count = std::min(size, (groups.end - groups.first) * 2 * kGroupBlocks);
-        const Real* scale = pass == 0 ? scale_ : nullptr;
+        const std::size_t first = at.first + offset;
         const PassArgs<Real> args{at.stream + groups.first * bytes,
                                   how.factors.empty() ? nullptr : how.factors.data(),
                                   static_cast<std::size_t>(factors),
                                   how.group_words,
                                   plan_.passes[pass].stride,
-                                  count,
+                                  std::min(size, (groups.end - groups.first) * 2 * kGroupBlocks),
                                   from + first,
                                   to + first,
                                   panel_.vectors,
                                   panel_.stride * panel_.planes,
                                   panel_.stride,
                                   scratch_ + at.worker * kScratchNumbers,
-                                  scale != nullptr ? scale + first * panel_.planes : nullptr,
+                                  pass == 0 && scale_ != nullptr ? scale_ + first * panel_.planes : nullptr,
                                   transposed_,
                                   plan_.n * panel_.planes * sizeof(Real) >= kFarBytes};
         run(args);

@@ -66,7 +66,7 @@ struct Shear {
 template <class V, int Bits>
 class AngleRotation {
     // Two levels at once where a tier has the tables.
-    static constexpr bool is_near = Bits > kLevelBits&& bitterfly::first_bits(Bits) + kLevelBits == V::near_bits;
+    static constexpr bool is_near = (Bits > kLevelBits) && bitterfly::first_bits(Bits) + kLevelBits == V::near_bits;
     static constexpr int first = bitterfly::first_bits(Bits) + (is_near ? kLevelBits : 0);
     static constexpr int levels = (Bits - first) / kLevelBits;
 
