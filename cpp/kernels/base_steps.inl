@@ -13,7 +13,9 @@ using bitterfly::PassArgs;
 
 template <class V, bool Transposed, class W, class Index, bool C>
 [[gnu::always_inline]] inline void act(const W& w, int j, Index v, Line<V, C>& a, Line<V, C>& b) {
-    for (int h = 0; h < kParts<V>; ++h) w.block(j, v, h).template apply<Transposed>(a.part[h], b.part[h]);
+    each_part<V>([&](auto h) __attribute__((always_inline)) {
+        w.block(j, v, h).template apply<Transposed>(a.part[h], b.part[h]);
+    });
 }
 
 // Factor j < 5 of the innermost pass on 32 elements; from `count` on there are no factors.
@@ -84,16 +86,14 @@ template <class V, bool Transposed, class W>
         });
         from = to;
     }
-    each_half<W>([&](auto v) __attribute__((always_inline)) {
-        each<W, 4>([&](auto q) __attribute__((always_inline)) {
-            Line<V, W::is_complex> a, b;
-            const std::size_t at = static_cast<std::size_t>(v + q) * pair;
-            load_line<V>(from + at, plane, a), load_line<V>(from + at + kLanes, plane, b);
-            if constexpr (!Transposed) scale_pair<V>(scale, at, a, b);
-            lane_factors<V, Transposed>(w.from(0, v), q, 5, a, b);
-            if constexpr (Transposed) scale_pair<V>(scale, at, a, b);
-            store_line<V>(to + at, plane, a), store_line<V>(to + at + kLanes, plane, b);
-        });
+    each_vector<W>([&](int v, auto q) __attribute__((always_inline)) {
+        Line<V, W::is_complex> a, b;
+        const std::size_t at = static_cast<std::size_t>(v + q) * pair;
+        load_line<V>(from + at, plane, a), load_line<V>(from + at + kLanes, plane, b);
+        if constexpr (!Transposed) scale_pair<V>(scale, at, a, b);
+        lane_factors<V, Transposed>(w.from(0, v), q, 5, a, b);
+        if constexpr (Transposed) scale_pair<V>(scale, at, a, b);
+        store_line<V>(to + at, plane, a), store_line<V>(to + at + kLanes, plane, b);
     });
     if constexpr (!Transposed) {
         each_half<W>([&](auto v) __attribute__((always_inline)) {

@@ -85,7 +85,7 @@ template <class V, bool Transposed, int F, int Bits>
 void run_codes(PassArgs<typename V::Real> args) {
     constexpr int vectors = kStepVectors<F>, steps = 16 / vectors;
     // Steps after which codes begin on a line again.
-    constexpr int apart = vectors == 4 && AngleCodes<V, Bits>::halves_differ ? 2 : 1;
+    constexpr int apart = vectors == 4 && AngleCodes<V, Bits>::period > 4 ? 2 : 1;
     constexpr std::size_t words = F * Bits * kLanes;
     constexpr std::ptrdiff_t ahead = Transposed ? -1024 : 1024;  // words: 4 KiB
     const AngleRotation<V, Bits> rotation(args.factors->rotation);

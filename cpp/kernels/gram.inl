@@ -4,6 +4,7 @@
 #pragma once
 
 #include "kernels.hpp"
+#include "unroll.inl"
 
 namespace {
 
@@ -13,21 +14,20 @@ inline constexpr std::size_t kGramChunk = 64;
 template <class V, int I, int J>
 void gram_tile(const typename V::Real* a, const typename V::Real* b, std::size_t stride, std::size_t vectors,
                double (&out)[4][4]) {
-    typename V::Vec sum[I][J];
-    for (int i = 0; i < I; ++i) {
-        for (int j = 0; j < J; ++j) sum[i][j] = V::broadcast(0);
-    }
+    typename V::Vec sum[I * J];
+    unroll<I * J>([&](auto n) __attribute__((always_inline)) { sum[n] = V::broadcast(0); });
     for (std::size_t c = 0; c < vectors * V::width; c += V::width) {
         typename V::Vec right[J];
-        for (int j = 0; j < J; ++j) right[j] = V::load(b + static_cast<std::size_t>(j) * stride + c);
-        for (int i = 0; i < I; ++i) {
-            const auto left = V::load(a + static_cast<std::size_t>(i) * stride + c);
-            for (int j = 0; j < J; ++j) sum[i][j] = V::multiply_add(left, right[j], sum[i][j]);
-        }
+        unroll<J>([&](auto j) __attribute__((always_inline)) { right[j] = V::load(b + j * stride + c); });
+        unroll<I>([&](auto i) __attribute__((always_inline)) {
+            const auto left = V::load(a + i * stride + c);
+            unroll<J>([&](auto j) __attribute__((always_inline)) {
+                sum[i * J + j] = V::multiply_add(left, right[j], sum[i * J + j]);
+            });
+        });
     }
-    for (int i = 0; i < I; ++i) {
-        for (int j = 0; j < J; ++j) out[i][j] += static_cast<double>(V::sum(sum[i][j]));
-    }
+    unroll<I * J>([&](auto n)
+                      __attribute__((always_inline)) { out[n / J][n % J] += static_cast<double>(V::sum(sum[n])); });
 }
 
 // Rows i .. i+I-1 against rows j .. j+J-1, added to `out` (count x count, row-major).
@@ -71,22 +71,23 @@ void gram_rows(const bitterfly::GramArgs<typename V::Real>& args) {
 // `N` rows of y = m x, columns c .. c + Columns*width - 1.
 template <class V, int N, int Columns>
 void combine_tile(const bitterfly::CombineArgs<typename V::Real>& args, std::size_t i, std::size_t c) {
-    typename V::Vec sum[N][Columns];
-    for (int p = 0; p < N; ++p) {
-        for (int q = 0; q < Columns; ++q) sum[p][q] = V::broadcast(0);
-    }
+    typename V::Vec sum[N * Columns];
+    unroll<N * Columns>([&](auto n) __attribute__((always_inline)) { sum[n] = V::broadcast(0); });
     for (std::size_t k = 0; k < args.in_rows; ++k) {
         typename V::Vec x[Columns];
-        for (std::size_t q = 0; q < Columns; ++q) x[q] = V::load(args.x + k * args.x_stride + c + q * V::width);
-        for (std::size_t p = 0; p < N; ++p) {
+        unroll<Columns>([&](auto q) __attribute__((always_inline)) {
+            x[q] = V::load(args.x + k * args.x_stride + c + q * V::width);
+        });
+        unroll<N>([&](auto p) __attribute__((always_inline)) {
             const auto weight = V::broadcast(args.matrix[(i + p) * args.in_rows + k]);
-            for (int q = 0; q < Columns; ++q) sum[p][q] = V::multiply_add(weight, x[q], sum[p][q]);
-        }
+            unroll<Columns>([&](auto q) __attribute__((always_inline)) {
+                sum[p * Columns + q] = V::multiply_add(weight, x[q], sum[p * Columns + q]);
+            });
+        });
     }
-    for (std::size_t p = 0; p < N; ++p) {
-        for (std::size_t q = 0; q < Columns; ++q)
-            V::store(args.y + (i + p) * args.y_stride + c + q * V::width, sum[p][q]);
-    }
+    unroll<N * Columns>([&](auto n) __attribute__((always_inline)) {
+        V::store(args.y + (i + n / Columns) * args.y_stride + c + n % Columns * V::width, sum[n]);
+    });
 }
 
 template <class V, int Columns>

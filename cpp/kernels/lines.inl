@@ -2,21 +2,13 @@
 #pragma once
 
 #include <type_traits>
-#include <utility>
 
 #include "blocks.inl"
+#include "unroll.inl"
 
 namespace {
 
 using bitterfly::kLanes;
-
-// Calls f with 0, ..., N - 1 as constants.
-template <int N, class F>
-[[gnu::always_inline]] inline void unroll(F f) {
-    [&]<int... I>(std::integer_sequence<int, I...>) __attribute__((always_inline)) {
-        (f(std::integral_constant<int, I>{}), ...);
-    }(std::make_integer_sequence<int, N>{});
-}
 
 // f(i, j), a constant if i and j are.
 template <class I, class J, class F>
@@ -33,6 +25,12 @@ constexpr int insert_zero(int bits, int j) { return (bits >> j << (j + 1)) | (bi
 
 template <class V>
 inline constexpr int kParts = static_cast<int>(kLanes) / V::width;
+
+// Calls f with the numbers of the parts as constants: a loop might leave the parts in memory.
+template <class V, class F>
+[[gnu::always_inline]] inline void each_part(F f) {
+    unroll<kParts<V>>(f);
+}
 
 // One number a lane, real or complex. (Registers are no template arguments: compilers drop their attributes there.)
 template <class V, bool IsComplex>
@@ -69,11 +67,11 @@ template <class V>
 
 template <class V, bool IsComplex>
 [[gnu::always_inline]] inline void load_line(const typename V::Real* p, std::size_t plane, Line<V, IsComplex>& x) {
-    for (int h = 0; h < kParts<V>; ++h) load<V>(p + h * V::width, plane, x.part[h]);
+    each_part<V>([&](auto h) __attribute__((always_inline)) { load<V>(p + h * V::width, plane, x.part[h]); });
 }
 template <class V, bool IsComplex>
 [[gnu::always_inline]] inline void store_line(typename V::Real* p, std::size_t plane, const Line<V, IsComplex>& x) {
-    for (int h = 0; h < kParts<V>; ++h) store<V>(p + h * V::width, plane, x.part[h]);
+    each_part<V>([&](auto h) __attribute__((always_inline)) { store<V>(p + h * V::width, plane, x.part[h]); });
 }
 
 template <class V, int D>
@@ -105,16 +103,15 @@ template <class V>
 // this swaps that bit with bit D.
 template <class V, int D, bool IsComplex>
 [[gnu::always_inline]] inline void exchange(Line<V, IsComplex>& a, Line<V, IsComplex>& b) {
-    if constexpr (D < V::width) {
-        for (int h = 0; h < kParts<V>; ++h) exchange_lanes<V, D>(a.part[h], b.part[h]);
-    } else {
-        constexpr int step = D / V::width;
-        for (int h = 0; h < kParts<V>; ++h) {
-            if ((h & step) != 0) continue;
-            const auto x = a.part[h + step];
-            a.part[h + step] = b.part[h], b.part[h] = x;
+    each_part<V>([&](auto h) __attribute__((always_inline)) {
+        if constexpr (D < V::width) {
+            exchange_lanes<V, D>(a.part[h], b.part[h]);
+        } else if constexpr ((h & D / V::width) == 0) {
+            constexpr int other = h + D / V::width;
+            const auto x = a.part[other];
+            a.part[other] = b.part[h], b.part[h] = x;
         }
-    }
+    });
 }
 
 // Lanes of a|b: the even ones to a, the odd ones to b. zip is the inverse.
@@ -122,28 +119,28 @@ template <class V, bool IsComplex>
 [[gnu::always_inline]] inline void unzip(Line<V, IsComplex>& a, Line<V, IsComplex>& b) {
     constexpr int parts = kParts<V>;
     const Line<V, IsComplex> from[2] = {a, b};
-    for (int q = 0; q < parts; ++q) {
+    each_part<V>([&](auto q) __attribute__((always_inline)) {
         a.part[q] = from[2 * q / parts].part[2 * q % parts];
         b.part[q] = from[(2 * q + 1) / parts].part[(2 * q + 1) % parts];
         unzip_lanes<V>(a.part[q], b.part[q]);
-    }
+    });
 }
 template <class V, bool IsComplex>
 [[gnu::always_inline]] inline void zip(Line<V, IsComplex>& a, Line<V, IsComplex>& b) {
     constexpr int parts = kParts<V>;
     Line<V, IsComplex> to[2];
-    for (int q = 0; q < parts; ++q) {
+    each_part<V>([&](auto q) __attribute__((always_inline)) {
         zip_lanes<V>(a.part[q], b.part[q]);
         to[2 * q / parts].part[2 * q % parts] = a.part[q];
         to[(2 * q + 1) / parts].part[(2 * q + 1) % parts] = b.part[q];
-    }
+    });
     a = to[0], b = to[1];
 }
 
 // x times 16 numbers, complex ones interleaved; rounded as for columns side by side.
 template <class V, bool IsComplex>
 [[gnu::always_inline]] inline void scale_line(const typename V::Real* scale, Line<V, IsComplex>& x) {
-    for (int h = 0; h < kParts<V>; ++h) {
+    each_part<V>([&](auto h) __attribute__((always_inline)) {
         if constexpr (IsComplex) {
             auto re = V::load(scale + 2 * h * V::width), im = V::load(scale + (2 * h + 1) * V::width);
             V::unzip(re, im);
@@ -152,7 +149,7 @@ template <class V, bool IsComplex>
         } else {
             x.part[h] = V::mul(x.part[h], V::load(scale + h * V::width));
         }
-    }
+    });
 }
 
 }  // namespace

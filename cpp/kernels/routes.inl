@@ -19,9 +19,9 @@ template <class V, int Planes, int M, int Stride, int... Pair>
 [[gnu::always_inline]] inline void exchange_stage(const std::uint16_t* stage, std::size_t step, std::size_t lane,
                                                   typename V::Vec (&row)[Planes][M],
                                                   std::integer_sequence<int, Pair...>) {
-    const auto exchange = [&](int pair, int i) {
+    const auto exchange = [&](int pair, int i) __attribute__((always_inline)) {
         const auto s = V::load_switch(stage + static_cast<std::size_t>(pair) * step, lane);
-        for (int p = 0; p < Planes; ++p) V::exchange(s, row[p][i], row[p][i + Stride]);
+        unroll<Planes>([&](auto p) __attribute__((always_inline)) { V::exchange(s, row[p][i], row[p][i + Stride]); });
     };
     (exchange(Pair, Pair / Stride * 2 * Stride + Pair % Stride), ...);
 }
@@ -33,9 +33,10 @@ template <class V, int Planes, int M, int Present, bool Out, int Stride = Out ? 
                                                  std::size_t lane, typename V::Vec (&row)[Planes][M]) {
     if constexpr (Stride >= 1 && Stride < M) {
         if constexpr (Out && Stride >= Present) {
-            for (int p = 0; p < Planes; ++p) {
-                for (int i = 0; i < Stride; ++i) row[p][i + Stride] = row[p][i];
-            }
+            unroll<Planes * Stride>([&](auto n) __attribute__((always_inline)) {
+                constexpr int p = n / Stride, i = n % Stride;
+                row[p][i + Stride] = row[p][i];
+            });
         } else {
             constexpr int pairs = (Out ? Present : M) / 2;
             exchange_stage<V, Planes, M, Stride>(stage, step, lane, row, std::make_integer_sequence<int, pairs>{});
@@ -110,24 +111,26 @@ struct RowsPass {
         for (std::size_t j = block; j < block + step; ++j) {
             for (std::size_t h = 0; h < kLanes; h += V::width) {
                 typename V::Vec row[Planes][M];
-                for (std::size_t p = 0; p < Planes; ++p) {
+                unroll<Planes>([&](auto p) __attribute__((always_inline)) {
                     const typename V::Real* line = from.rows.at(p, j) + h;
-                    for (std::size_t i = 0; i < (Out ? Present : m); ++i, line += from_step) {
+                    unroll<(Out ? Present : M)>([&](auto i) __attribute__((always_inline)) {
                         const bool fills = Out && edge == Edge::kPart && j + i * step >= from.count;
                         row[p][i] = V::load(fills ? from.rows.at(p, 0) + h : line);
-                    }
-                }
+                        line += from_step;
+                    });
+                });
                 exchange_rows<V, Planes, M, Present, Out>(stage + j - block / 2, per_stage, step, h, row);
-                for (std::size_t p = 0; p < Planes; ++p) {
+                unroll<Planes>([&](auto p) __attribute__((always_inline)) {
                     typename V::Real* line = to.rows.at(p, j) + h;
-                    for (std::size_t i = 0; i < (Out ? m : Present); ++i, line += to_step) {
+                    unroll<(Out ? M : Present)>([&](auto i) __attribute__((always_inline)) {
                         if constexpr (Out) {
                             V::store(line, row[p][i]);
                         } else {
                             store_row<V, edge>(line, j + i * step, to, row[p][i]);
                         }
-                    }
-                }
+                        line += to_step;
+                    });
+                });
             }
         }
     }

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "kernels.hpp"
+#include "unroll.inl"
 
 namespace {
 
@@ -92,7 +93,7 @@ void put_any(const Real* from, const TilePlaces& places, std::size_t d, Real* to
 
 // One stage of the transposition of Count x Count chunks of D lanes: registers whose numbers differ by Stride.
 template <class V, int D, int Stride, int... Pair>
-void transpose_stage(typename V::Vec* v, std::integer_sequence<int, Pair...>) {
+[[gnu::always_inline]] inline void transpose_stage(typename V::Vec* v, std::integer_sequence<int, Pair...>) {
     (V::template exchange<D * Stride>(v[Pair / Stride * 2 * Stride + Pair % Stride],
                                       v[Pair / Stride * 2 * Stride + Pair % Stride + Stride]),
      ...);
@@ -100,7 +101,7 @@ void transpose_stage(typename V::Vec* v, std::integer_sequence<int, Pair...>) {
 
 // Chunk j of register i becomes chunk i of register j, for Count chunks in as many registers, bit by bit of i and j.
 template <class V, int D, int Count, int Stride = 1>
-void transpose_chunks(typename V::Vec* v) {
+[[gnu::always_inline]] inline void transpose_chunks(typename V::Vec* v) {
     if constexpr (Stride < Count) {
         transpose_stage<V, D, Stride>(v, std::make_integer_sequence<int, Count / 2>{});
         transpose_chunks<V, D, Count, Stride * 2>(v);
@@ -124,21 +125,21 @@ void copy_chunks(Real* tile, BlockReal* blocks, std::size_t rows, std::size_t bl
                 }
             }
         } else {
-            constexpr std::size_t count = width / d;
+            constexpr int count = V::width / D;
             for (std::size_t left = (rows + count - 1) / count; left > 0; --left) {
                 const std::size_t r = (left - 1) * count;
                 typename V::Vec v[count];
-                for (std::size_t i = 0; i < count; ++i) {
+                unroll<count>([&](auto i) __attribute__((always_inline)) {
                     v[i] = V::load(Out ? tile + (r + i) * kLanes + h : block + (i * block_rows + r) * d);
-                }
-                transpose_chunks<V, D, static_cast<int>(count)>(v);
-                for (std::size_t i = 0; i < count; ++i) {
+                });
+                transpose_chunks<V, D, count>(v);
+                unroll<count>([&](auto i) __attribute__((always_inline)) {
                     if constexpr (Out) {
                         V::store(block + (i * block_rows + r) * d, v[i]);
                     } else {
                         V::store(tile + (r + i) * kLanes + h, v[i]);
                     }
-                }
+                });
             }
         }
     }

@@ -49,10 +49,19 @@ template <class W, int N, class F>
     }
 }
 
+// Calls f(v, q) for the block-vectors v + q of eight: v where codes begin on a line, q a constant where it must be one.
+// No longer than that, since code as long as that of all eight would run from the decoders of the machine.
+template <class W, class F>
+[[gnu::always_inline]] inline void each_vector(F f) {
+    for (int v = 0; v < 8; v += W::period) {
+        each<W, W::period>([&](auto q) __attribute__((always_inline)) { f(v, q); });
+    }
+}
+
 // Calls f with 0 and 4, the first ones of both halves of eight block-vectors: as constants where these differ.
 template <class W, class F>
 [[gnu::always_inline]] inline void each_half(F f) {
-    if constexpr (W::halves_differ) {
+    if constexpr (W::period > 4) {
         unroll<2>([&](auto c) __attribute__((always_inline)) { f(std::integral_constant<int, 4 * c>{}); });
     } else {
         for (int v = 0; v < 8; v += 4) f(v);

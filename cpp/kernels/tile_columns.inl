@@ -25,19 +25,19 @@ struct RowSums {
 
     // `terms` rows one after the other, their weights `step` numbers apart, those of the next sum `next` numbers on.
     RowSums(const Real* w, std::size_t step, std::size_t next, const Real* x, std::size_t terms) {
-        each([&](int j, int q) { re[j][q] = im[j][q] = V::broadcast(0); });
+        each([&](int j, int q) __attribute__((always_inline)) { re[j][q] = im[j][q] = V::broadcast(0); });
         for (; terms > 0; --terms, w += step, x += row) {
             Vec x_re[parts], x_im[parts];
-            for (int q = 0; q < parts; ++q) {
+            unroll<parts>([&](auto q) __attribute__((always_inline)) {
                 x_re[q] = V::load(x + q * V::width);
                 if constexpr (IsComplex) x_im[q] = V::load(x + kLanes + q * V::width);
-            }
-            for (int j = 0; j < J; ++j) add(j, w + static_cast<std::size_t>(j) * next, x_re, x_im);
+            });
+            unroll<J>([&](auto j) __attribute__((always_inline)) { add(j, w + j * next, x_re, x_im); });
         }
     }
     // To J rows `step` numbers apart.
     void store(Real* y, std::size_t step, bool adds) const {
-        each([&](int j, int q) {
+        each([&](int j, int q) __attribute__((always_inline)) {
             Real* out = y + static_cast<std::size_t>(j) * step + q * V::width;
             V::store(out, adds ? V::add(V::load(out), re[j][q]) : re[j][q]);
             if constexpr (!IsComplex) return;
@@ -48,20 +48,21 @@ struct RowSums {
 private:
     template <class Visit>
     [[gnu::always_inline]] static void each(Visit visit) {
-        for (int j = 0; j < J; ++j) {
-            for (int q = 0; q < parts; ++q) visit(j, q);
-        }
+        unroll<J>([&](auto j) __attribute__((always_inline)) {
+            unroll<parts>([&](auto q) __attribute__((always_inline)) { visit(j, q); });
+        });
     }
     [[gnu::always_inline]] void add(int j, const Real* w, const Vec (&x_re)[parts], const Vec (&x_im)[parts]) {
         const Vec w_re = V::broadcast(w[0]);
-        for (int q = 0; q < parts; ++q) re[j][q] = V::multiply_add(w_re, x_re[q], re[j][q]);
+        unroll<parts>([&](auto q)
+                          __attribute__((always_inline)) { re[j][q] = V::multiply_add(w_re, x_re[q], re[j][q]); });
         if constexpr (IsComplex) {
             const Vec w_im = V::broadcast(w[kLanes]);
-            for (int q = 0; q < parts; ++q) {
+            unroll<parts>([&](auto q) __attribute__((always_inline)) {
                 im[j][q] = V::multiply_add(w_re, x_im[q], im[j][q]);
                 re[j][q] = V::multiply_subtract_from(w_im, x_im[q], re[j][q]);
                 im[j][q] = V::multiply_add(w_im, x_re[q], im[j][q]);
-            }
+            });
         }
     }
 };

@@ -58,22 +58,24 @@ template <class V, bool IsComplex, int N, int J, bool Adds>
 void multiply_rows(const typename V::Real* w, std::size_t j, const Sums& sums, const Rows<const typename V::Real>& x,
                    const Rows<typename V::Real>& y) {
     constexpr std::size_t planes = IsComplex ? 2 : 1;
-    const auto each = [&](auto visit) {
-        for (std::size_t i = 0; i < J; ++i) {
-            for (std::size_t v = 0; v < N; ++v) visit(i, v);
-        }
+    const auto each = [](auto visit) __attribute__((always_inline)) {
+        unroll<J * N>([&](auto n) __attribute__((always_inline)) { visit(std::size_t{n / N}, std::size_t{n % N}); });
     };
     for (std::size_t h = 0; h < kLanes; h += V::width) {
         Accumulator<V, IsComplex> sum[J][N];
-        if constexpr (Adds) each([&](std::size_t i, std::size_t v) { sum[i][v].load(reading(y), v, j + i, h); });
+        if constexpr (Adds) {
+            each([&](std::size_t i, std::size_t v)
+                     __attribute__((always_inline)) { sum[i][v].load(reading(y), v, j + i, h); });
+        }
         const typename V::Real* p = w + j * sums.row_step + h;
         for (std::size_t k = 0; k < sums.terms; ++k, p += sums.term_step) {
             for (std::size_t i = 0; i < J * planes; ++i) {
                 __builtin_prefetch(p + i / planes * sums.row_step + (kWeightsAhead + i % planes) * kLanes);
             }
-            each([&](std::size_t i, std::size_t v) { sum[i][v].add(p + i * sums.row_step, x, v, k, h); });
+            each([&](std::size_t i, std::size_t v)
+                     __attribute__((always_inline)) { sum[i][v].add(p + i * sums.row_step, x, v, k, h); });
         }
-        each([&](std::size_t i, std::size_t v) { sum[i][v].store(y, v, j + i, h); });
+        each([&](std::size_t i, std::size_t v) __attribute__((always_inline)) { sum[i][v].store(y, v, j + i, h); });
     }
 }
 

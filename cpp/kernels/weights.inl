@@ -12,8 +12,8 @@ template <class V>
 struct NoWeights {
     using Block = HadamardBlock<V>;
     using Value = typename Block::Value;
-    static constexpr bool is_complex = false, needs_constants = false, halves_differ = false;
-    static constexpr int pairs_together = 4;
+    static constexpr bool is_complex = false, needs_constants = false;
+    static constexpr int period = 1, pairs_together = 4;
     static constexpr std::size_t numbers = 0;
     std::size_t vectors;
 
@@ -32,8 +32,8 @@ struct NumberWeights {
     using Block = BlockOf;
     using Value = typename Block::Value;
     static constexpr std::size_t numbers = Numbers;
-    static constexpr bool is_complex = Numbers > 4, needs_constants = false, halves_differ = false;
-    static constexpr int pairs_together = 1;
+    static constexpr bool is_complex = Numbers > 4, needs_constants = false;
+    static constexpr int period = 1, pairs_together = 1;
     const Real* p;
     std::size_t vectors;
 
@@ -45,7 +45,7 @@ struct NumberWeights {
     NumberWeights from(int j, int v) const { return {p + offset(j, static_cast<std::size_t>(v)), vectors}; }
     // The block of one lane, for all lanes.
     [[gnu::always_inline]] static Block of_lane(const Real* q) {
-        return from_numbers([q](std::size_t i) __attribute__((always_inline)) { return V::broadcast(q[i * kLanes]); });
+        return from_numbers([q](auto i) __attribute__((always_inline)) { return V::broadcast(q[i * kLanes]); });
     }
 
 private:
@@ -53,12 +53,12 @@ private:
         return (static_cast<std::size_t>(j) * vectors + v) * Numbers * kLanes;
     }
     [[gnu::always_inline]] static Block of(const Real* q) {
-        return from_numbers([q](std::size_t i) __attribute__((always_inline)) { return V::load(q + i * kLanes); });
+        return from_numbers([q](auto i) __attribute__((always_inline)) { return V::load(q + i * kLanes); });
     }
     template <class Number>
     [[gnu::always_inline]] static Block from_numbers(Number number) {
         typename V::Vec w[Numbers];
-        for (std::size_t i = 0; i < Numbers; ++i) w[i] = number(i);
+        unroll<static_cast<int>(Numbers)>([&](auto i) __attribute__((always_inline)) { w[i] = number(i); });
         if constexpr (Numbers == 4) return {{{w[0], w[1]}, {w[2], w[3]}}};
         if constexpr (Numbers == 6) return {{w[0], w[1]}, {{w[2], w[3]}, {w[4], w[5]}}};
         if constexpr (Numbers == 8) return {{{{w[0], w[1]}, {w[2], w[3]}}, {{w[4], w[5]}, {w[6], w[7]}}}};
@@ -96,8 +96,9 @@ struct AngleCodes {
     using Block = RealBlock<V>;
     using Value = typename Block::Value;
     using Rotation = AngleRotation<V, Bits>;
-    // Whether a half of eight block-vectors may begin within a line.
-    static constexpr bool is_complex = false, needs_constants = true, halves_differ = Bits % 4 != 0;
+    static constexpr bool is_complex = false, needs_constants = true;
+    // Block-vectors after which codes begin on a line again.
+    static constexpr int period = Bits % 4 != 0 ? 8 : Bits % 8 != 0 ? 4 : Bits % 16 != 0 ? 2 : 1;
     static constexpr int pairs_together = Rotation::registers == 2 ? 4 : 2;
     const Rotation& rotation;
     const std::uint32_t* lines;  // of the first factor of a group, moved to the first block-vector of a step

@@ -103,16 +103,16 @@ struct Simd<float> {
     static Vec lookup16(const Table& table, Word index) {
         const Vec low = _mm256_permutevar8x32_ps(table.low, index);
         const Vec high = _mm256_permutevar8x32_ps(table.high, index);
-        return _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32(index, 28)));
+        return where_negative(_mm256_slli_epi32(index, 28), high, low);
     }
     // The upper 8 entries repeat the lower ones.
     static Vec lookup8(const Table& table, Word index) { return _mm256_permutevar8x32_ps(table.low, index); }
     // 16 cosines and sines of half a turn: from the second quarter on, (c, s) is (-s, c) of the first.
     static void lookup_half_turn(const Table& cosine, const Table& sine, Word index, Vec& c, Vec& s) {
         const Vec x = _mm256_permutevar8x32_ps(cosine.low, index), y = _mm256_permutevar8x32_ps(sine.low, index);
-        const Vec second = _mm256_castsi256_ps(_mm256_slli_epi32(index, 28));
-        c = _mm256_blendv_ps(x, _mm256_xor_ps(y, sign_bit()), second);
-        s = _mm256_blendv_ps(y, x, second);
+        const Word second = _mm256_slli_epi32(index, 28);
+        c = where_negative(second, _mm256_xor_ps(y, sign_bit()), x);
+        s = where_negative(second, x, y);
     }
     // Lanes of a with bit D of their number set <-> lanes of b with bit D clear.
     template <int D>
@@ -143,6 +143,13 @@ struct Simd<float> {
 
 private:
     static Vec sign_bit() { return _mm256_set1_ps(-0.0F); }
+    // a where w is negative, b elsewhere. Of an intrinsic compilers know that it compares integers with zero, and some
+    // then do so, with an instruction of its own.
+    static Vec where_negative(Word w, Vec a, Vec b) {
+        Vec v;
+        asm("vblendvps %3, %2, %1, %0" : "=x"(v) : "x"(b), "x"(a), "x"(w));
+        return v;
+    }
     template <int Mask>
     static Vec unpack_pairs(Vec x, Vec y) {
         return _mm256_castpd_ps(_mm256_shuffle_pd(_mm256_castps_pd(x), _mm256_castps_pd(y), Mask));
