@@ -69,10 +69,16 @@ private:
         }
         wake_.notify_all();
     }
+    // Tasks are about as long as each other: what is left is over in a moment.
     void close() {
         std::unique_lock lock(mutex_);
         seats_ = taken_;
-        done_.wait(lock, [this] { return running_ == 0; });
+        if (running_ > 0) {
+            lock.unlock();
+            watch([this] { return running_.load(std::memory_order_acquire) == 0; });
+            lock.lock();
+            done_.wait(lock, [this] { return running_ == 0; });
+        }
         job_ = nullptr;
     }
     // Fewer where the system has no more threads.
@@ -87,8 +93,9 @@ private:
         std::unique_lock lock(mutex_);
         for (;;) {
             if (taken_ >= seats_) {
+                const std::size_t seen = jobs_;
                 lock.unlock();
-                watch();
+                watch([this, seen] { return jobs_.load(std::memory_order_acquire) != seen; });
                 lock.lock();
             }
             wake_.wait(lock, [this] { return taken_ < seats_; });
@@ -102,14 +109,12 @@ private:
         }
     }
 
-    // Looks out for the next job for a moment: products follow each other, and a core that has gone idle takes longer
-    // to come back than a small product.
-    void watch() const {
+    // Looks out for a moment: products follow each other, and a core that has gone idle takes longer to come back than
+    // a small product.
+    template <class Ready>
+    static void watch(Ready ready) {
         const auto end = std::chrono::steady_clock::now() + kWatch;
-        const std::size_t seen = jobs_.load(std::memory_order_acquire);
-        while (jobs_.load(std::memory_order_acquire) == seen && std::chrono::steady_clock::now() < end) {
-            std::this_thread::yield();
-        }
+        while (!ready() && std::chrono::steady_clock::now() < end) std::this_thread::yield();
     }
 
     static constexpr std::chrono::microseconds kWatch{100};
@@ -118,7 +123,8 @@ private:
     std::mutex mutex_;
     std::condition_variable wake_, done_;
     Job* job_ = nullptr;
-    std::size_t helpers_ = 0, seats_ = 0, taken_ = 0, running_ = 0;
+    std::size_t helpers_ = 0, seats_ = 0, taken_ = 0;
+    std::atomic<std::size_t> running_{0};
 };
 
 std::atomic<Pool*> instance{nullptr};
