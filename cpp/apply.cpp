@@ -14,6 +14,7 @@ namespace bitterfly {
 namespace {
 
 constexpr std::size_t kPanelBytes = std::size_t{1} << 18;
+constexpr std::size_t kStridedBytes = std::size_t{1} << 22;
 constexpr std::size_t kMaxVectors = 16;
 // Vectors that do not stay in L2 beside their codes.
 constexpr std::size_t kFarBytes = std::size_t{1} << 19;
@@ -152,12 +153,15 @@ private:
     std::size_t workers_, shared_top_;
 };
 
-// The numbers of a real vector, if they are `Real`, in order, beside each other and fill whole lines; else null.
+// The numbers of a real column, if they are `Real`, in order, beside each other and fill whole lines; else null, as of
+// several columns.
 template <class Real, class ViewType>
-auto numbers_of(const ViewType& view, std::size_t n, const std::uint32_t* order) -> decltype(view.re) {
-    const bool plain = view.columns == 1 && view.im == nullptr && view.is_double == (sizeof(Real) == sizeof(double)) &&
-                       view.rows == n && view.row_stride == sizeof(Real);
-    return plain && order == nullptr && n >= kLeastElements ? view.re : nullptr;
+auto numbers_of(const ViewType& view, const Panel<Real>& panel, std::size_t column, const std::uint32_t* order)
+    -> decltype(view.re) {
+    const bool plain = panel.vectors == 1 && view.im == nullptr && view.is_double == (sizeof(Real) == sizeof(double)) &&
+                       view.rows == panel.n && view.row_stride == sizeof(Real);
+    if (!plain || order != nullptr || panel.n < kLeastElements) return nullptr;
+    return view.re + static_cast<std::ptrdiff_t>(column) * view.column_stride;
 }
 
 template <class Real>
@@ -169,13 +173,44 @@ void apply_panel(const Product<Real>& product, Diagonal<Real> scale, Mode mode, 
                 out = mode.transposed ? product.columns : product.rows;
     Direct<Real> direct{nullptr, nullptr};
     if (!product.is_complex) {
-        direct.x = reinterpret_cast<const Real*>(numbers_of<Real>(x, panel.n, in));
-        direct.y = reinterpret_cast<Real*>(numbers_of<Real>(y, panel.n, out));
+        direct.x = reinterpret_cast<const Real*>(numbers_of<Real>(x, panel, first, in));
+        direct.y = reinterpret_cast<Real*>(numbers_of<Real>(y, panel, first, out));
     }
     const Diagonal<Real> outside = fills_lines ? none : scale;
     if (direct.x == nullptr) gather(panel, x, first, in, mode.transposed ? none : outside, mode.conjugated);
     Passes<Real>(product, mode.transposed, panel, direct, fills_lines ? scale.scale : nullptr, scratch, workers).run();
     if (direct.y == nullptr) scatter(panel, y, first, out, mode.transposed ? outside : none, mode.conjugated);
+}
+
+// Whether the numbers of a column lie one or two numbers apart, complex ones interleaved: one column at a time is
+// copied as fast as memory goes, or not at all.
+template <class Real, class ViewType>
+bool are_runs(const ViewType& view, bool is_complex) {
+    constexpr auto size = static_cast<std::ptrdiff_t>(sizeof(Real));
+    if (view.is_double != (sizeof(Real) == sizeof(double)) || (view.im != nullptr) != is_complex) return false;
+    if (is_complex) return view.row_stride == 2 * size && view.im - view.re == size;
+    return view.row_stride == size || view.row_stride == 2 * size;
+}
+
+// Whether one vector alone takes weights that are decoded to the buffer.
+template <class Real>
+bool decodes(const Product<Real>& product) {
+    const auto& fused = kernels().template of<Real>().fused;
+    return std::any_of(product.passes.begin(), product.passes.end(), [&](const StreamPass<Real>& pass) {
+        return !pass.factors.empty() &&
+               (pass.direct == pass.general || fused[static_cast<int>(pass.direct)][0] == nullptr);
+    });
+}
+
+// Whether runs one by one are as fast as side by side: without weights, with codes of two bits an entry, and complex
+// ones, whose parts lie apart there.
+template <class Real>
+bool is_quick(const Product<Real>& product) {
+    if (product.is_complex) return true;
+    return !decodes(product) &&
+           std::all_of(product.passes.begin(), product.passes.end(), [](const StreamPass<Real>& pass) {
+               return pass.direct == Weights::kNone || (!pass.factors.empty() && pass.factors.front().bits <= 4);
+           });
 }
 
 template <class Real>
@@ -194,14 +229,15 @@ StreamPass<Real> coded_pass(const Plan& plan, std::size_t pass, const std::vecto
     return out;
 }
 
-// Columns from `begin` on, each as one vector.
+// Columns from `begin` on, each as one vector. Several at a time share the weights that are decoded for them and the
+// lines of an array; runs of numbers are copied faster one at a time.
 template <class Real>
 void apply_vectors(const Product<Real>& product, Diagonal<Real> scale, Mode mode, const View& x, const MutableView& y,
-                   std::size_t begin, std::size_t workers) {
+                   std::size_t begin, bool runs, std::size_t workers) {
     const std::size_t n = product.plan.n, planes = product.is_complex ? 2 : 1, vector_bytes = n * planes * sizeof(Real);
     const std::size_t columns = x.columns - begin;
-    const std::size_t most = std::min(kMaxVectors, columns);
-    const std::size_t together = std::clamp<std::size_t>(kPanelBytes / vector_bytes, 1, most);
+    const std::size_t most = runs && (product.is_complex || !decodes(product)) ? 1 : std::min(kMaxVectors, columns);
+    const std::size_t together = std::clamp<std::size_t>((runs ? kPanelBytes : kStridedBytes) / vector_bytes, 1, most);
     const std::size_t numbers = together * planes * padded(std::max(n, kLeastElements), together * planes);
     const auto run = [&](Columns some, std::size_t inner) {
         Workspace<Real> workspace(numbers + inner * kScratchNumbers);
@@ -249,13 +285,14 @@ Product<Real> product_of_signs(std::size_t n) {
 
 template <class Real>
 void apply(const Product<Real>& product, Mode mode, const View& x, const MutableView& y, std::size_t workers) {
+    const bool runs = are_runs<Real>(x, product.is_complex) && are_runs<Real>(y, product.is_complex);
     const std::size_t n = product.plan.n, each = product.is_complex ? 8 : 2,
-                      many = columns_together(product, x.columns);
+                      many = runs && is_quick(product) ? 0 : columns_together(product, x.columns, runs);
     if (each * n * product.plan.factors() * x.columns < kLeastParallelWork) workers = 1;
     const Scale<Real> numbers(product);
     const Diagonal<Real> scale{numbers.numbers(), product.is_complex};
     if (many > 0) apply_columns(product, scale, mode, x, y, 0, many, workers);
-    if (many < x.columns) apply_vectors(product, scale, mode, x, y, many, workers);
+    if (many < x.columns) apply_vectors(product, scale, mode, x, y, many, runs, workers);
 }
 
 template Product<float> product_of_weights<float>(std::size_t, bool, const float*);

@@ -12,7 +12,7 @@ namespace bitterfly {
 namespace {
 
 // Fewer columns are faster as vectors; a panel beyond the last cache is slower.
-constexpr std::size_t kLeastColumns = 3;
+constexpr std::size_t kLeastColumns = 4, kLeastComplex = 11;
 constexpr std::size_t kMostPanelBytes = std::size_t{1} << 22;
 // Decoded weights that are kept from panel to panel; more are as slow to read as to decode.
 constexpr std::size_t kMostKeptBytes = std::size_t{1} << 20;
@@ -134,11 +134,10 @@ private:
 }  // namespace
 
 template <class Real>
-std::size_t columns_together(const Product<Real>& product, std::size_t columns) {
+std::size_t columns_together(const Product<Real>& product, std::size_t columns, bool runs) {
     const std::size_t bytes = product.plan.n * planes_of(product) * kLanes * sizeof(Real);
-    const bool weighted = product.passes.front().general != Weights::kNone;
-    if (!weighted || product.plan.n < kChunkRows || bytes > kMostPanelBytes) return 0;
-    return columns_in_blocks(columns, kLeastColumns);
+    if (product.plan.n < kChunkRows || bytes > kMostPanelBytes) return 0;
+    return columns_in_blocks(columns, runs ? kLanes : product.is_complex ? kLeastComplex : kLeastColumns);
 }
 
 template <class Real>
@@ -165,7 +164,7 @@ void apply_columns(const Product<Real>& product, Diagonal<Real> scale, Mode mode
 }
 
 #define BITTERFLY_INSTANTIATE(Real)                                                                                \
-    template std::size_t columns_together<Real>(const Product<Real>&, std::size_t);                                \
+    template std::size_t columns_together<Real>(const Product<Real>&, std::size_t, bool);                          \
     template void apply_columns<Real>(const Product<Real>&, Diagonal<Real>, Mode, const View&, const MutableView&, \
                                       std::size_t, std::size_t, std::size_t);
 BITTERFLY_INSTANTIATE(float)

@@ -9,9 +9,10 @@
 namespace bitterfly {
 
 // How many of `columns` vectors are taken in blocks of 16, the last one perhaps not full; the others are faster one by
-// one. The same for any number of workers.
+// one, of columns whose numbers lie side by side (`runs`) all that do not fill a block. The same for any number of
+// workers.
 template <class Real>
-std::size_t columns_together(const Product<Real>& product, std::size_t columns);
+std::size_t columns_together(const Product<Real>& product, std::size_t columns, bool runs);
 
 // Columns `first` to `end` of y = op(A) x; `scale` is the scale vector of the product.
 template <class Real>

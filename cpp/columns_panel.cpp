@@ -13,12 +13,12 @@ auto plane_of(const ColumnBlock<ViewType>& block, std::size_t plane) {
            static_cast<std::ptrdiff_t>(block.first) * block.view.column_stride;
 }
 
-// Whole rows of real numbers in the precision of the product, in order; `step` bytes apart, a multiple of a number.
+// Rows of real numbers in the precision of the product, in order; `step` bytes apart, a multiple of a number.
 template <class Real, class ViewType>
 bool is_plain(const ColumnBlock<ViewType>& block, std::size_t planes, std::size_t first, std::size_t rows,
               std::ptrdiff_t step) {
     const ViewType& v = block.view;
-    return planes == 1 && block.count == kLanes && block.order == nullptr && first + rows <= v.rows &&
+    return planes == 1 && block.order == nullptr && first + rows <= v.rows &&
            v.is_double == (sizeof(Real) == sizeof(double)) && step % static_cast<std::ptrdiff_t>(sizeof(Real)) == 0;
 }
 
@@ -47,8 +47,9 @@ bool load_plain(const ColumnPanel<Real>& panel, const ColumnBlock<View>& x, std:
     const auto row = static_cast<std::ptrdiff_t>(panel.row());
     const Real* scale = scale_from(diagonal, first);
     if (across == size && is_plain<Real>(x, panel.planes, first, rows, down)) {
-        table.copy_rows({plain_at<Real>(x, first), numbers<Real>(down), panel.at(first), row, rows, scale});
-    } else if (down == size && rows % kLanes == 0 && is_plain<Real>(x, panel.planes, first, rows, across)) {
+        table.copy_rows({plain_at<Real>(x, first), numbers<Real>(down), panel.at(first), row, rows, scale, x.count});
+    } else if (down == size && x.count == kLanes && rows % kLanes == 0 &&
+               is_plain<Real>(x, panel.planes, first, rows, across)) {
         table.rows_of_columns({plain_at<Real>(x, first), numbers<Real>(across), panel.at(first), row, rows, scale});
     } else {
         return false;
@@ -64,8 +65,10 @@ bool store_plain(const ColumnPanel<Real>& panel, const ColumnBlock<MutableView>&
     const auto row = static_cast<std::ptrdiff_t>(panel.row());
     const Real* scale = scale_from(diagonal, first);
     if (across == size && is_plain<Real>(y, panel.planes, first, rows, down)) {
-        table.copy_rows({panel.at(first), row, plain_at<Real>(y, first), numbers<Real>(down), rows, scale});
-    } else if (down == size && rows % kLanes == 0 && is_plain<Real>(y, panel.planes, first, rows, across)) {
+        table.copy_rows(
+            {panel.at(first), row, plain_at<Real>(y, first), numbers<Real>(down), rows, scale, kLanes, y.count});
+    } else if (down == size && y.count == kLanes && rows % kLanes == 0 &&
+               is_plain<Real>(y, panel.planes, first, rows, across)) {
         table.columns_of_rows({panel.at(first), row, plain_at<Real>(y, first), numbers<Real>(across), rows, scale});
     } else {
         return false;

@@ -13,9 +13,14 @@ using bitterfly::PassArgs;
 
 template <class V, bool Transposed, class W, class Index, bool C>
 [[gnu::always_inline]] inline void act(const W& w, int j, Index v, Line<V, C>& a, Line<V, C>& b) {
-    each_part<V>([&](auto h) __attribute__((always_inline)) {
+    const auto act_on = [&](auto h) __attribute__((always_inline)) {
         w.block(j, v, h).template apply<Transposed>(a.part[h], b.part[h]);
-    });
+    };
+    if constexpr (W::is_long) {
+        for (int h = 0; h < kParts<V>; ++h) act_on(h);
+    } else {
+        each_part<V>(act_on);
+    }
 }
 
 // Factor j < 5 of the innermost pass on 32 elements; from `count` on there are no factors.

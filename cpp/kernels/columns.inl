@@ -66,7 +66,9 @@ inline constexpr std::size_t kBlockVector = W::numbers * kLanes;
 template <int S, class W, class Real>
 [[gnu::always_inline]] inline PairWeights<Real> base_weights(const Real* w, std::size_t row) {
     constexpr std::size_t vector = kBlockVector<W>;
-    if constexpr (S < 2) {
+    if constexpr (W::numbers == 0) {
+        return {};
+    } else if constexpr (S < 2) {
         constexpr std::size_t step = std::size_t{2} << 2 * S;
         const Real* block = w + row / 32 * vector + (S == 0 ? row % 16 : 2 * (row % 16)) + row / 16 % 2;
         return {{block, block + 8 * vector}, {step, step}};
@@ -126,7 +128,8 @@ template <class V, bool Transposed, int F, int Columns, class W>
 void columns_step(const typename V::Real* p, std::ptrdiff_t stride, RowsFrom<typename V::Real> first) {
     constexpr std::size_t pairs = 1 << (F - 1), vector = kBlockVector<W>, factor = kStepVectors<F> * vector;
     for (std::size_t row = 0; row < kStepVectors<F> / pairs * kLanes; ++row) {
-        const typename V::Real* block = p + row / kLanes * pairs * vector + row % kLanes;
+        const typename V::Real* block = p;
+        if constexpr (vector > 0) block += row / kLanes * pairs * vector + row % kLanes;
         const RowsFrom<typename V::Real> rows{first.at(row), stride};
         if constexpr (F > 2) {
             columns_in_two<V, Transposed, F, Columns, W>(block, factor, rows);
@@ -198,8 +201,28 @@ void columns(const ColumnsArgs<typename V::Real>& args) {
 
 // ---- rows of 16 columns in and out ----
 
+// Of `count` lanes, those in the register that begins with lane `h`.
+template <class V>
+typename V::First first_of(std::size_t count, std::size_t h) {
+    return V::first(count < h ? 0 : count - h < V::width ? count - h : V::width);
+}
+
+template <class V>
+void copy_short_rows(const RowsArgs<typename V::Real>& args) {
+    const RowsFrom<const typename V::Real> from{args.from, args.from_row};
+    const RowsFrom<typename V::Real> to{args.to, args.to_row};
+    for (std::size_t h = 0; h < kLanes; h += V::width) {
+        const auto read = first_of<V>(args.from_columns, h), written = first_of<V>(args.to_columns, h);
+        for (std::size_t r = 0; r < args.rows; ++r) {
+            const auto scale = V::broadcast(args.scale == nullptr ? 1 : args.scale[r]);
+            V::store_first(to.at(r) + h, V::mul(V::load_first(from.at(r) + h, read), scale), written);
+        }
+    }
+}
+
 template <class V>
 void copy_rows(const RowsArgs<typename V::Real>& args) {
+    if (args.from_columns < kLanes || args.to_columns < kLanes) return copy_short_rows<V>(args);
     const RowsFrom<const typename V::Real> from{args.from, args.from_row};
     const RowsFrom<typename V::Real> to{args.to, args.to_row};
     for (std::size_t r = 0; r < args.rows; ++r) {
@@ -213,9 +236,9 @@ void copy_rows(const RowsArgs<typename V::Real>& args) {
 template <class V>
 void transpose_tile(RowsFrom<const typename V::Real> from, RowsFrom<typename V::Real> to) {
     typename V::Vec v[V::width];
-    for (std::size_t i = 0; i < V::width; ++i) v[i] = V::load(from.at(i));
+    unroll<V::width>([&](auto i) __attribute__((always_inline)) { v[i] = V::load(from.at(i)); });
     transpose_chunks<V, 1, V::width>(v);
-    for (std::size_t i = 0; i < V::width; ++i) V::store(to.at(i), v[i]);
+    unroll<V::width>([&](auto i) __attribute__((always_inline)) { V::store(to.at(i), v[i]); });
 }
 
 template <class V>

@@ -99,7 +99,8 @@ struct ColumnsArgs {
 };
 inline constexpr std::size_t kChunkRows = 256;
 
-// Rows of 16 numbers: row r at from + r * from_row goes to to + r * to_row, times scale[r] unless that is null.
+// Rows of 16 numbers: row r at from + r * from_row goes to to + r * to_row, times scale[r] unless that is null. Copies
+// of rows may have fewer on one side: others are read as zeros, and not written.
 template <class Real>
 struct RowsArgs {
     const Real* from;
@@ -108,6 +109,7 @@ struct RowsArgs {
     std::ptrdiff_t to_row;
     std::size_t rows;
     const Real* scale;
+    std::size_t from_columns = kLanes, to_columns = kLanes;
 };
 
 // 8 factors, 8 block-vectors, 6 numbers a block.

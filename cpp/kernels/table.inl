@@ -73,6 +73,7 @@ constexpr bitterfly::RealKernels<Real> real_kernels() {
                                      combine_rows<V>,
                                      all_floats<V>,
                                      add<V>};
+    out.columns[static_cast<int>(Weights::kNone)] = columns<V, NoWeights<V>>;
     out.columns[static_cast<int>(Weights::kReal)] = columns<V, RealNumbers<V>>;
     out.columns[static_cast<int>(Weights::kComplex)] = columns<V, ComplexNumbers<V>>;
     out.columns[static_cast<int>(Weights::kColumns)] = columns<V, ColumnNumbers<V>>;

@@ -12,7 +12,7 @@ template <class V>
 struct NoWeights {
     using Block = HadamardBlock<V>;
     using Value = typename Block::Value;
-    static constexpr bool is_complex = false, needs_constants = false;
+    static constexpr bool is_complex = false, needs_constants = false, is_long = false;
     static constexpr int period = 1, pairs_together = 4;
     static constexpr std::size_t numbers = 0;
     std::size_t vectors;
@@ -23,6 +23,7 @@ struct NoWeights {
         return {};
     }
     NoWeights from(int, int) const { return *this; }
+    [[gnu::always_inline]] static Block of_lane(const typename V::Real*) { return {}; }
 };
 
 // Block-vector v of factor j of a step: `numbers` lines of 16 at (j * vectors + v) * numbers.
@@ -32,7 +33,7 @@ struct NumberWeights {
     using Block = BlockOf;
     using Value = typename Block::Value;
     static constexpr std::size_t numbers = Numbers;
-    static constexpr bool is_complex = Numbers > 4, needs_constants = false;
+    static constexpr bool is_complex = Numbers > 4, needs_constants = false, is_long = false;
     static constexpr int period = 1, pairs_together = 1;
     const Real* p;
     std::size_t vectors;
@@ -97,6 +98,8 @@ struct AngleCodes {
     using Value = typename Block::Value;
     using Rotation = AngleRotation<V, Bits>;
     static constexpr bool is_complex = false, needs_constants = true;
+    // Whether two copies of the decoder are more than a machine keeps decoded.
+    static constexpr bool is_long = Rotation::registers > 4;
     // Block-vectors after which codes begin on a line again.
     static constexpr int period = Bits % 4 != 0 ? 8 : Bits % 8 != 0 ? 4 : Bits % 16 != 0 ? 2 : 1;
     static constexpr int pairs_together = Rotation::registers == 2 ? 4 : 2;

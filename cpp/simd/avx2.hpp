@@ -33,6 +33,14 @@ struct Simd<float> {
 
     static Vec load(const Real* p) { return _mm256_loadu_ps(p); }
     static void store(Real* p, Vec v) { _mm256_storeu_ps(p, v); }
+    // The first `count` lanes: others are read as zeros, and not written.
+    using First = __m256i;
+    static First first(std::size_t count) {
+        return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(count)),
+                                  _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+    }
+    static Vec load_first(const Real* p, First lanes) { return _mm256_maskload_ps(p, lanes); }
+    static void store_first(Real* p, Vec v, First lanes) { _mm256_maskstore_ps(p, lanes, v); }
     static Vec broadcast(Real x) { return _mm256_set1_ps(x); }
     static Vec add(Vec a, Vec b) { return _mm256_add_ps(a, b); }
     static Vec sub(Vec a, Vec b) { return _mm256_sub_ps(a, b); }
@@ -168,6 +176,12 @@ struct Simd<double> {
 
     static Vec load(const Real* p) { return _mm256_loadu_pd(p); }
     static void store(Real* p, Vec v) { _mm256_storeu_pd(p, v); }
+    using First = __m256i;
+    static First first(std::size_t count) {
+        return _mm256_cmpgt_epi64(_mm256_set1_epi64x(static_cast<long long>(count)), _mm256_setr_epi64x(0, 1, 2, 3));
+    }
+    static Vec load_first(const Real* p, First lanes) { return _mm256_maskload_pd(p, lanes); }
+    static void store_first(Real* p, Vec v, First lanes) { _mm256_maskstore_pd(p, lanes, v); }
     static Vec broadcast(Real x) { return _mm256_set1_pd(x); }
     static Vec add(Vec a, Vec b) { return _mm256_add_pd(a, b); }
     static Vec sub(Vec a, Vec b) { return _mm256_sub_pd(a, b); }

@@ -41,6 +41,11 @@ struct Simd<float> {
 
     static Vec load(const Real* p) { return _mm512_loadu_ps(p); }
     static void store(Real* p, Vec v) { _mm512_storeu_ps(p, v); }
+    // The first `count` lanes: others are read as zeros, and not written.
+    using First = __mmask16;
+    static First first(std::size_t count) { return static_cast<First>((1U << count) - 1); }
+    static Vec load_first(const Real* p, First lanes) { return _mm512_maskz_loadu_ps(lanes, p); }
+    static void store_first(Real* p, Vec v, First lanes) { _mm512_mask_storeu_ps(p, lanes, v); }
     static Vec broadcast(Real x) { return _mm512_set1_ps(x); }
     static Vec add(Vec a, Vec b) { return _mm512_add_ps(a, b); }
     static Vec sub(Vec a, Vec b) { return _mm512_sub_ps(a, b); }
@@ -169,6 +174,10 @@ struct Simd<double> {
 
     static Vec load(const Real* p) { return _mm512_loadu_pd(p); }
     static void store(Real* p, Vec v) { _mm512_storeu_pd(p, v); }
+    using First = __mmask8;
+    static First first(std::size_t count) { return static_cast<First>((1U << count) - 1); }
+    static Vec load_first(const Real* p, First lanes) { return _mm512_maskz_loadu_pd(lanes, p); }
+    static void store_first(Real* p, Vec v, First lanes) { _mm512_mask_storeu_pd(p, lanes, v); }
     static Vec broadcast(Real x) { return _mm512_set1_pd(x); }
     static Vec add(Vec a, Vec b) { return _mm512_add_pd(a, b); }
     static Vec sub(Vec a, Vec b) { return _mm512_sub_pd(a, b); }

@@ -17,6 +17,13 @@ struct Simd {
 
     static Vec load(const Real* p) { return *p; }
     static void store(Real* p, Vec v) { *p = v; }
+    // The first `count` lanes: others are read as zeros, and not written.
+    using First = bool;
+    static First first(std::size_t count) { return count > 0; }
+    static Vec load_first(const Real* p, First lanes) { return lanes ? *p : Real(0); }
+    static void store_first(Real* p, Vec v, First lanes) {
+        if (lanes) *p = v;
+    }
     static Vec broadcast(Real x) { return x; }
     static Vec add(Vec a, Vec b) { return a + b; }
     static Vec sub(Vec a, Vec b) { return a - b; }
