@@ -117,7 +117,7 @@ private:
         while (!ready() && std::chrono::steady_clock::now() < end) std::this_thread::yield();
     }
 
-    static constexpr std::chrono::microseconds kWatch{100};
+    static constexpr std::chrono::microseconds kWatch{300};
     std::atomic<bool> busy_{false};
     std::atomic<std::size_t> jobs_{0};
     std::mutex mutex_;

@@ -16,7 +16,7 @@ template <class V, bool Transposed, class W, class Index, bool C>
     const auto act_on = [&](auto h) __attribute__((always_inline)) {
         w.block(j, v, h).template apply<Transposed>(a.part[h], b.part[h]);
     };
-    if constexpr (W::is_long) {
+    if constexpr (W::is_long || (W::needs_constants && kParts<V> > 4)) {
         for (int h = 0; h < kParts<V>; ++h) act_on(h);
     } else {
         each_part<V>(act_on);

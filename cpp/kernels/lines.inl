@@ -26,14 +26,10 @@ constexpr int insert_zero(int bits, int j) { return (bits >> j << (j + 1)) | (bi
 template <class V>
 inline constexpr int kParts = static_cast<int>(kLanes) / V::width;
 
-// Calls f with the numbers of the parts, as constants while they fit registers: a loop would leave the parts in memory.
+// Calls f with the numbers of the parts as constants: a loop might leave the parts in memory.
 template <class V, class F>
 [[gnu::always_inline]] inline void each_part(F f) {
-    if constexpr (kParts<V> <= 4) {
-        unroll<kParts<V>>(f);
-    } else {
-        for (int h = 0; h < kParts<V>; ++h) f(h);
-    }
+    unroll<kParts<V>>(f);
 }
 
 // One number a lane, real or complex. (Registers are no template arguments: compilers drop their attributes there.)
@@ -110,8 +106,8 @@ template <class V, int D, bool IsComplex>
     each_part<V>([&](auto h) __attribute__((always_inline)) {
         if constexpr (D < V::width) {
             exchange_lanes<V, D>(a.part[h], b.part[h]);
-        } else if ((h & D / V::width) == 0) {
-            const int other = h + D / V::width;
+        } else if constexpr ((h & D / V::width) == 0) {
+            constexpr int other = h + D / V::width;
             const auto x = a.part[other];
             a.part[other] = b.part[h], b.part[h] = x;
         }
