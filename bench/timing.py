@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +24,19 @@ RESULTS = Path(__file__).parent / "results"
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Pin this process to one core, and BLAS to one thread."""
+    """Pin this process to one core, and BLAS to one thread.
+
+    Threads that start meanwhile inherit the core: behind it all threads get back all cores.
+    """
     cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {max(cores)})
     try:
         with threadpoolctl.threadpool_limits(1):
             yield
     finally:
-        os.sched_setaffinity(0, cores)
+        for thread in os.listdir("/proc/self/task"):
+            with suppress(ProcessLookupError):
+                os.sched_setaffinity(int(thread), cores)
 
 
 def interleaved(contenders: dict[str, Callable[[], object]], rounds: int, budget: float = 0.01) -> dict[str, float]:
