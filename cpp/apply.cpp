@@ -13,9 +13,6 @@
 namespace bitterfly {
 namespace {
 
-constexpr std::size_t kPanelBytes = std::size_t{1} << 18;
-constexpr std::size_t kStridedBytes = std::size_t{1} << 22;
-constexpr std::size_t kMaxVectors = 16;
 // Vectors that do not stay in L2 beside their codes.
 constexpr std::size_t kFarBytes = std::size_t{1} << 19;
 
@@ -182,37 +179,6 @@ void apply_panel(const Product<Real>& product, Diagonal<Real> scale, Mode mode, 
     if (direct.y == nullptr) scatter(panel, y, first, out, mode.transposed ? outside : none, mode.conjugated);
 }
 
-// Whether the numbers of a column lie one or two numbers apart, complex ones interleaved: one column at a time is
-// copied as fast as memory goes, or not at all.
-template <class Real, class ViewType>
-bool are_runs(const ViewType& view, bool is_complex) {
-    constexpr auto size = static_cast<std::ptrdiff_t>(sizeof(Real));
-    if (view.is_double != (sizeof(Real) == sizeof(double)) || (view.im != nullptr) != is_complex) return false;
-    if (is_complex) return view.row_stride == 2 * size && view.im - view.re == size;
-    return view.row_stride == size || view.row_stride == 2 * size;
-}
-
-// Whether one vector alone takes weights that are decoded to the buffer.
-template <class Real>
-bool decodes(const Product<Real>& product) {
-    const auto& fused = kernels().template of<Real>().fused;
-    return std::any_of(product.passes.begin(), product.passes.end(), [&](const StreamPass<Real>& pass) {
-        return !pass.factors.empty() &&
-               (pass.direct == pass.general || fused[static_cast<int>(pass.direct)][0] == nullptr);
-    });
-}
-
-// Whether runs one by one are as fast as side by side: without weights, with codes of two bits an entry, and complex
-// ones, whose parts lie apart there.
-template <class Real>
-bool is_quick(const Product<Real>& product) {
-    if (product.is_complex) return true;
-    return !decodes(product) &&
-           std::all_of(product.passes.begin(), product.passes.end(), [](const StreamPass<Real>& pass) {
-               return pass.direct == Weights::kNone || (!pass.factors.empty() && pass.factors.front().bits <= 4);
-           });
-}
-
 template <class Real>
 StreamPass<Real> coded_pass(const Plan& plan, std::size_t pass, const std::vector<Code>& codes, bool is_complex) {
     const Weights general = is_complex ? Weights::kColumns : Weights::kReal;
@@ -229,15 +195,14 @@ StreamPass<Real> coded_pass(const Plan& plan, std::size_t pass, const std::vecto
     return out;
 }
 
-// Columns from `begin` on, each as one vector. Several at a time share the weights that are decoded for them and the
-// lines of an array; runs of numbers are copied faster one at a time.
+// The columns that do not go side by side, each as one vector.
 template <class Real>
 void apply_vectors(const Product<Real>& product, Diagonal<Real> scale, Mode mode, const View& x, const MutableView& y,
-                   std::size_t begin, bool runs, std::size_t workers) {
+                   const ColumnsPlan& how, std::size_t workers) {
     const std::size_t n = product.plan.n, planes = product.is_complex ? 2 : 1, vector_bytes = n * planes * sizeof(Real);
-    const std::size_t columns = x.columns - begin;
-    const std::size_t most = runs && (product.is_complex || !decodes(product)) ? 1 : std::min(kMaxVectors, columns);
-    const std::size_t together = std::clamp<std::size_t>((runs ? kPanelBytes : kStridedBytes) / vector_bytes, 1, most);
+    const std::size_t begin = how.side_by_side, columns = x.columns - begin;
+    const std::size_t together =
+        std::clamp<std::size_t>(how.vector_bytes / vector_bytes, 1, std::min(how.most_vectors, columns));
     const std::size_t numbers = together * planes * padded(std::max(n, kLeastElements), together * planes);
     const auto run = [&](Columns some, std::size_t inner) {
         Workspace<Real> workspace(numbers + inner * kScratchNumbers);
@@ -285,14 +250,13 @@ Product<Real> product_of_signs(std::size_t n) {
 
 template <class Real>
 void apply(const Product<Real>& product, Mode mode, const View& x, const MutableView& y, std::size_t workers) {
-    const bool runs = are_runs<Real>(x, product.is_complex) && are_runs<Real>(y, product.is_complex);
-    const std::size_t n = product.plan.n, each = product.is_complex ? 8 : 2,
-                      many = runs && is_quick(product) ? 0 : columns_together(product, x.columns, runs);
+    const ColumnsPlan how = columns_plan(product, x, y);
+    const std::size_t n = product.plan.n, each = product.is_complex ? 8 : 2;
     if (each * n * product.plan.factors() * x.columns < kLeastParallelWork) workers = 1;
     const Scale<Real> numbers(product);
     const Diagonal<Real> scale{numbers.numbers(), product.is_complex};
-    if (many > 0) apply_columns(product, scale, mode, x, y, 0, many, workers);
-    if (many < x.columns) apply_vectors(product, scale, mode, x, y, many, runs, workers);
+    if (how.side_by_side > 0) apply_columns(product, scale, mode, x, y, 0, how.side_by_side, workers);
+    if (how.side_by_side < x.columns) apply_vectors(product, scale, mode, x, y, how, workers);
 }
 
 template Product<float> product_of_weights<float>(std::size_t, bool, const float*);

@@ -11,6 +11,9 @@
 namespace bitterfly {
 namespace {
 
+// Several vectors at a time share the weights that are decoded for them, and strided ones the lines of an array.
+constexpr std::size_t kRunBytes = std::size_t{1} << 18, kStridedBytes = std::size_t{1} << 22;
+constexpr std::size_t kMaxVectors = 16;
 // Fewer columns are faster as vectors; a panel beyond the last cache is slower.
 constexpr std::size_t kLeastColumns = 4, kLeastComplex = 11;
 constexpr std::size_t kMostPanelBytes = std::size_t{1} << 22;
@@ -131,13 +134,48 @@ private:
     bool decoded_ = false;
 };
 
+// Whether the numbers of a column lie one or two numbers apart, complex ones interleaved: one column at a time is
+// copied as fast as memory goes, or not at all.
+template <class Real, class ViewType>
+bool are_runs(const ViewType& view, bool is_complex) {
+    constexpr auto size = static_cast<std::ptrdiff_t>(sizeof(Real));
+    if (view.is_double != (sizeof(Real) == sizeof(double)) || (view.im != nullptr) != is_complex) return false;
+    if (is_complex) return view.row_stride == 2 * size && view.im - view.re == size;
+    return view.row_stride == size || view.row_stride == 2 * size;
+}
+
+// Whether one vector alone takes weights that are decoded to the buffer.
+template <class Real>
+bool decodes(const Product<Real>& product) {
+    const auto& fused = kernels().template of<Real>().fused;
+    return std::any_of(product.passes.begin(), product.passes.end(), [&](const StreamPass<Real>& pass) {
+        return !pass.factors.empty() &&
+               (pass.direct == pass.general || fused[static_cast<int>(pass.direct)][0] == nullptr);
+    });
+}
+
+// Whether runs one by one are as fast as side by side: without weights, with codes of two bits an entry, and complex
+// ones, whose parts lie apart there.
+template <class Real>
+bool is_quick(const Product<Real>& product) {
+    if (product.is_complex) return true;
+    return !decodes(product) &&
+           std::all_of(product.passes.begin(), product.passes.end(), [](const StreamPass<Real>& pass) {
+               return pass.direct == Weights::kNone || (!pass.factors.empty() && pass.factors.front().bits <= 4);
+           });
+}
+
 }  // namespace
 
 template <class Real>
-std::size_t columns_together(const Product<Real>& product, std::size_t columns, bool runs) {
+ColumnsPlan columns_plan(const Product<Real>& product, const View& x, const MutableView& y) {
+    const bool runs = are_runs<Real>(x, product.is_complex) && are_runs<Real>(y, product.is_complex);
+    const bool alone = runs && (product.is_complex || !decodes(product));
     const std::size_t bytes = product.plan.n * planes_of(product) * kLanes * sizeof(Real);
-    if (product.plan.n < kChunkRows || bytes > kMostPanelBytes) return 0;
-    return columns_in_blocks(columns, runs ? kLanes : product.is_complex ? kLeastComplex : kLeastColumns);
+    const bool has_panels = product.plan.n >= kChunkRows && bytes <= kMostPanelBytes && !(runs && is_quick(product));
+    const std::size_t least = runs ? kLanes : product.is_complex ? kLeastComplex : kLeastColumns;
+    return {has_panels ? columns_in_blocks(x.columns, least) : 0, alone ? 1 : kMaxVectors,
+            runs ? kRunBytes : kStridedBytes};
 }
 
 template <class Real>
@@ -164,7 +202,7 @@ void apply_columns(const Product<Real>& product, Diagonal<Real> scale, Mode mode
 }
 
 #define BITTERFLY_INSTANTIATE(Real)                                                                                \
-    template std::size_t columns_together<Real>(const Product<Real>&, std::size_t, bool);                          \
+    template ColumnsPlan columns_plan<Real>(const Product<Real>&, const View&, const MutableView&);                \
     template void apply_columns<Real>(const Product<Real>&, Diagonal<Real>, Mode, const View&, const MutableView&, \
                                       std::size_t, std::size_t, std::size_t);
 BITTERFLY_INSTANTIATE(float)

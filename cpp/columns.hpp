@@ -8,11 +8,13 @@
 
 namespace bitterfly {
 
-// How many of `columns` vectors are taken in blocks of 16, the last one perhaps not full; the others are faster one by
-// one, of columns whose numbers lie side by side (`runs`) all that do not fill a block. The same for any number of
-// workers.
+// How the columns of x and y are taken: the first ones in blocks of 16 side by side, the last block perhaps not full;
+// the others as vectors, `most_vectors` of at most `vector_bytes` at a time. The same for any number of workers.
+struct ColumnsPlan {
+    std::size_t side_by_side, most_vectors, vector_bytes;
+};
 template <class Real>
-std::size_t columns_together(const Product<Real>& product, std::size_t columns, bool runs);
+ColumnsPlan columns_plan(const Product<Real>& product, const View& x, const MutableView& y);
 
 // Columns `first` to `end` of y = op(A) x; `scale` is the scale vector of the product.
 template <class Real>
