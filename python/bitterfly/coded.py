@@ -106,6 +106,15 @@ def code_store(words: Any, codes: Any, scale: Any, chain: Chain | None, steps: A
     return TiledCodes(chain, kinds, frozen(_as_words(words)), scale, units)
 
 
+def require_unpadded(store: CodeStore, shape: tuple[int, int]) -> None:
+    """Raise a ValueError where direction codes would be those of a padded matrix, which their kernels do not know."""
+    if isinstance(store, DirectionCodes) and shape != store.chain.shape:
+        raise ValueError(
+            f"shape: expected {store.chain.shape}, that of the chain, beside direction codes, got {shape}; "
+            "codes of any chain ('skeleton', 'lattice') may be padded"
+        )
+
+
 def scale_length(chain: Chain, codes: Sequence[Code]) -> int:
     """Return the entries of the scale vector: none where short floats hold the lengths."""
     return 0 if codes[0].kind in FLOAT_KINDS else chain.shape[1]

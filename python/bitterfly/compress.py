@@ -9,6 +9,7 @@ import numpy as np
 from bitterfly.allocate import smaller
 from bitterfly.budget import least_error
 from bitterfly.direction_bits import entries_per_column, smaller_directions
+from bitterfly.directions import DirectionCodes
 from bitterfly.inputs import as_bytes
 from bitterfly.kinds import TILED_BITS
 from bitterfly.operator import ButterflyOperator, PackedButterfly
@@ -16,6 +17,7 @@ from bitterfly.quantize import ALLOCATED
 from bitterfly.report import CompressReport
 from bitterfly.sources import ArraySource, as_source
 from bitterfly.stages import Progress, Work
+from bitterfly.stores import DyadicFloats
 from bitterfly.tiled_codes import plan
 from bitterfly.workers import building_workers, set_workers
 
@@ -173,7 +175,7 @@ def _unmet(rtol: float, bits: float, error: float, op: ButterflyOperator) -> str
 
 def _widths(op: ButterflyOperator | PackedButterfly) -> tuple[float, int, int]:
     """Return the step between the bits of codes, and their least and largest number in such steps."""
-    if op.store.chain.is_square_dyadic and "lattice" not in {code[0] for code in getattr(op, "codes", ())}:
+    if isinstance(op.store, (DyadicFloats, DirectionCodes)):
         return 1 / entries_per_column(op), 1, _MOST_BITS * entries_per_column(op)
     return 1.0, *TILED_BITS
 

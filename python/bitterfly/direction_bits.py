@@ -15,6 +15,7 @@ from bitterfly.inputs import as_bytes, as_number
 from bitterfly.kinds import INTEGER_KINDS, MAX_BITS
 from bitterfly.operator import ButterflyOperator, PackedButterfly
 from bitterfly.precision import rounding_term
+from bitterfly.stores import DyadicFloats
 
 # In the order in which exact ones are preferred.
 _CANDIDATES = {"direction": ("phase", "angle", "sphere")}
@@ -27,8 +28,11 @@ def quantize_directions(
 ) -> PackedButterfly:
     """Quantize factors of the square dyadic chain to what is given of `bits`, `rtol` and `nbytes`."""
     candidates = _candidates(code, np.dtype(op.dtype).kind == "c")
-    if not op.store.chain.is_square_dyadic:
-        raise ValueError(f"code: {code!r} needs the square dyadic chain; use 'skeleton' or 'lattice' for {op.chain}")
+    if not isinstance(op.store, DyadicFloats):
+        padded = ", without padding" if op.shape != op.chain.shape else ""
+        raise ValueError(
+            f"code: {code!r} needs the square dyadic chain{padded}; use 'skeleton' or 'lattice' for {op.chain}"
+        )
     if bits is not None:
         return _of_mean(op, candidates, _column_bits(op, as_number(bits, "bits"), candidates))
     if nbytes is not None:

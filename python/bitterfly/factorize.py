@@ -181,7 +181,7 @@ def _on_chain(
         permutations = _fixed(permute, chain)
     if order == "balanced":
         return _operator(source, permutations, *balanced(source, permutations, radices, ranks))
-    if chain.is_square_dyadic and isinstance(source, ArraySource):
+    if chain.is_square_dyadic and isinstance(source, ArraySource) and source.shape == chain.shape:
         return _dyadic(source.array, permutations)
     if rtol is not None and max(ranks, default=1) > 1:
         return _adaptive(source, permutations, radices, rtol, ranks, ranks)

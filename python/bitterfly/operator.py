@@ -10,7 +10,7 @@ import numpy as np
 
 from bitterfly.chain import Chain
 from bitterfly.change import after_cast
-from bitterfly.coded import CodeStore, code_store
+from bitterfly.coded import CodeStore, code_store, require_unpadded
 from bitterfly.directions import DirectionCodes
 from bitterfly.inputs import Array, Side
 from bitterfly.kinds import Code
@@ -19,7 +19,7 @@ from bitterfly.ordering import digit_reversal
 from bitterfly.plan import ProductPlan, plan_of
 from bitterfly.precision import cast_dtype
 from bitterfly.scale_codes import ScaleCodes, cast_scale
-from bitterfly.stores import DyadicFloats, FloatStore, frozen_view, store_of
+from bitterfly.stores import DyadicFloats, FloatStore, fitted, frozen_view, store_of
 from bitterfly.views import FLAGS
 
 if TYPE_CHECKING:
@@ -98,8 +98,8 @@ class ButterflyOperator(Butterfly):
         mode: str,
     ) -> None:
         Butterfly.__init__(self, store.chain, shape, store.dtype, permutations, error, kind, mode)
-        self._store = store
-        self._kernel = store.kernel(self._stored_shape, self._base)
+        self._store = fitted(store, self._stored_shape)
+        self._kernel = self._store.kernel(self._stored_shape, self._base)
 
     def _known(self) -> dict[str, Any]:
         known: dict[str, Any] = {"relative_error": self.relative_error, "error_kind": self.error_kind}
@@ -218,6 +218,7 @@ class PackedButterfly(Butterfly):
     ) -> None:
         store = code_store(words, codes, scale, chain, steps)
         super().__init__(store.chain, shape, store.dtype, permutations, relative_error, error_kind, mode)
+        require_unpadded(store, self._stored_shape)
         self._store = store
         self.report = report
         self._kernel = store.kernel(self._stored_shape, self._base)

@@ -17,6 +17,7 @@ from bitterfly.kinds import INTEGER_KINDS, TILED_BITS
 from bitterfly.operator import ButterflyOperator, PackedButterfly
 from bitterfly.recode import packed_operator, recode
 from bitterfly.short_floats import quantize_floats
+from bitterfly.stores import DyadicFloats
 from bitterfly.sums import quantize_sum
 from bitterfly.workers import building_workers, set_workers
 
@@ -167,7 +168,7 @@ def _quantize(
             lambda term, width: quantize(term, bits=width, code=code, rng=rng),
         )
     if code == "auto":
-        code = "direction" if op.store.chain.is_square_dyadic else "skeleton"
+        code = "direction" if isinstance(op.store, DyadicFloats) else "skeleton"
     generator = np.random.default_rng(0 if rng is None else rng)
     if code in ALPHABETS:
         return quantize_alphabet(op, code, bits, rtol, nbytes, generator)

@@ -182,6 +182,13 @@ def store_of(factors: Sequence[Any]) -> FloatStore:
     return TiledFloats.of(chain, arrays, dtype)
 
 
+def fitted(store: FloatStore, shape: tuple[int, int]) -> FloatStore:
+    """Return the store, in tiles where the matrix is smaller than the chain: the dyadic kernels do not pad."""
+    if isinstance(store, DyadicFloats) and shape != store.chain.shape:
+        return TiledFloats.of(store.chain, store.factors(), store.dtype)
+    return store
+
+
 def _as_complex(factor: Array | Skeleton) -> Array | Skeleton:
     if not isinstance(factor, Skeleton):
         return factor + np.zeros((), np.result_type(factor, np.complex64))
