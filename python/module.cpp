@@ -14,6 +14,7 @@
 #include "factorize.hpp"
 #include "kernels/dispatch.hpp"
 #include "lattice.hpp"
+#include "near_one.hpp"
 #include "operators.hpp"
 #include "pack.hpp"
 #include "quantize.hpp"
@@ -183,6 +184,14 @@ py::array py_aligned_empty(const std::vector<py::ssize_t>& shape, const py::dtyp
     return py::array(dtype, shape, memory.data(), memory);
 }
 
+bool py_near_one(const py::array& x, int exponent) {
+    require_floating(x, "x");
+    require(is_double(x) && exponent >= 1 && exponent <= 1000, "x: expected double precision, and 1 to 1000");
+    const View view = const_view(x);
+    py::gil_scoped_release release;
+    return near_one(view, exponent);
+}
+
 // Additions of float32 numbers a second, in registers.
 double py_add_peak(std::size_t rounds) {
     alignas(64) float out[128];
@@ -223,6 +232,7 @@ PYBIND11_MODULE(_core, m) {
     m.def("packed_words", &packed_words, py::arg("n"), py::arg("bits"));
     m.def("decode", &py_decode, py::arg("code"), py::arg("bits"), py::arg("codes"));
     m.def("aligned_empty", &py_aligned_empty, py::arg("shape"), py::arg("dtype"));
+    m.def("near_one", &py_near_one, py::arg("x").noconvert(), py::arg("exponent"));
     m.def("available_isas", &available_isas);
     m.def("active_isa", [] { return std::string(kernels().name); });
     m.def("select_isa", &select_isa, py::arg("name"));

@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-import scipy
 from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
 import bitterfly
@@ -19,7 +18,6 @@ import tolerances
 from bitterfly import reference, transforms
 from exact import true_error
 
-BATCHES = tuple(map(int, scipy.__version__.split(".")[:2])) >= (1, 18)
 Operator = bitterfly.ButterflyOperator | bitterfly.PackedButterfly
 N = 64
 
@@ -99,7 +97,6 @@ def test_batches(op: Operator) -> None:
     close(op._rmatmat(y), a.conj().T @ y, op.dtype)
 
 
-@pytest.mark.skipif(not BATCHES, reason="SciPy 1.18 multiplies batches")
 def test_batches_by_public_names(op: Operator) -> None:
     a, rng = op.todense(), np.random.default_rng(2)
     x, xs = own.gaussian(rng, (3, 2, N), op.dtype), own.gaussian(rng, (3, N, 2), op.dtype)
@@ -122,7 +119,7 @@ def test_batch_of_the_size_of_the_matrix(op: Operator) -> None:
 @pytest.mark.parametrize("x", [np.ones(N - 1), np.ones((N - 1, 2)), np.ones((1, N)), np.float64(1) * np.ones(())])
 def test_wrong_shapes(op: Operator, x: np.ndarray) -> None:
     for product in (op.matvec, op.rmatvec, op.matmat, op.rmatmat, op.apply):
-        if BATCHES and x.shape == (1, N) and product in (op.matvec, op.rmatvec):
+        if x.shape == (1, N) and product in (op.matvec, op.rmatvec):
             continue  # a batch of one
         with pytest.raises(ValueError):
             product(x)

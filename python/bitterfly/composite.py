@@ -10,7 +10,7 @@ from scipy.sparse.linalg import LinearOperator
 
 from bitterfly.change import after_cast
 from bitterfly.inputs import Array, as_floating
-from bitterfly.linear import Butterfly, identity_panel
+from bitterfly.linear import Butterfly, Products, check_columns, check_out, identity_panel, product_shape
 from bitterfly.precision import cast_dtype
 from bitterfly.views import ERROR_KINDS, ErrorKind, weakest
 from bitterfly.workers import as_workers, set_workers
@@ -18,7 +18,7 @@ from bitterfly.workers import as_workers, set_workers
 _PANEL = 256
 
 
-class Composite(LinearOperator):  # type: ignore[misc]
+class Composite(Products):
     """What sums and stacks share: products of all members, views of all members, the dense matrix."""
 
     __array_priority__ = 20.0
@@ -64,14 +64,14 @@ class Composite(LinearOperator):  # type: ignore[misc]
     # ---- products ----
 
     def apply(self, x: Any, out: Array | None = None, workers: int | None = None) -> Array:
-        """Return the product with a vector or a matrix, as `ButterflyOperator.apply` does.
+        """Return the product with a vector, a matrix or a batch of matrices, as `ButterflyOperator.apply` does.
 
         Parameters
         ----------
-        x : array_like, shape (n,) or (n, k)
+        x : array_like, shape (n,), (n, k) or (..., n, k)
             Numbers of any dtype and strides; the operator has the shape (m, n).
         out : ndarray, optional
-            Takes the result: shape (m,) or (m, k), dtype ``result_type(op.dtype, x.dtype)``, writable.
+            Takes the result: shape (m,), (m, k) or (..., m, k), dtype ``result_type(op.dtype, x.dtype)``, writable.
         workers : int, optional
             Threads, see `bitterfly.set_workers`, which sets the default. Results do not depend on it.
 
@@ -86,15 +86,16 @@ class Composite(LinearOperator):  # type: ignore[misc]
             Where shapes or dtypes do not match.
         """
         x = as_floating(x, "x")
-        if x.ndim not in (1, 2) or x.shape[0] != self.shape[1]:
-            raise ValueError(f"x: expected shape ({self.shape[1]},) or ({self.shape[1]}, k), got {x.shape}")
-        shape, dtype = (self.shape[0], *x.shape[1:]), np.result_type(self.dtype, x.dtype)
+        check_columns(x.shape, self.shape[1])
+        shape, dtype = product_shape(self.shape[0], x.shape), np.result_type(self.dtype, x.dtype)
         if out is None:
             out = np.empty(shape, dtype)
         else:
-            Butterfly._check_out(out, shape, dtype)
+            check_out(out, shape, dtype)
+            x = x.copy() if np.may_share_memory(x, out) else x
         with set_workers(as_workers(workers)):
-            out[...] = self._forward(x.reshape(len(x), -1)).reshape(shape)
+            for index in np.ndindex(x.shape[:-2]):
+                out[index] = self._forward(x[index].reshape(self.shape[1], -1)).reshape(out[index].shape)
         return out
 
     def _columns(self, x: Any, adjoint: bool) -> Array:

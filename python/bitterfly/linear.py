@@ -11,13 +11,83 @@ from scipy.sparse.linalg import LinearOperator
 from bitterfly import _core
 from bitterfly.chain import Chain
 from bitterfly.inputs import Array, Permutations, Side, as_floating, as_permutation
+from bitterfly.powers import powers_to_one, times_powers
 from bitterfly.views import ERROR_KINDS, FLAGS, MODES, ErrorKind, Mode, fitting_shape, reversed_order
 from bitterfly.workers import as_workers
 
 _PANEL = 256
 
 
-class Butterfly(LinearOperator):  # type: ignore[misc]
+class Products(LinearOperator):  # type: ignore[misc]
+    """SciPy's products, of vectors, matrices and batches (..., n, k), alike with every SciPy.
+
+    Up to SciPy 1.17 there are no batches, and messages print whole arrays, or no shapes.
+    """
+
+    def apply(self, x: Any, out: Array | None = None, workers: int | None = None) -> Array:
+        """Return the product with a vector, a matrix or a batch of matrices."""
+        raise NotImplementedError
+
+    def _vectors(self, x: Any, adjoint: bool) -> Array:
+        """Product with x of shape (n,), (n, 1) or, for batches, (..., n)."""
+        raise NotImplementedError
+
+    def _columns(self, x: Any, adjoint: bool) -> Array:
+        """Product with the columns of x of shape (..., n, k)."""
+        raise NotImplementedError
+
+    def dot(self, x: Any) -> Any:
+        """Return ``A x`` for x of shape (n,), (n, k) or (..., n, k), or the product with an operator or a number."""
+        if isinstance(x, LinearOperator) or np.ndim(x) == 0:
+            return super().dot(x)
+        check_columns(np.shape(x), self.shape[1])
+        return super().dot(x) if np.ndim(x) <= 2 else self.apply(x)
+
+    def __rmul__(self, x: Any) -> Any:
+        if isinstance(x, LinearOperator) or np.ndim(x) == 0:
+            return super().__rmul__(x)
+        rows = self.shape[0]
+        if np.shape(x)[-1] != rows:
+            raise ValueError(f"x: expected shape ({rows},), (k, {rows}) or (..., k, {rows}), got {np.shape(x)}")
+        if np.ndim(x) <= 2:
+            return super().__rmul__(x)
+        return np.swapaxes(self.T.apply(np.swapaxes(x, -1, -2)), -1, -2)
+
+    def matvec(self, x: Any) -> Any:
+        """Return ``A x`` for x of shape (n,) or (n, 1), or for each vector of a batch (..., n)."""
+        return super().matvec(x) if _is_vector(x, self.shape[1]) else self._vectors(x, adjoint=False)
+
+    def rmatvec(self, x: Any) -> Any:
+        """Return ``A^H x`` for x of shape (m,) or (m, 1), or for each vector of a batch (..., m)."""
+        return super().rmatvec(x) if _is_vector(x, self.shape[0]) else self._vectors(x, adjoint=True)
+
+    def matmat(self, X: Any) -> Any:
+        """Return ``A X`` for X of shape (n, k) or (..., n, k)."""
+        check_columns(np.shape(X), self.shape[1], least=2)
+        return super().matmat(X) if np.ndim(X) == 2 else self._columns(X, adjoint=False)
+
+    def rmatmat(self, X: Any) -> Any:
+        """Return ``A^H X`` for X of shape (m, k) or (..., m, k)."""
+        check_columns(np.shape(X), self.shape[0], least=2)
+        return super().rmatmat(X) if np.ndim(X) == 2 else self._columns(X, adjoint=True)
+
+
+def check_columns(shape: tuple[int, ...], n: int, least: int = 1) -> None:
+    """Raise a ValueError unless the shape is (n,), (n, k) or (..., n, k), of at least so many dimensions."""
+    if len(shape) < least or shape[-2:][0] != n:
+        expected = f"({n},), " if least == 1 else ""
+        raise ValueError(f"x: expected shape {expected}({n}, k) or (..., {n}, k), got {tuple(shape)}")
+
+
+def _is_vector(x: Any, n: int) -> bool:
+    """Tell a vector, (n,) or (n, 1), from a batch of them, (..., n); raise a ValueError for anything else."""
+    shape = np.shape(x)
+    if shape not in ((n,), (n, 1)) and shape[-1:] != (n,):
+        raise ValueError(f"x: expected shape ({n},), ({n}, 1) or (..., {n}), got {shape}")
+    return shape in ((n,), (n, 1))
+
+
+class Butterfly(Products):
     """What both operators share: an immutable view (mode) of a butterfly ``A``.
 
     ``A[rows][:, columns]`` is the product of the factors, where ``A`` is padded with zeros if the chain is larger than
@@ -155,21 +225,23 @@ class Butterfly(LinearOperator):  # type: ignore[misc]
     # ---- products ----
 
     def apply(self, x: Any, out: Array | None = None, workers: int | None = None) -> Array:
-        """Return the product with a vector or a matrix.
+        """Return the product with a vector, a matrix or a batch of matrices.
 
         Parameters
         ----------
-        x : array_like, shape (n,) or (n, k)
+        x : array_like, shape (n,), (n, k) or (..., n, k)
             Numbers of any dtype and strides; the operator has the shape (m, n).
         out : ndarray, optional
-            Takes the result: shape (m,) or (m, k), dtype ``result_type(op.dtype, x.dtype)``, writable.
+            Takes the result: shape (m,), (m, k) or (..., m, k), dtype ``result_type(op.dtype, x.dtype)``, writable.
         workers : int, optional
             Threads, see `bitterfly.set_workers`; results do not depend on it.
 
         Returns
         -------
         ndarray
-            `out`, or a new array. Sums are accumulated in the operator's precision.
+            `out`, or a new array. Sums are accumulated in the operator's precision; where `x` is wider than that,
+            columns far from one are scaled by powers of two on the way in and back, so that they have the range of
+            `x`, and entries below about 1e-45 of the largest of their column (float32) count as zero.
 
         Raises
         ------
@@ -178,31 +250,27 @@ class Butterfly(LinearOperator):  # type: ignore[misc]
         """
         if type(x) is not np.ndarray or x.dtype != self.dtype or not x.flags.aligned:
             x = as_floating(x, "x")
-        if x.ndim not in (1, 2) or x.shape[0] != self.shape[1]:
-            raise ValueError(f"x: expected shape ({self.shape[1]},) or ({self.shape[1]}, k), got {x.shape}")
+        check_columns(x.shape, self.shape[1])
         dtype = self.dtype if x.dtype == self.dtype else np.result_type(self.dtype, x.dtype)
-        shape = (self.shape[0], *x.shape[1:])
+        shape = product_shape(self.shape[0], x.shape)
         if out is None:
-            return self._run(x, np.empty(shape, dtype), False, False, workers)
-        self._check_out(out, shape, dtype)
-        x = x.copy() if np.may_share_memory(x, out) else x
-        return self._run(x, out, False, False, workers)
-
-    @staticmethod
-    def _check_out(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-        if not isinstance(out, np.ndarray) or out.dtype != dtype or not out.flags.aligned:
-            raise TypeError(
-                f"out: expected an aligned array of {dtype}, got {getattr(out, 'dtype', type(out).__name__)}"
-            )
-        if out.shape != shape:
-            raise ValueError(f"out: expected shape {shape}, got {out.shape}")
-        if not out.flags.writeable:
-            raise ValueError("out: expected a writable array, got a read-only one")
+            out = np.empty(shape, dtype)
+        else:
+            check_out(out, shape, dtype)
+            x = x.copy() if np.may_share_memory(x, out) else x
+        if x.ndim <= 2:
+            return self._run(x, out, False, False, workers)
+        for index in np.ndindex(x.shape[:-2]):
+            self._run(x[index], out[index], False, False, workers)
+        return out
 
     def _run(self, x: Array, out: Array, transpose: bool, conjugate: bool, workers: int | None = None) -> Array:
+        """Write the product with a vector or the columns of a matrix into `out`."""
         transposed, conjugated = FLAGS[self.mode]
+        powers = powers_to_one(x) if self.dtype.char in "fF" and x.dtype.char in "dD" else None
+        x = x if powers is None else times_powers(x, powers, np.empty_like(x))
         self._kernel.apply(x, out, transposed ^ transpose, conjugated ^ conjugate, as_workers(workers))
-        return out
+        return out if powers is None else times_powers(out, 1 / powers, out)
 
     def _columns(self, x: Any, adjoint: bool) -> Array:
         """Product with the columns of x of shape (..., n, k)."""
@@ -293,6 +361,21 @@ class Butterfly(LinearOperator):  # type: ignore[misc]
 
     def __deepcopy__(self, _: Any) -> Self:
         return self
+
+
+def product_shape(rows: int, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the shape of the product of `rows` rows with an array of shape (n,), (n, k) or (..., n, k)."""
+    return (*shape[:-2], rows, *shape[-1:]) if len(shape) > 1 else (rows,)
+
+
+def check_out(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    """Refuse an `out` that cannot take a product of this shape and dtype."""
+    if not isinstance(out, np.ndarray) or out.dtype != dtype or not out.flags.aligned:
+        raise TypeError(f"out: expected an aligned array of {dtype}, got {getattr(out, 'dtype', type(out).__name__)}")
+    if out.shape != shape:
+        raise ValueError(f"out: expected shape {shape}, got {out.shape}")
+    if not out.flags.writeable:
+        raise ValueError("out: expected a writable array, got a read-only one")
 
 
 def identity_panel(n: int, first: int, width: int, dtype: np.dtype[Any]) -> Array:
