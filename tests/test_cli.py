@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import io
 import os
 import re
 import subprocess
@@ -183,8 +185,8 @@ def test_bad_operators_and_vectors(folder: Path) -> None:
     op = "A.bfly.safetensors"
     assert "missing: No such file" in fails("info", "missing")
     assert "A.npy: " in fails("info", "A.npy")
-    assert "A.npy: " in fails("apply", "A.npy", "x.npy", *output)
-    assert "short.npy: expected shape (64,) or (64, k)" in fails("apply", op, "short.npy", *output)
+    expected = "short.npy: expected shape (64,), (64, k) or (..., 64, k), got (8,)"
+    assert expected in fails("apply", op, "short.npy", *output)
     assert "cube.npy: expected shape" in fails("apply", op, "cube.npy", *output)
     fails("apply", op, "text.npy", *output)
     assert not os.path.exists("y.npy")
@@ -198,6 +200,116 @@ def test_outputs_that_cannot_be_written(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("command", "output"),
+    [
+        (["compress", "A.npy", "--rtol", "1e-3"], os.path.join("no", "file")),
+        (["compress", "A.npy", "--rtol", "1e-3"], "/proc/new"),
+        (["apply", "A.bfly.safetensors", "x.npy"], os.path.join("no", "file")),
+        (["demo"], os.path.join("no", "file")),
+    ],
+)
+def test_targets_are_checked_before_the_work(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, command: list[str], output: str
+) -> None:
+    def work(*_: Any, **__: Any) -> None:
+        raise AssertionError("the work has begun")
+
+    monkeypatch.setattr(importlib.import_module("bitterfly.compress"), "compress", work)
+    monkeypatch.setattr(demo, "run", work)
+    monkeypatch.setattr(storage, "load", work)
+    assert f"{output}: " in fails(*command, "-o", output)
+
+
+@pytest.mark.parametrize("link", [None, os.symlink, os.link])
+def test_inputs_are_never_replaced(folder: Path, link: Callable[[str, str], Any] | None) -> None:
+    cases = {"A.npy": ("compress", "A.npy", "--bits", "2"), "x.npy": ("apply", "A.bfly.safetensors", "x.npy")}
+    cases["A.bfly.safetensors"] = cases["x.npy"]
+    for name, command in cases.items():
+        before, output = Path(name).read_bytes(), name
+        if link:
+            output = f"link to {name}"
+            link(name, output)
+        assert f"{output}: is the input {name} itself" in fails(*command, "-o", output)
+        assert "itself" in fails(*command, "-o", os.path.join("..", folder.name, output))
+        assert Path(name).read_bytes() == before
+
+
+def test_other_files_are_replaced_and_the_help_says_so(folder: Path) -> None:
+    write("y.npy", b"old")
+    succeeds("apply", "A.bfly.safetensors", "x.npy", "-o", "y.npy")
+    assert np.load("y.npy").shape == (64,)
+    for command in ("compress", "apply"):
+        assert "replaced" in succeeds(command, "--help")
+
+
+def piped(data: bytes, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-c", "from bitterfly.cli import main; main()", *arguments]
+    return subprocess.run(command, input=data, capture_output=True, check=False)
+
+
+def array_of(data: bytes) -> np.ndarray:
+    return np.load(io.BytesIO(data))
+
+
+@pytest.mark.parametrize("dash", ["-", "/dev/stdin"])
+def test_standard_input_and_output(folder: Path, dash: str) -> None:
+    """A matrix goes in, an operator comes out, and so do vectors; reports go to stderr."""
+    out = dash.replace("stdin", "stdout")
+    done = piped(Path("A.npy").read_bytes(), "compress", dash, "--bits", "4", "-o", out)
+    assert done.returncode == 0 and b"relative error" in done.stderr, done.stderr
+    write("B", done.stdout)
+    op = bitterfly.load("B")
+    done = piped(Path("x.npy").read_bytes(), "apply", "B", dash, "-o", out)
+    assert done.stderr == b"" and np.array_equal(array_of(done.stdout), op @ np.load("x.npy"))
+    done = piped(Path("B").read_bytes(), "apply", dash, "X.npy", "-o", out, "--adjoint")
+    assert done.stderr == b"" and np.array_equal(array_of(done.stdout), op.H @ np.load("X.npy"))
+    assert b"64 x 64" in piped(Path("B").read_bytes(), "info", dash).stdout
+    assert sorted(os.listdir()) == ["A.bfly.safetensors", "A.npy", "B", "X.npy", "x.npy"]
+
+
+def test_a_matrix_from_standard_input_goes_to_standard_output(folder: Path) -> None:
+    result = CliRunner().invoke(main, ["compress", "-", "--bits", "2"], input=Path("A.npy").read_bytes())
+    assert result.exit_code == 0 and "standard output" in result.stderr
+    write("B", result.stdout_bytes)
+    assert bitterfly.load("B").shape == (64, 64)
+
+
+def test_named_pipes(folder: Path) -> None:
+    op = bitterfly.load("A.bfly.safetensors")
+    for name in ("op", "in", "out"):
+        os.mkfifo(name)
+    feeds = [subprocess.Popen(["cp", source, name]) for source, name in (("A.bfly.safetensors", "op"), ("x.npy", "in"))]
+    with subprocess.Popen(["cat", "out"], stdout=subprocess.PIPE) as reader:
+        assert succeeds("apply", "op", "in", "-o", "out") == ""
+        assert reader.stdout is not None
+        y = array_of(reader.stdout.read())
+    assert [feed.wait() for feed in feeds] == [0, 0] and Path("out").is_fifo()
+    assert np.array_equal(y, op @ np.load("x.npy"))
+
+
+@pytest.mark.parametrize("data", [b"", b"hello"])
+def test_streams_of_something_else(folder: Path, data: bytes) -> None:
+    for command in (["info", "-"], ["compress", "-", "--bits", "2"], ["apply", "A.bfly.safetensors", "-", "-o", "y"]):
+        result = CliRunner().invoke(main, command, input=data)
+        assert result.exit_code == 1 and result.stdout == ""
+        assert result.stderr.startswith("bitterfly: error: standard input: ") and "/tmp" not in result.stderr
+
+
+@pytest.mark.parametrize("shape", [(9, 64), (64, 9)])
+def test_views_of_rectangular_operators(folder: Path, shape: tuple[int, int]) -> None:
+    op = bitterfly.factorize(np.random.default_rng(0).standard_normal(shape), bitterfly.Chain.for_shape(shape))
+    bitterfly.save("R", op)
+    m, n = shape
+    for flag, same, size in ((None, op, n), ("--transpose", op.T, m), ("--adjoint", op.H, m)):
+        flags = [flag] if flag else []
+        np.save("v.npy", np.arange(size, dtype=float))
+        np.save("w.npy", np.ones(m + n - size))
+        succeeds("apply", "R", "v.npy", "-o", "y", *flags)
+        assert np.array_equal(np.load("y"), same @ np.arange(size, dtype=float))
+        assert f"w.npy: expected shape ({size},), " in fails("apply", "R", "w.npy", "-o", "y", *flags)
+
+
+@pytest.mark.parametrize(
     "arguments",
     [
         ["frobnicate"],
@@ -207,6 +319,7 @@ def test_outputs_that_cannot_be_written(folder: Path) -> None:
         ["compress", "A.npy", "--rtoll", "1"],
         ["apply", "A.bfly.safetensors", "x.npy"],
         ["apply", "A.bfly.safetensors", "x.npy", "-o", "y", "--adjoint", "--transpose"],
+        ["apply", "-", "-", "-o", "y"],
         ["demo", "--size", "7"],
     ],
 )

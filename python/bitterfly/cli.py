@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby
@@ -104,7 +106,8 @@ def compress(
 
     Give --rtol to get the fewest bits that meet it, --bits to choose the bits, --nbytes to get the
     least error in so many bytes, or --rtol with one of these to have the error checked. The matrix is
-    read by memory map: m x n, of float32, float64, complex64 or complex128.
+    read by memory map: m x n, of float32, float64, complex64 or complex128. The name - stands for
+    standard input and, after -o, for standard output; the report then goes to stderr.
 
     \b
     Examples:
@@ -113,26 +116,33 @@ def compress(
       bitterfly compress A.npy --nbytes 20000
 
     An error that cannot be met is an error of the command (exit status 1): nothing is written.
+    Whether the output can be written is checked first. A file of that name is replaced, once the
+    new one is complete; the matrix itself is never replaced.
     """
     if (rtol, bits, nbytes) == (None, None, None):
         raise click.UsageError("give --rtol, --bits or --nbytes, for example --rtol 1e-3")
     from bitterfly.compress import compress as compress_matrix
-    from bitterfly.storage import save
+    from bitterfly.files import check_target, is_standard_output, written
+    from bitterfly.storage import to_bytes
 
-    output = output or os.path.splitext(matrix)[0] + _SUFFIX
+    output = output or ("-" if matrix == "-" else os.path.splitext(matrix)[0] + _SUFFIX)
+    check_target(output, [matrix])
     a = _load_array(matrix)
     order: Literal["auto"] | None = None if permute == "none" else "auto"
-    with progress_bars(wanted) as progress, _blaming(matrix):
+    with progress_bars(wanted) as progress, _blaming("a", _label(matrix)):
         op = compress_matrix(a, rtol=rtol, bits=bits, nbytes=nbytes, permute=order, progress=progress)
-    save(output, op)
-    click.echo(op.report)
-    click.echo(f"written         {output}, {os.path.getsize(output):,} bytes")
+    data = to_bytes(op)
+    with written(output) as file:
+        file.write(data)
+    aside = is_standard_output(output)
+    click.echo(op.report, err=aside)
+    click.echo(f"written         {'standard output' if aside else output}, {len(data):,} bytes", err=aside)
 
 
 @main.command(short_help="Say what is in an operator file.")
 @click.argument("operator", metavar="OP", type=_input_path)
 def info(operator: str) -> None:
-    """Say what is in the operator file OP, after checking it against its checksum.
+    """Say what is in the operator file OP (- for standard input), after checking it against its checksum.
 
     \b
     Example:
@@ -152,25 +162,33 @@ def info(operator: str) -> None:
 def apply(operator: str, vector: str, output: str, transpose: bool, adjoint: bool) -> None:
     """Write the product of the operator in OP with the vector, or the columns, in x.npy.
 
+    The name - stands for standard input, for one of the two, and after -o for standard output.
+
     \b
     Examples:
       bitterfly apply A.bfly.safetensors x.npy -o y.npy
       bitterfly apply A.bfly.safetensors y.npy -o z.npy --adjoint
+      make-x | bitterfly apply A.bfly.safetensors - -o - | use-y
+
+    A file of the name of the output is replaced, once the new one is complete; the inputs never are.
     """
     if transpose and adjoint:
         raise click.UsageError("--transpose and --adjoint exclude each other")
+    if operator == vector == "-":
+        raise click.UsageError("OP and x.npy cannot both be standard input")
     import numpy as np
 
-    from bitterfly.files import replacing
+    from bitterfly.files import check_target, written
 
+    check_target(output, [operator, vector])
     op = _load_operator(operator)
     x = np.asarray(_load_array(vector))
-    if x.ndim not in (1, 2) or x.shape[0] != op.shape[1]:
-        n = op.shape[1]
-        raise ValueError(f"{vector}: expected shape ({n},) or ({n}, k), got {x.shape}")
-    y = (op.H if adjoint else op.T if transpose else op) @ x
-    with replacing(output) as file:
-        np.save(file, y, allow_pickle=False)
+    with _blaming("x", _label(vector)):
+        y = (op.H if adjoint else op.T if transpose else op).apply(x)
+    data = io.BytesIO()  # np.save itself seeks, which pipes do not
+    np.save(data, y, allow_pickle=False)
+    with written(output) as file:
+        file.write(data.getbuffer())
 
 
 @main.command()
@@ -199,51 +217,65 @@ def demo(output: str, size: str, wanted: bool | None) -> None:
     reconstructs the picture with the packed operators. Everything that is printed is measured.
     """
     from bitterfly import demo as example
+    from bitterfly.files import check_target, is_standard_output
 
+    check_target(output)
+    aside = is_standard_output(output)
     with progress_bars(wanted) as progress:
         result = example.run(int(size), progress)
-    click.echo(example.table(result))
+    click.echo(example.table(result), err=aside)
     try:
         example.save_picture(result, output)
     except ImportError:
-        click.echo("For the picture, install matplotlib: pip install 'bitterfly[plot]'")
+        click.echo("For the picture, install matplotlib: pip install 'bitterfly[plot]'", err=aside)
     else:
-        click.echo(f"Picture: {output}")
+        click.echo(f"Picture: {output}", err=aside)
 
 
 def _load_array(path: str) -> Array:
     """Map an .npy file into memory; all that can be wrong with it is a ValueError with its name."""
     import numpy as np
 
-    with open(path, "rb") as file:
-        magic = file.read(6)
-    if magic != b"\x93NUMPY":
-        found = ", but an .npz archive: extract one array" if magic[:2] == b"PK" else ""
-        raise ValueError(f"{path}: not an .npy file{found}")
-    try:
-        array: Array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, MemoryError):
-        raise
-    except Exception as error:  # NumPy lets its tokenizer's errors through as well
-        raise ValueError(f"{path}: {error}") from error
+    from bitterfly.files import as_regular_file
+
+    with as_regular_file(sys.stdin.buffer if path == "-" else path) as regular:
+        with open(regular, "rb") as file:
+            magic = file.read(6)
+        if magic != b"\x93NUMPY":
+            found = ", but an .npz archive: extract one array" if magic[:2] == b"PK" else ""
+            raise ValueError(f"{_label(path)}: not an .npy file{found}")
+        try:
+            array: Array = np.load(regular, mmap_mode="r", allow_pickle=False)
+        except (OSError, MemoryError):
+            raise
+        except Exception as error:  # NumPy lets its tokenizer's errors through as well
+            raise ValueError(f"{_label(path)}: {error}") from error
     return array
 
 
+def _label(path: str) -> str:
+    return "standard input" if path == "-" else path
+
+
 @contextmanager
-def _blaming(path: str) -> Iterator[None]:
-    """Name the file where an error message names the argument `a`."""
+def _blaming(argument: str, label: str) -> Iterator[None]:
+    """Name the file where an error message begins with the argument that was read from it."""
     try:
         yield
     except (ValueError, TypeError) as error:
-        if str(error).startswith("a: "):
-            raise ValueError(f"{path}{str(error)[1:]}") from error
+        if str(error).startswith(f"{argument}: "):
+            raise ValueError(label + str(error).removeprefix(argument)) from error
         raise
 
 
 def _load_operator(path: str) -> Any:
+    from bitterfly.files import as_regular_file
     from bitterfly.storage import load
 
-    return load(path)
+    if path != "-":
+        return load(path)
+    with as_regular_file(sys.stdin.buffer) as regular, _blaming(regular, _label(path)):
+        return load(regular)
 
 
 def _facts(op: Any) -> Iterator[tuple[str, str]]:

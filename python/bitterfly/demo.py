@@ -230,7 +230,7 @@ def save_picture(result: Result, path: str) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    from bitterfly.files import replacing
+    from bitterfly.files import written
 
     figure = Figure(figsize=(13, 3.1), layout="constrained")
     FigureCanvasAgg(figure)
@@ -242,7 +242,7 @@ def save_picture(result: Result, path: str) -> None:
         share = row.nbytes / result.rows[0].nbytes
         _show(axis, row.picture, f"{row.label}, {share:.2%} of the bytes")
     _plot_errors(axes[3], result.rows[1], packed)
-    with replacing(path) as file:
+    with written(path) as file:
         figure.savefig(file, format="png", dpi=120)
 
 

@@ -14,7 +14,7 @@ from bitterfly.checksum import checksum
 from bitterfly.coded import scale_length, word_count
 from bitterfly.composite import ButterflySum
 from bitterfly.directions import DirectionCodes
-from bitterfly.files import Path, replacing
+from bitterfly.files import Path, as_regular_file, replacing
 from bitterfly.inputs import Array, IndexArray, as_permutation
 from bitterfly.kinds import Code
 from bitterfly.metadata import (
@@ -61,14 +61,7 @@ def save(path: Path, op: Stored) -> None:
     OSError
         Where the file cannot be written; an existing file is left as it was.
     """
-    from safetensors.numpy import save as to_bytes
-
-    if isinstance(op, ButterflySum):
-        header, tensors = sum_parts(op, _sealed)
-        header["sha256"] = checksum(header, {})
-    else:
-        header, tensors = _sealed(op)
-    data = to_bytes(tensors, metadata={METADATA_KEY: canonical(header)})
+    data = to_bytes(op)
     with replacing(path) as file:
         file.write(data)
 
@@ -79,7 +72,7 @@ def load(path: Path) -> Any:
     Parameters
     ----------
     path : str or path-like
-        A file in the format of docs/storage.md.
+        A file in the format of docs/storage.md; of a pipe, a copy is made first.
 
     Returns
     -------
@@ -96,10 +89,8 @@ def load(path: Path) -> Any:
     from safetensors import SafetensorError, safe_open
 
     name = os.fspath(path)
-    with open(name, "rb"):
-        pass  # a missing file is Python's FileNotFoundError, not that of safetensors
     try:
-        with safe_open(name, framework="numpy") as file:
+        with as_regular_file(path) as regular, safe_open(regular, framework="numpy") as file:
             return _read(file)
     except SafetensorError as error:
         raise ValueError(f"{name}: header: not a safetensors file, or damaged ({error})") from error
@@ -108,6 +99,18 @@ def load(path: Path) -> Any:
 
 
 # ---- writing ----
+
+
+def to_bytes(op: Stored) -> bytes:
+    """Return the contents of a file of an operator."""
+    from safetensors.numpy import save as container
+
+    if isinstance(op, ButterflySum):
+        header, tensors = sum_parts(op, _sealed)
+        header["sha256"] = checksum(header, {})
+    else:
+        header, tensors = _sealed(op)
+    return container(tensors, metadata={METADATA_KEY: canonical(header)})
 
 
 def _sealed(op: Any) -> tuple[Header, dict[str, Array]]:
