@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -15,7 +17,7 @@ import pytest
 import bitterfly
 import strategies as own
 from bitterfly import Chain, transforms
-from bitterfly.workers import available_cores, building_workers
+from bitterfly.workers import available_cores, building_workers, get_workers, set_workers, threaded
 
 COUNTS = (2, 3, 7)
 
@@ -217,3 +219,60 @@ def test_wrong_numbers(workers: Any, error: type[Exception]) -> None:
     ):
         with pytest.raises(error, match="workers: expected"):
             call()
+
+
+# ---- threads of Python ----
+
+
+@pytest.mark.parametrize("workers", [1, 2, 5])
+@pytest.mark.parametrize("allowed", [0, 1, 10])
+def test_fewer_threads_than_asked_do_the_work(monkeypatch: pytest.MonkeyPatch, workers: int, allowed: int) -> None:
+    """The system starts so many threads and no more: the work is done all the same, once each, in order."""
+    start, left = threading.Thread.start, iter(range(allowed))
+
+    def limited(thread: threading.Thread) -> None:
+        if next(left, None) is None:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", limited)
+    seen: list[int] = []
+
+    def work(task: int) -> tuple[int, int]:
+        seen.append(task)
+        return task**2, get_workers()
+
+    with set_workers(workers):
+        results = threaded(work, range(40))
+    inner = workers if workers == 1 else 1
+    assert results == [(task**2, inner) for task in range(40)] and sorted(seen) == list(range(40))
+
+
+def test_the_first_failure_is_raised_and_nothing_is_begun_after_it() -> None:
+    begun: list[int] = []
+
+    def work(task: int) -> None:
+        begun.append(task)
+        time.sleep(0.01 if task == 3 else 0.001)
+        if task in (3, 4):
+            raise KeyError(task)
+
+    with set_workers(3), pytest.raises(KeyError):
+        threaded(work, range(1000))
+    assert len(begun) < 1000
+    with set_workers(2):
+        assert threaded(len, []) == [] and threaded(abs, [-1, -2]) == [1, 2]
+
+
+def test_factorize_at_exit() -> None:
+    """No new threads may start then: arrays are factorized on the calling one."""
+    program = (
+        "import atexit, numpy, bitterfly\n"
+        "a = bitterfly.gallery.bessel_j0(512).todense()\n"
+        "print(bitterfly.factorize(a, rtol=1e-3, workers=2).relative_error)\n"
+        "atexit.register(lambda: print(bitterfly.factorize(a, rtol=1e-3, workers=2).relative_error))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+    before, after = done.stdout.split()
+    assert before == after

@@ -10,9 +10,9 @@ from __future__ import annotations
 import operator
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
+from threading import Thread
 from typing import TypeVar
 
 _MOST = 256
@@ -118,9 +118,49 @@ def set_workers(workers: int) -> Iterator[None]:
 
 
 def threaded(work: Callable[[Task], Result], tasks: Sequence[Task]) -> list[Result]:
-    """Return what `work` makes of each task, in their order; on the threads of `get_workers`, if there are several."""
-    workers = min(get_workers(), len(tasks))
-    if workers <= 1:
+    """Return what `work` makes of each task, in their order; on the threads of `get_workers`, if there are several.
+
+    The calling thread is one of them. Where the system starts no more threads (its limit, or the end of the process),
+    those that there are do the work. After a failure no task is begun; the failure of the first task is raised.
+    """
+    helpers = min(get_workers(), len(tasks)) - 1
+    if helpers < 1:
         return [work(task) for task in tasks]
-    with ThreadPoolExecutor(workers) as pool:
-        return list(pool.map(work, tasks))
+    results: dict[int, Result] = {}
+    failures: dict[int, BaseException] = {}
+    numbers = iter(range(len(tasks)))
+
+    def take() -> None:
+        for at in numbers:  # the interpreter's lock makes a step of an iterator over a range one
+            if failures:
+                return
+            try:
+                results[at] = work(tasks[at])
+            except BaseException as failure:
+                failures[at] = failure
+
+    started = _started(take, helpers)
+    with set_workers(1):
+        take()
+    try:
+        for thread in started:
+            thread.join()
+    except BaseException as interruption:
+        failures[-1] = interruption  # no helper begins another task
+        raise
+    if failures:
+        raise failures[min(failures)]
+    return [results[at] for at in range(len(tasks))]
+
+
+def _started(target: Callable[[], None], count: int) -> list[Thread]:
+    """Return as many threads as the system starts, at most `count`."""
+    threads: list[Thread] = []
+    for _ in range(count):
+        thread = Thread(target=target)
+        try:
+            thread.start()
+        except RuntimeError:  # "can't start new thread", or the interpreter is shutting down
+            break
+        threads.append(thread)
+    return threads

@@ -1,0 +1,408 @@
+"""Corrupted and forged operator files of every kind; ``python tests/hostile.py 1000000`` runs as many as asked.
+
+A damaged file (its checksum not made anew) must be refused, or load as the operator that it was. A forged one, with the
+checksums of what it says, must be refused, or load as an operator that is valid in itself. Trials are numbered: each is
+made of the seed and its number alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import resource
+import struct
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+import bitterfly
+from bitterfly import algebra, storage, transforms
+from bitterfly.checksum import checksum
+from bitterfly.inputs import Array
+from bitterfly.metadata import canonical
+
+Header = dict[str, Any]
+Tensors = dict[str, Array]
+
+_TYPES = {"U32": "<u4", "F32": "<f4", "F64": "<f8"}
+_ODD_TYPES = ["U32", "F32", "F64", "I32", "U8", "BF16", "F16", "U64", "BOOL", "F4", "X9"]
+_ODD = [0, -1, 1, 2, 3, 7, 2**16, 2**31, 2**31 - 1, 2**32, 2**62, 2**63, 2**64, 10**40, 1.5, 1e308, -0.0, True, False]
+_ODD += [None, "", "float", "packed", "sum", "skeleton", "sphere", "float24", "adjoint", [], {}, [[]], [0], [2**40] * 4]
+_TEXTS = [
+    "1e400",
+    "-1",
+    "NaN",
+    "Infinity",
+    "9" * 400,
+    "1.0",
+    "true",
+    "null",
+    '"\\ud800"',
+    "[" * 40 + "]" * 40,
+    "{}",
+    "",
+]
+_MODERATE = 2.0**16  # stored numbers up to this: products of the six factors or fewer of these files are finite
+
+
+# ---- files of every kind ----
+
+
+def _general(rng: np.random.Generator, dtype: str, patterns: list[tuple[int, int, int, int]], **known: Any) -> Any:
+    factors = [rng.standard_normal(p) + (1j * rng.standard_normal(p) if dtype[0] == "c" else 0) for p in patterns]
+    return bitterfly.ButterflyOperator([f.astype(dtype) for f in factors], **known)
+
+
+@cache
+def operators() -> dict[str, Any]:
+    """One small operator for each way of storing one, in several precisions, modes, and orders of rows and columns."""
+    rng = np.random.default_rng(0)
+    out: dict[str, Any] = {}
+    for dtype in ("f4", "f8", "c8", "c16"):
+        plain = transforms.random(8, rng=rng, dtype=dtype)
+        order = rng.permutation(8)
+        op = bitterfly.ButterflyOperator(plain.factors, permutations=(order, None), relative_error=np.nan)
+        out[f"dyadic {dtype}"] = op.T
+        for code in ("angle", "phase", "sphere") if dtype[0] == "c" else ("angle",):
+            out[f"{code} {dtype}"] = bitterfly.quantize(op, bits=2, code=code)
+        out[f"short scale {dtype}"] = bitterfly.quantize(plain, rtol=0.1)
+        patterns = [(1, 3, 2, 4), (2, 4, 5, 1)]
+        tiles = _general(rng, dtype, patterns, shape=(11, 9), permutations=(None, rng.permutation(10)))
+        out[f"tiles {dtype}"] = tiles
+        for code in ("lattice", "skeleton", "power_of_two", "shift", "ternary", "sign"):
+            bits = None if code in ("ternary", "sign") else 3
+            out[f"{code} {dtype}"] = bitterfly.quantize(tiles, bits=bits, code=code).H
+        monarch = _general(rng, dtype, [(1, 4, 4, 4), (4, 4, 4, 1)])
+        out[f"floats {dtype}"] = bitterfly.quantize(monarch, code="float", significand=4)
+        wide = _general(rng, dtype, [(1, 8, 4, 6), (2, 12, 8, 1)])
+        out[f"skeleton floats {dtype}"] = bitterfly.quantize(wide, bits=8, code="skeleton").dequantize().conj()
+        out[f"sum {dtype}"] = algebra.ButterflySum([tiles, out[f"lattice {dtype}"].H], 0.25, "measured")
+    return out
+
+
+def parts(data: bytes) -> tuple[Header, Header, Tensors]:
+    """The container's header, our own, and the tensors of a good file."""
+    size = struct.unpack("<Q", data[:8])[0]
+    outer = json.loads(data[8 : 8 + size])
+    ours = json.loads(outer.pop("__metadata__")["bitterfly"])
+    tensors = {}
+    for name, entry in outer.items():
+        start, stop = entry["data_offsets"]
+        raw = data[8 + size + start : 8 + size + stop]
+        tensors[name] = np.frombuffer(raw, _TYPES[entry["dtype"]]).reshape(entry["shape"])
+    return outer, ours, tensors
+
+
+def container(outer: Header, text: str, body: bytes) -> bytes:
+    """A file with these headers, right or wrong."""
+    header = json.dumps({"__metadata__": {"bitterfly": text}, **outer}).encode()
+    return struct.pack("<Q", len(header)) + header + body
+
+
+@cache
+def files() -> list[tuple[str, bytes]]:
+    return [(name, storage.to_bytes(op)) for name, op in operators().items()]
+
+
+# ---- damage: the checksum stays ----
+
+
+def _bits(data: bytes, r: random.Random) -> bytes:
+    bad = bytearray(data)
+    end = 8 + struct.unpack("<Q", data[:8])[0] if r.random() < 0.5 else len(bad)
+    for _ in range(r.randint(1, 4)):
+        bad[r.randrange(end)] ^= 1 << r.randrange(8)
+    return bytes(bad)
+
+
+def _cut(data: bytes, r: random.Random) -> bytes:
+    return data[: r.randrange(len(data))]
+
+
+def _span(data: bytes, r: random.Random) -> tuple[int, int]:
+    start = r.randrange(len(data))
+    return start, min(len(data), start + r.choice([1, 2, 4, 8, 64, 1000]))
+
+
+def _removed(data: bytes, r: random.Random) -> bytes:
+    start, stop = _span(data, r)
+    return data[:start] + data[stop:]
+
+
+def _repeated(data: bytes, r: random.Random) -> bytes:
+    start, stop = _span(data, r)
+    return data[:stop] + data[start:]
+
+
+def _overwritten(data: bytes, r: random.Random) -> bytes:
+    start, stop = _span(data, r)
+    return data[:start] + r.choice([bytes, lambda n: b"\xff" * n, r.randbytes])(stop - start) + data[stop:]
+
+
+def _swapped(data: bytes, r: random.Random) -> bytes:
+    bad, i, j = bytearray(data), r.randrange(len(data)), r.randrange(len(data))
+    bad[i], bad[j] = bad[j], bad[i]
+    return bytes(bad)
+
+
+def _grafted(data: bytes, r: random.Random) -> bytes:
+    other = r.choice(files())[1]
+    at = r.randrange(len(data))
+    return data[:at] + other[r.choice([at, r.randrange(len(other))]) :]
+
+
+def _appended(data: bytes, r: random.Random) -> bytes:
+    return data + r.choice([b"\0", b" ", r.randbytes(r.randint(1, 64)), data])
+
+
+def _length(data: bytes, r: random.Random) -> bytes:
+    size = struct.unpack("<Q", data[:8])[0]
+    wrong = r.choice([size + r.randint(-9, 9), r.getrandbits(64), 2**64 - 1, 2**63, 100_000_001, len(data), 0])
+    return struct.pack("<Q", wrong % 2**64) + data[8:]
+
+
+def _tokens(data: bytes, r: random.Random) -> bytes:
+    """A number, a word or a bracket of the text of either header becomes something else; the length is right."""
+    size = struct.unpack("<Q", data[:8])[0]
+    text = data[8 : 8 + size].decode()
+    at = r.randrange(len(text))
+    stop = at + 1
+    while stop < len(text) and text[at].isalnum() and text[stop].isalnum():
+        stop += 1
+    wrong = (text[:at] + r.choice([*_TEXTS, text[at:stop] * 2, str(r.getrandbits(70))]) + text[stop:]).encode()
+    return struct.pack("<Q", len(wrong)) + wrong + data[8 + size :]
+
+
+def _twice(data: bytes, r: random.Random) -> bytes:
+    """A key of either header stands there twice."""
+    outer, ours, _ = parts(data)
+    size = struct.unpack("<Q", data[:8])[0]
+    if r.random() < 0.5:
+        key = r.choice(list(ours))
+        text = canonical(ours)
+        return container(outer, f'{{"{key}":{json.dumps(r.choice([ours[key], *_ODD]))},{text[1:]}', data[8 + size :])
+    key = r.choice(list(outer))
+    entry = json.dumps({key: r.choice([outer[key], r.choice(list(outer.values()))])})
+    right = data[8 : 8 + size].decode().strip()
+    text = (entry[:-1] + "," + right[1:] if r.random() < 0.5 else right[:-1] + "," + entry[1:]).encode()
+    return struct.pack("<Q", len(text)) + text + data[8 + size :]
+
+
+def _entries(data: bytes, r: random.Random) -> bytes:
+    """Types, shapes, offsets and names of tensors in the container's header."""
+    outer, ours, _ = parts(data)
+    size = struct.unpack("<Q", data[:8])[0]
+    name = r.choice(list(outer))
+    entry = outer[name]
+    what = r.randrange(6)
+    if what == 0:
+        entry["dtype"] = r.choice(_ODD_TYPES)
+    elif what == 1:
+        entry["shape"] = r.choice([[], [0], [2**62, 4], entry["shape"] + [1], entry["shape"][::-1], [r.choice(_ODD)]])
+    elif what == 2:
+        entry["data_offsets"][r.randrange(2)] += r.choice([-4, -1, 1, 4, 8, 2**63, -(2**63)])
+    elif what == 3:
+        other = r.choice(list(outer))
+        outer[name]["data_offsets"], outer[other]["data_offsets"] = outer[other]["data_offsets"], entry["data_offsets"]
+    elif what == 4:
+        outer[r.choice(["words", "scale", "values", "0.words", "secret", ""])] = outer.pop(name)
+    else:
+        del outer[name]
+    return container(outer, canonical(ours), data[8 + size :])
+
+
+def _field(data: bytes, r: random.Random) -> bytes:
+    """A field of our metadata, the checksum as it was."""
+    outer, ours, _ = parts(data)
+    _edit(ours, r)
+    size = struct.unpack("<Q", data[:8])[0]
+    return container(outer, json.dumps(ours), data[8 + size :])
+
+
+# ---- forgeries: the checksum is right ----
+
+
+def _edit(header: Header, r: random.Random) -> None:
+    """Change one field, deep or not: another value, a number next to it, the field of another file."""
+    key = r.choice(list(header))
+    kind = r.randrange(5)
+    if kind == 0:
+        header[key] = r.choice(_ODD)
+    elif kind == 1:
+        other = parts(r.choice(files())[1])[1]
+        header[key] = other.get(key, other)
+    elif kind == 2:
+        header[r.choice(["extra", "ranks", "codes", "scale_code", "terms", "steps"])] = r.choice(_ODD)
+    elif kind == 3 and r.random() < 0.3:
+        del header[key]
+    else:
+        node, at = header, key
+        while isinstance(node[at], (list, dict)) and node[at]:
+            node = node[at]
+            at = r.choice(list(node)) if isinstance(node, dict) else r.randrange(len(node))
+        near = isinstance(node[at], int) and r.random() < 0.8
+        node[at] = node[at] + r.choice([-1, 1, 2]) if near else r.choice(_ODD)
+
+
+def _change(tensors: Tensors, r: random.Random) -> None:
+    """Change numbers, length, shape or type of one tensor, or its place."""
+    name = r.choice(list(tensors))
+    x = tensors[name].copy()
+    kind = r.randrange(6)
+    if kind <= 1 and x.size:
+        flat = x.reshape(-1).view(np.uint8)
+        for _ in range(r.randint(1, 3)):
+            flat[r.randrange(flat.size)] = r.choice([0, 255, 127, r.randrange(256)])
+    elif kind == 2:
+        x = r.choice([x[:-1], x[1:], np.concatenate([x, x[:1]]), x[:0], x[None], x.reshape(-1)])
+    elif kind == 3:
+        x = r.choice([x.view("<u4"), x.view("<f4"), x.astype("<f8"), x[::-1].copy()])
+    elif kind == 4:
+        x = np.full_like(x, r.choice([0, 1, 2, 1e30] if x.dtype.kind == "f" else [0, 1, 2**31, 2**32 - 1]))
+    else:
+        del tensors[name]
+        name = r.choice(["rows", "columns", "pivots", "steps", "0.rows", "1.columns", "9.words", name])
+    tensors[name] = x
+
+
+def _sealed(header: Header, tensors: Tensors) -> Header:
+    """The header with the checksums of what it says, those of the terms of a sum too."""
+    terms = header.get("terms")
+    if isinstance(terms, list) and all(isinstance(term, dict) for term in terms):
+        for at, term in enumerate(terms):
+            own = {name.removeprefix(f"{at}."): x for name, x in tensors.items() if name.startswith(f"{at}.")}
+            term["sha256"] = checksum(term, own)
+        tensors = {}
+    return header | {"sha256": checksum(header, tensors)}
+
+
+def _forged(data: bytes, r: random.Random) -> bytes:
+    _, header, tensors = parts(data)
+    for _ in range(r.choice([1, 1, 1, 2, 3])):
+        if r.random() < 0.6:
+            inner = header["terms"][r.randrange(2)] if "terms" in header and r.random() < 0.7 else header
+            _edit(inner if isinstance(inner, dict) and inner else header, r)
+        elif tensors:
+            _change(tensors, r)
+        if not isinstance(header.get("terms", []), list) or len(header.get("terms", [0, 0])) < 2:
+            break
+    header = _sealed(header, tensors)
+    outer, body = {}, b""
+    types = {np.dtype(code): name for name, code in _TYPES.items()}
+    for name, x in tensors.items():
+        raw = x.tobytes()
+        span = [len(body), len(body) + len(raw)]
+        outer[name] = {"dtype": types[x.dtype], "shape": list(x.shape), "data_offsets": span}
+        body += raw
+    return container(outer, json.dumps(header), body)
+
+
+DAMAGES: list[Callable[[bytes, random.Random], bytes]] = [_bits, _cut, _removed, _repeated, _overwritten, _swapped]
+DAMAGES += [_grafted, _appended, _length, _tokens, _twice, _entries, _field]
+
+
+# ---- trials ----
+
+
+@dataclass
+class Outcome:
+    """How many trials of each mutation were refused, loaded unchanged, or (forged) loaded as another valid operator."""
+
+    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    faults: list[str] = field(default_factory=list)
+    slowest: float = 0.0
+
+
+def mutation(seed: int, trial: int) -> tuple[str, str, bytes, bytes]:
+    """The name of the file and of the mutation of a trial, the good contents and the bad ones."""
+    r = random.Random(f"{seed} {trial}")
+    name, good = files()[trial % len(files())]
+    change = _forged if r.random() < 0.4 else r.choice(DAMAGES)
+    return name, change.__name__.strip("_"), good, change(good, r)
+
+
+def check_valid(op: Any, r: random.Random) -> None:
+    """Assert that a forged operator is valid in itself: its products have the right shape, moderate ones are finite."""
+    m, n = op.shape
+    assert max(m, n) <= 4096 and op.nbytes > 0 and not op.relative_error < 0
+    columns = r.choice([1, 3, 17])
+    forward, backward = op.apply(np.ones((n, columns))), op.rmatmat(np.ones((m, columns)))
+    assert forward.shape == (m, columns) and backward.shape == (n, columns)
+    assert forward.dtype == np.result_type(op.dtype, np.float64)
+    data = storage.to_bytes(op)
+    numbers = [x for x in parts(data)[2].values() if x.dtype.kind == "f"]
+    if all(np.max(np.abs(x), initial=0) <= _MODERATE for x in numbers):
+        assert np.all(np.isfinite(forward)) and np.all(np.isfinite(backward))
+
+
+def run(count: int, seed: int = 0, first: int = 0, progress: Callable[[int, Outcome], Any] | None = None) -> Outcome:
+    """Load the files of `count` trials; faults are told with their numbers."""
+    out = Outcome()
+    folder = "/dev/shm" if os.path.isdir("/dev/shm") else None
+    with tempfile.NamedTemporaryFile(dir=folder) as file:
+        for trial in range(first, first + count):
+            name, change, good, bad = mutation(seed, trial)
+            try:
+                out.counts[change, _loaded(file, change, good, bad, out)] += 1
+            except Exception as error:
+                out.faults.append(f"seed {seed}, trial {trial}, {name}, {change}: {type(error).__name__}: {error}")
+            if progress and (trial + 1) % 10_000 == 0:
+                progress(trial + 1, out)
+    return out
+
+
+def _loaded(file: Any, change: str, good: bytes, bad: bytes, out: Outcome) -> str:
+    file.seek(0)
+    file.truncate()
+    file.write(bad)
+    file.flush()
+    begun = time.perf_counter()
+    try:
+        op = bitterfly.load(file.name)
+    except ValueError as error:
+        message = str(error)
+    else:
+        message = ""
+    finally:
+        out.slowest = max(out.slowest, time.perf_counter() - begun)
+    if message:
+        assert message.startswith(f"{file.name}: ") and len(message) < 1000, message
+        return "refused"
+    same = storage.to_bytes(op) == good
+    if change == "forged":
+        check_valid(op, random.Random(len(bad)))
+    else:
+        whole = change == "grafted" and bad in {data for _, data in files()}  # the graft may be all of the other file
+        assert same or whole, "another operator"
+    return "unchanged" if same else "another"
+
+
+def _lines(out: Outcome) -> Iterator[str]:
+    for change in sorted({change for change, _ in out.counts}):
+        row = {end: out.counts[change, end] for end in ("refused", "unchanged", "another")}
+        yield f"{change:12s}" + "".join(f"{end:>12s} {number:8d}" for end, number in row.items())
+    yield f"faults {len(out.faults)}, slowest load {out.slowest:.3f} s"
+    yield from out.faults[:20]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("count", type=int)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--first", type=int, default=0, help="number of the first trial")
+    given = parser.parse_args()
+    resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))  # what asks for more memory than that is a fault
+    show = lambda done, out: print(f"{done} trials, {len(out.faults)} faults", flush=True)  # noqa: E731
+    print("\n".join(_lines(run(given.count, given.seed, given.first, show))))
+
+
+if __name__ == "__main__":
+    main()

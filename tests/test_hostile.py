@@ -1,0 +1,34 @@
+"""Corrupted and forged files of every kind, a few seconds of them; `hostile.py` runs as many as asked."""
+
+from __future__ import annotations
+
+import hostile
+from bitterfly.kinds import TILED_KINDS
+
+
+def test_files_of_every_kind_are_there() -> None:
+    """Every format version, kind, code, mode and precision is among the files that are mutated."""
+    headers = [hostile.parts(data)[1] for _, data in hostile.files()]
+    headers += [term for header in headers for term in header.get("terms", ())]
+    assert {header["format_version"] for header in headers} == {1, 2, 3, 4}
+    assert {header.get("mode") for header in headers} >= {"forward", "transpose", "adjoint"}
+    assert {header.get("dtype") for header in headers} >= {"float32", "float64", "complex64", "complex128"}
+    kinds = {kind for header in headers for kind, _ in header.get("codes", ())}
+    assert kinds >= {"angle", "phase", "sphere"} | {kind for kind in TILED_KINDS if not kind.startswith("float")}
+    assert any(kind.startswith("float") for kind in kinds)
+    assert any(any(header.get("ranks", ())) for header in headers)
+
+
+def test_no_file_crashes_or_loads_as_another_operator() -> None:
+    out = hostile.run(8000, seed=0)
+    assert not out.faults, "\n".join(out.faults)
+    changes = {change for change, _ in out.counts}
+    assert changes == {"forged", *(change.__name__.strip("_") for change in hostile.DAMAGES)}
+    for change in changes:  # most are refused; of forged files some are valid, and of the others some change nothing
+        assert out.counts[change, "refused"] > 0
+    assert out.counts["forged", "another"] > 0
+
+
+def test_trials_are_made_of_their_numbers() -> None:
+    assert hostile.mutation(1, 77) == hostile.mutation(1, 77)
+    assert hostile.mutation(1, 77) != hostile.mutation(2, 77)
