@@ -8,6 +8,7 @@ made of the seed and its number alone.
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import os
 import random
@@ -51,6 +52,10 @@ _TEXTS = [
     "",
 ]
 _MODERATE = 2.0**16  # stored numbers up to this: products of the six factors or fewer of these files are finite
+
+
+def _odd(r: random.Random) -> Any:
+    return copy.deepcopy(r.choice(_ODD))
 
 
 # ---- files of every kind ----
@@ -188,7 +193,7 @@ def _twice(data: bytes, r: random.Random) -> bytes:
     if r.random() < 0.5:
         key = r.choice(list(ours))
         text = canonical(ours)
-        return container(outer, f'{{"{key}":{json.dumps(r.choice([ours[key], *_ODD]))},{text[1:]}', data[8 + size :])
+        return container(outer, f'{{"{key}":{json.dumps(r.choice([ours[key], _odd(r)]))},{text[1:]}', data[8 + size :])
     key = r.choice(list(outer))
     entry = json.dumps({key: r.choice([outer[key], r.choice(list(outer.values()))])})
     right = data[8 : 8 + size].decode().strip()
@@ -206,7 +211,7 @@ def _entries(data: bytes, r: random.Random) -> bytes:
     if what == 0:
         entry["dtype"] = r.choice(_ODD_TYPES)
     elif what == 1:
-        entry["shape"] = r.choice([[], [0], [2**62, 4], entry["shape"] + [1], entry["shape"][::-1], [r.choice(_ODD)]])
+        entry["shape"] = r.choice([[], [0], [2**62, 4], entry["shape"] + [1], entry["shape"][::-1], [_odd(r)]])
     elif what == 2:
         entry["data_offsets"][r.randrange(2)] += r.choice([-4, -1, 1, 4, 8, 2**63, -(2**63)])
     elif what == 3:
@@ -235,12 +240,12 @@ def _edit(header: Header, r: random.Random) -> None:
     key = r.choice(list(header))
     kind = r.randrange(5)
     if kind == 0:
-        header[key] = r.choice(_ODD)
+        header[key] = _odd(r)
     elif kind == 1:
         other = parts(r.choice(files())[1])[1]
         header[key] = other.get(key, other)
     elif kind == 2:
-        header[r.choice(["extra", "ranks", "codes", "scale_code", "terms", "steps"])] = r.choice(_ODD)
+        header[r.choice(["extra", "ranks", "codes", "scale_code", "terms", "steps"])] = _odd(r)
     elif kind == 3 and r.random() < 0.3:
         del header[key]
     else:
@@ -249,7 +254,7 @@ def _edit(header: Header, r: random.Random) -> None:
             node = node[at]
             at = r.choice(list(node)) if isinstance(node, dict) else r.randrange(len(node))
         near = isinstance(node[at], int) and r.random() < 0.8
-        node[at] = node[at] + r.choice([-1, 1, 2]) if near else r.choice(_ODD)
+        node[at] = node[at] + r.choice([-1, 1, 2]) if near else _odd(r)
 
 
 def _change(tensors: Tensors, r: random.Random) -> None:
