@@ -10,7 +10,8 @@ from bitterfly.allocate import smaller
 from bitterfly.budget import least_error
 from bitterfly.direction_bits import entries_per_column, smaller_directions
 from bitterfly.directions import DirectionCodes
-from bitterfly.inputs import as_bytes
+from bitterfly.factorize import require_chain
+from bitterfly.inputs import as_bytes, as_number
 from bitterfly.kinds import TILED_BITS
 from bitterfly.operator import ButterflyOperator, PackedButterfly
 from bitterfly.quantize import ALLOCATED
@@ -100,6 +101,9 @@ def compress(
     >>> op.report.bits, op.report.relative_error < 1e-10
     (1.5, True)
     """
+    require_chain(chain, takes_bits=True)
+    rtol = None if rtol is None else as_number(rtol, "rtol")
+    bits = None if bits is None else as_number(bits, "bits")
     _check_request(rtol, bits, nbytes)
     with set_workers(building_workers(workers)):
         return _compress(Work(as_source(a, shape), progress), chain, rtol, bits, nbytes, permute, rng)
@@ -159,7 +163,7 @@ def _factors(
 
 def _check_request(rtol: float | None, bits: float | None, nbytes: int | None) -> None:
     if rtol is None and bits is None and nbytes is None:
-        raise ValueError("rtol, bits, nbytes: expected at least one of them")
+        raise ValueError("rtol, bits, nbytes: expected at least one of them, for example rtol=1e-3")
     if bits is not None and nbytes is not None:
         raise ValueError("bits, nbytes: expected at most one of them")
     if rtol is not None and not rtol >= 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from functools import partial
+from numbers import Real
 from operator import index
 from typing import Any, Literal
 
@@ -129,6 +130,7 @@ def factorize(
     >>> op.relative_error <= 1e-3
     True
     """
+    require_chain(chain)
     rtol = None if rtol is None else as_number(rtol, "rtol")
     if rtol is not None and not rtol >= 0:
         raise ValueError(f"rtol: expected a number that is not negative, got {rtol}")
@@ -154,6 +156,16 @@ def factorize(
                 "may meet it"
             )
         return op
+
+
+def require_chain(chain: Any, takes_bits: bool = False) -> None:
+    """Raise a TypeError unless `chain` is one, or None; a number there is one whose name was left out."""
+    if chain is None or isinstance(chain, Chain):
+        return
+    hint = ""
+    if isinstance(chain, Real) and not isinstance(chain, bool) and (chain < 1 or takes_bits):
+        hint = f"; did you mean {'rtol' if chain < 1 else 'bits'}={chain}?"
+    raise TypeError(f"chain: expected a Chain, got {type(chain).__name__}{hint}")
 
 
 def _seed(rng: np.random.Generator | int | None) -> int:
@@ -189,8 +201,6 @@ def _on_chain(
 
 
 def _check_fit(source: Source, chain: Chain) -> None:
-    if not isinstance(chain, Chain):
-        raise TypeError(f"chain: expected a Chain, got {type(chain).__name__}")
     if any(have > room for have, room in zip(source.shape, chain.shape, strict=True)):
         raise ValueError(f"chain: of shape {chain.shape}, too small for a matrix of shape {source.shape}")
     for at, (pattern, rank) in enumerate(zip(chain, chain.ranks, strict=False)):
