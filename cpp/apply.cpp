@@ -252,7 +252,7 @@ template <class Real>
 void apply(const Product<Real>& product, Mode mode, const View& x, const MutableView& y, std::size_t workers) {
     const ColumnsPlan how = columns_plan(product, x, y);
     const std::size_t n = product.plan.n, each = product.is_complex ? 8 : 2;
-    if (each * n * product.plan.factors() * x.columns < kLeastParallelWork) workers = 1;
+    if (each * n * product.plan.factors() * x.columns < least_parallel_work()) workers = 1;
     const Scale<Real> numbers(product);
     const Diagonal<Real> scale{numbers.numbers(), product.is_complex};
     if (how.side_by_side > 0) apply_columns(product, scale, mode, x, y, 0, how.side_by_side, workers);

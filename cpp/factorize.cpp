@@ -247,7 +247,7 @@ template <class Real>
 double factorize(const View& a, const std::uint32_t* rows, const std::uint32_t* columns, Real* values,
                  std::size_t workers) {
     const std::size_t n = a.rows;
-    if (n * n < kLeastParallelWork) workers = 1;
+    if (n * n < least_parallel_work()) workers = 1;
     LeftToRight<Real> work(n, a.im != nullptr, values, workers);
     double scale = 1;
     Energies energies = work.run({a, rows, columns, scale});

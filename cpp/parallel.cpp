@@ -181,4 +181,11 @@ void parallel_phases(const std::vector<std::size_t>& counts, std::size_t workers
     });
 }
 
+namespace {
+std::atomic<std::size_t> least_work{std::size_t{1} << 19};
+}  // namespace
+
+std::size_t least_parallel_work() { return least_work.load(std::memory_order_relaxed); }
+std::size_t set_least_parallel_work(std::size_t work) { return least_work.exchange(work); }
+
 }  // namespace bitterfly

@@ -43,7 +43,9 @@ void parallel_ranges(std::size_t count, std::size_t part, std::size_t workers, c
                  [&](std::size_t, std::size_t i) { body(i * part, std::min(count, (i + 1) * part)); });
 }
 
-// Products of fewer multiply-adds are done before a sleeping thread has woken up.
-inline constexpr std::size_t kLeastParallelWork = std::size_t{1} << 19;
+// Products of fewer multiply-adds stay on the calling thread: they are done before a sleeping one has woken up. Tests
+// set it to 0, so that every shape is shared; they get the number before.
+std::size_t least_parallel_work();
+std::size_t set_least_parallel_work(std::size_t work);
 
 }  // namespace bitterfly

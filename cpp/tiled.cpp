@@ -16,8 +16,6 @@ namespace {
 
 constexpr std::size_t kPanelBytes = std::size_t{1} << 19;
 constexpr std::size_t kMaxVectors = 16;
-// Workers meet after each factor.
-constexpr std::size_t kLeastTiledWork = 4 * kLeastParallelWork;
 // Fewer columns are faster as vectors.
 constexpr std::size_t kLeastColumns = 9;
 
@@ -64,13 +62,10 @@ public:
     std::size_t rows_out(std::size_t step) const {
         return transposed_ ? columns_of(factor(step)) : rows_of(factor(step));
     }
-    // Ranges of the tiles of a step that write rows of their own: lanes that add to others, and registers that reach
-    // into the rows of the next tile (copy_chunks() of rows.inl), keep them together.
+    // Ranges of the tiles of a step that write rows of their own: lanes that add to others keep them together.
     std::size_t parts(std::size_t step) const {
         const TileFactor& f = factor(step);
-        const bool chunks = f.d % kLanes != 0 && kLanes % f.d == 0;
-        const bool apart = f.split == 1 && !(chunks && (transposed_ ? f.c : f.b) * f.d % kLanes != 0);
-        return apart ? std::min(parts_, f.tiles) : 1;
+        return f.split == 1 ? std::min(parts_, f.tiles) : 1;
     }
     std::size_t first_tile(std::size_t step, std::size_t part) const { return factor(step).tiles * part / parts(step); }
     std::vector<std::size_t> all_parts() const {
@@ -96,7 +91,7 @@ public:
           steps_(product, mode, workers),
           workers_(workers),
           planes_(product.is_complex ? 2 : 1),
-          stride_(aligned(widest(product) + kTileSlack)),
+          stride_(aligned(widest(product) + kLanes)),
           panel_(vectors * planes_ * stride_),
           scratch_(scratch_of(product, planes_)),
           memory_(2 * panel_ + workers * scratch_) {}
@@ -130,7 +125,7 @@ private:
                                              mode_.transposed,
                                              scratch});
     }
-    // Panels on cache lines; the slack keeps vectors of a power of two entries out of each other's cache sets.
+    // Panels on cache lines; one line more keeps vectors of a power of two entries out of each other's cache sets.
     static std::size_t aligned(std::size_t count) { return (count + kLanes - 1) / kLanes * kLanes; }
 
     const TiledProduct<Real>& product_;
@@ -249,7 +244,8 @@ std::size_t pivot_words(const TileFactor& f) {
 
 template <class Real>
 void apply(const TiledProduct<Real>& product, Mode mode, const View& x, const MutableView& y, std::size_t workers) {
-    if (work_of(product) * x.columns < kLeastTiledWork) workers = 1;
+    // Workers meet after each factor: four times the work.
+    if (work_of(product) * x.columns < 4 * least_parallel_work()) workers = 1;
     const std::size_t many = columns_in_blocks(x.columns, kLeastColumns);
     for_each_panel((many + kLanes - 1) / kLanes, workers, [&](std::size_t i, std::size_t own) {
         ColumnPasses<Real>(product, mode, own).run(x, y, i * kLanes, std::min(kLanes, many - i * kLanes));

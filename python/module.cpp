@@ -17,6 +17,7 @@
 #include "near_one.hpp"
 #include "operators.hpp"
 #include "pack.hpp"
+#include "parallel.hpp"
 #include "quantize.hpp"
 #include "shortens.hpp"
 #include "splits.hpp"
@@ -237,6 +238,7 @@ PYBIND11_MODULE(_core, m) {
     m.def("active_isa", [] { return std::string(kernels().name); });
     m.def("select_isa", &select_isa, py::arg("name"));
     m.def("config", &config);
+    m.def("set_least_parallel_work", &set_least_parallel_work, py::arg("work"));
     py::class_<Core>(m, "Core")
         .def("apply", &Core::apply, py::arg("x").noconvert(), py::arg("out").noconvert(), py::arg("transposed"),
              py::arg("conjugated"), py::arg("workers") = 1)

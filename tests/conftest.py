@@ -18,6 +18,17 @@ settings.register_profile("deep", max_examples=1000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "dev"))
 
 
+TIERS = ("scalar", "avx2", "avx512")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """The last line of a test run: the tiers on which nothing ran, since this CPU or this build has none of them."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None and not hasattr(config, "workerinput"):
+        missing = [tier for tier in TIERS if tier not in _core.available_isas()]
+        reporter.write_line(f"tiers NOT RUN: {', '.join(missing)}" if missing else f"tiers run: {', '.join(TIERS)}")
+
+
 @pytest.fixture(params=_core.available_isas(), scope="module")
 def isa(request: pytest.FixtureRequest) -> Iterator[str]:
     before = _core.active_isa()

@@ -1,9 +1,14 @@
-"""Hypothesis strategies: sizes, dtypes, seeds, and matrices of the kinds that break numerics."""
+"""Hypothesis strategies: sizes, dtypes, seeds, matrices of the kinds that break numerics, and operators of all kinds."""
 
 from __future__ import annotations
 
+import copy
+import pickle
+import tempfile
+import warnings
 from collections.abc import Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -114,3 +119,361 @@ def matrix(kind: str, n: int, dtype: Any, seed: int) -> np.ndarray:
         out[n // 3, n // 2] = 3
         return out
     return a
+
+
+# ---- operators: every kind, code, shape, dtype and order ----
+
+
+class Drawn:
+    """An operator with the matrix that it was made to be, and how it came about."""
+
+    def __init__(self, op: Any, dense: np.ndarray, how: str) -> None:
+        self.op, self.dense, self.how = op, dense, how
+
+
+def operator(seed: int) -> Drawn:
+    """Draw an operator of any kind, and what becomes of it; `dense` never went through what is tested."""
+    rng = np.random.default_rng(seed)
+    kind = rng.choice(["floats", "directions", "tiles", "made", "sum", "stack", "inverse"], p=_SHARES)
+    drawn = {
+        "floats": _floats,
+        "directions": _directions,
+        "tiles": _tiles,
+        "made": _made,
+        "sum": _sum,
+        "stack": _stack,
+        "inverse": _inverse,
+    }[kind](rng)
+    for _ in range(rng.integers(0, 3)):
+        drawn = _become(drawn, rng)
+    return drawn
+
+
+_SHARES = [0.25, 0.15, 0.35, 0.1, 0.05, 0.05, 0.05]
+_SIDES = [1, 1, 2, 2, 3, 4, 5, 7, 8, 9, 16, 17]
+_LARGEST = 96, 400  # rows or columns of most chains, and of others
+_DYADIC = [0.13] * 7 + [0.06, 0.02, 0.01]  # of sizes 2, 4, 8, ...
+
+
+def chain(rng: np.random.Generator) -> Any:
+    """Draw a chain of any family, with blocks as high as their rank, of one row, and any number of lanes."""
+    from bitterfly import Chain
+
+    family = rng.choice(["digits", "for_shape", "monarch", "butterfly", "deformable", "square_dyadic"])
+    if family == "square_dyadic":
+        return Chain.square_dyadic(2 ** int(rng.choice(np.arange(1, 11), p=_DYADIC)))
+    if family == "for_shape":
+        return Chain.for_shape(tuple(int(s) for s in rng.integers(1, 41, 2)), rank=int(rng.integers(1, 4)))
+    if family == "butterfly":
+        levels, leaf, groups = (int(rng.integers(low, high)) for low, high in ((1, 4), (1, 9), (1, 5)))
+        last = int(rng.integers(1, 9))
+        shape = (leaf << levels, (groups << (levels - 1)) * last)
+        return Chain.butterfly(shape, rank=int(rng.integers(1, min(leaf, last) + 1)), leaf=leaf, groups=groups)
+    count = int(rng.integers(1, 5)) if family != "monarch" else 2
+    rows, columns = ([int(s) for s in rng.choice(_SIDES, count)] for _ in range(2))
+    largest = _LARGEST[int(rng.random() < 0.1)]
+    while np.prod(rows) > largest or np.prod(columns) > largest:
+        rows[rng.integers(count)] = columns[rng.integers(count)] = 2
+        rows[rng.integers(count)] = columns[rng.integers(count)] = 1
+    shape = (int(np.prod(rows)), int(np.prod(columns)))
+    if family == "deformable":
+        return Chain.deformable(shape, list(zip(rows, columns, strict=True)))
+    if family == "monarch":
+        most = min(rows[0], columns[1])
+        return Chain.monarch(shape, (rows[1], columns[0]), rank=int(rng.integers(1, most + 1)))
+    return Chain(_patterns(rng, rows, columns, largest))
+
+
+def _patterns(
+    rng: np.random.Generator, rows: list[int], columns: list[int], largest: int
+) -> list[tuple[int, int, int, int]]:
+    """Junctions of any rank between digits of rows and columns, inside I_a (x) . (x) I_d."""
+    count = len(rows)
+    ranks = [1, *(int(r) for r in rng.choice([1, 1, 2, 3, 4, 5, 8, 16, 17], count - 1)), 1]
+    outer_a, outer_d = (int(s) if rng.random() < 0.3 else 1 for s in rng.choice([2, 3, 8, 16, 17], 2))
+    if max(np.prod(rows), np.prod(columns)) * outer_a * outer_d > 2 * largest:
+        outer_a = outer_d = 1
+    return [
+        (
+            outer_a * int(np.prod(columns[:at])),
+            ranks[at] * rows[at],
+            ranks[at + 1] * columns[at],
+            outer_d * int(np.prod(rows[at + 1 :])),
+        )
+        for at in range(count)
+    ]
+
+
+def _known(rng: np.random.Generator, chain: Any) -> dict[str, Any]:
+    """Padding, orders and mode of an operator of a chain."""
+    shape = tuple(int(s if rng.random() < 0.7 else rng.integers(1, s + 1)) for s in chain.shape)
+    orders = [
+        (None, "bit_reversal", rng.permutation(size))[int(rng.choice(3, p=[0.6, 0.2, 0.2]))] for size in chain.shape
+    ]
+    mode = str(rng.choice(["forward", "transpose", "adjoint", "conjugate"], p=[0.55, 0.15, 0.15, 0.15]))
+    return {"shape": shape, "permutations": tuple(orders), "mode": mode}
+
+
+def _exponents(rng: np.random.Generator, count: int, dtype: Any) -> list[int]:
+    """Powers of two for factors whose products stay far from overflow and underflow, from either side."""
+    most = int(np.finfo(dtype).maxexp) // 4
+    size = int(rng.integers(-most, most + 1)) if rng.random() < 0.2 else 0
+    return [size if at % 2 else -size for at in range(count)]
+
+
+def _numbers(rng: np.random.Generator, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    x = gaussian(rng, shape, dtype)
+    kind = rng.integers(6)
+    if kind == 0:
+        return x * (rng.random(shape) < 0.3).astype(x.real.dtype)
+    if kind == 1:  # rank-deficient, with rows and columns of zeros
+        x[..., :1] = 0
+        x[:1] = 0
+    if kind == 2:
+        x = (x * 2.0 ** rng.integers(-8, 9, shape)).astype(dtype)
+    return x
+
+
+def _floats(rng: np.random.Generator) -> Drawn:
+    import bitterfly
+    from bitterfly import reference
+    from bitterfly.tiles import Skeleton
+
+    dtype, shapes = DTYPES[rng.integers(4)], chain(rng)
+    in_skeletons = rng.random() < 0.5
+    factors: list[Any] = []
+    for at, (pattern, e) in enumerate(zip(shapes, _exponents(rng, len(shapes), dtype), strict=True)):
+        rank = (*shapes.ranks, 0)[at]
+        if in_skeletons and 0 < rank <= pattern[1] and rng.random() < 0.8:
+            pivots = _pivots(rng, pattern, rank)
+            factors.append(Skeleton(pattern, pivots, _numbers(rng, _t_shape(pattern, rank), dtype)))
+        else:
+            factors.append(ldexp(_numbers(rng, pattern, dtype), e).astype(dtype))
+    known = _known(rng, shapes)
+    op = bitterfly.ButterflyOperator(factors, **known)
+    wide = [f.dense() if isinstance(f, Skeleton) else f for f in factors]
+    matrix = reference.product([f.astype(np.result_type(f.dtype, np.float64)) for f in wide])
+    return Drawn(op, reference.viewed(op, matrix), f"{np.dtype(dtype)} floats of {shapes}, {known}")
+
+
+def _pivots(rng: np.random.Generator, pattern: Sequence[int], rank: int) -> np.ndarray:
+    a, b, c, d = pattern
+    order = np.argsort(rng.random((a * d, c // rank, b)), axis=2)
+    return order < rank
+
+
+def _t_shape(pattern: Sequence[int], rank: int) -> tuple[int, ...]:
+    a, b, c, d = pattern
+    return (a * d, c // rank, b - rank, rank)
+
+
+def _directions(rng: np.random.Generator) -> Drawn:
+    import bitterfly
+    from bitterfly import Chain, _core, reference
+    from bitterfly.kinds import Code
+    from bitterfly.scale_codes import ScaleCodes
+
+    n = 2 ** int(rng.choice(np.arange(1, 11), p=_DYADIC))
+    dtype, shapes = DTYPES[rng.integers(4)], Chain.square_dyadic(n)
+    kinds = code_kinds(dtype) if rng.random() < 0.5 else [str(rng.choice(code_kinds(dtype)))]
+    same = rng.random() < 0.5
+    codes, words, factors = [], [], []
+    for a, _, _, d in shapes:
+        kind = str(rng.choice(kinds))
+        if not (codes and same and kind == codes[-1].kind):
+            codes.append(Code(kind, int(rng.choice(list(WIDTHS[kind])))))
+        else:
+            codes.append(codes[-1])
+        q = rng.integers(0, 2 ** codes[-1].bits, (a, 2, d)).astype(np.uint32)
+        words.append(_core.pack(q, codes[-1].bits))
+        factors.append(reference.coded_factor(*codes[-1], q))
+    wide = np.result_type(dtype, np.float64)
+    scale = ldexp(_numbers(rng, (n,), dtype), _exponents(rng, 2, dtype)[1]).astype(dtype)
+    lengths: Any = scale
+    if n >= 2 and rng.random() < 0.3:
+        t = int(rng.integers(1, 25))
+        lengths = ScaleCodes.of(scale, Code(f"float{t}", t + int(rng.integers(1, 7))))
+    known = _known(rng, shapes)
+    packed = bitterfly.PackedButterfly(np.concatenate(words), codes, lengths, relative_error=float("nan"), **known)
+    matrix = reference.product([(f if wide == np.complex128 else f.real).astype(wide) for f in factors])
+    matrix = matrix * reference.stored_factors(packed)[1]
+    return Drawn(packed, reference.viewed(packed, matrix), f"{np.dtype(dtype)} directions {codes}, {known}")
+
+
+def _tiles(rng: np.random.Generator) -> Drawn:
+    import bitterfly
+    from bitterfly import reference
+    from bitterfly.alphabets import ALPHABETS
+    from bitterfly.kinds import Code, has_negative_zero
+    from bitterfly.tiled_codes import TiledCodes, plan
+
+    dtype, shapes = DTYPES[rng.integers(4)], chain(rng)
+    planes = 2 if np.dtype(dtype).kind == "c" else 1
+    family, t = rng.choice(["lattice", "skeleton", "lists", "floats"]), int(rng.integers(1, 25))
+    codes, blocks, pivots = [], [], []
+    for pattern, rank in zip(shapes, (*shapes.ranks, 0), strict=True):
+        kind, (least, most) = "lattice", (2, 16)
+        if family == "skeleton" and 0 < rank <= pattern[1] and rng.random() < 0.9:
+            kind = "skeleton"
+        elif family == "lists":
+            kind = str(rng.choice(list(ALPHABETS)))
+            least, most = ALPHABETS[kind].least, ALPHABETS[kind].most
+        elif family == "floats":
+            kind, least, most = f"float{t}", t + 1, t + 6
+        codes.append(Code(kind, int(rng.integers(least, most + 1))))
+    for layout, code in zip(plan(shapes, codes), codes, strict=True):
+        q = rng.integers(0, 2**code.bits, (layout.lanes, layout.weights, planes), np.int64)
+        if has_negative_zero(code):
+            q[q == 1 << (code.bits - 1)] = 0
+        blocks.append(q.astype(np.uint32))
+        pivots.append(_pivots(rng, layout.pattern, layout.rank) if layout.rank else None)
+    steps = [float(np.ldexp(rng.uniform(0.5, 1), e - code.bits)) for e, code in _with_exponents(rng, codes, dtype)]
+    if family == "floats":
+        steps = [2.0 ** int(np.frexp(step)[1]) for step in steps]
+    scale = _numbers(rng, (0 if family == "floats" else shapes.shape[1],), dtype)
+    packed = TiledCodes.pack(shapes, codes, blocks, pivots, scale, steps)
+    known = _known(rng, shapes)
+    op = bitterfly.PackedButterfly(
+        packed.words, codes, scale, chain=shapes, steps=steps, relative_error=float("nan"), **known
+    )
+    factors, lengths = reference.stored_factors(op)
+    for layout, code, q, step, flags, factor in zip(
+        plan(shapes, codes), codes, blocks, steps, pivots, factors, strict=True
+    ):
+        numbers = reference._code_values(code.kind, code.bits, q.astype(np.int64)) * step
+        numbers = numbers @ np.array([1, 1j][:planes])
+        made = layout.factor_of(numbers, flags)
+        np.testing.assert_array_equal(factor, made if flags is None else made.dense())
+    matrix = reference.product(factors)
+    matrix = matrix if lengths is None else matrix * scale.astype(matrix.dtype)
+    return Drawn(op, reference.viewed(op, matrix), f"{np.dtype(dtype)} {codes} of {shapes}, {known}")
+
+
+def _with_exponents(rng: np.random.Generator, codes: list[Any], dtype: Any) -> list[tuple[int, Any]]:
+    return list(zip(_exponents(rng, len(codes), dtype), codes, strict=True))
+
+
+def source(rng: np.random.Generator, shape: tuple[int, int], dtype: Any) -> np.ndarray:
+    """Draw a matrix of any shape: random, rank-deficient, with zero blocks, diagonal, graded, smooth, zero."""
+    m, n = shape
+    a = gaussian(rng, shape, dtype)
+    kind = rng.integers(7)
+    if kind == 0:
+        rank = int(rng.integers(1, min(shape) + 1))
+        return (gaussian(rng, (m, rank), dtype) @ gaussian(rng, (rank, n), dtype)).astype(dtype)
+    if kind == 1:
+        a[: m // 2, n // 2 :] = 0
+    elif kind == 2:
+        a = np.where(np.eye(m, n, dtype=bool), a, 0).astype(dtype)
+    elif kind == 3:
+        a = (a * 10.0 ** -np.linspace(0, 6, n)).astype(dtype)
+    elif kind == 4:
+        a = np.exp(1j * np.outer(rng.random(m), np.arange(n))) if a.dtype.kind == "c" else np.outer(a[:, 0], a[0])
+        a = a.astype(dtype)
+    elif kind == 5 and rng.random() < 0.1:
+        a = np.zeros_like(a)
+    return a
+
+
+def _made(rng: np.random.Generator) -> Drawn:
+    """What factorize, quantize and compress make of a matrix."""
+    import bitterfly
+    from bitterfly import Chain, IncompressibleError, reference
+
+    dtype = DTYPES[rng.integers(4)]
+    shape = tuple(int(s) for s in rng.integers(1, 41, 2))
+    a = source(rng, shape, dtype)
+    shapes = Chain.for_shape(shape, rank=int(rng.integers(1, 5)))
+    op: Any
+    how = str(rng.choice(["factorize", "quantize", "compress"]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # an error above a half
+        if how == "compress":
+            try:
+                op = bitterfly.compress(a, rtol=float(rng.choice([1e-1, 1e-3])), rng=0)
+            except (IncompressibleError, ValueError):
+                how = "factorize"
+        if how != "compress":
+            op = bitterfly.factorize(a, shapes)
+        if how == "quantize":
+            op = bitterfly.quantize(op, bits=int(rng.integers(2, 17)), code=str(rng.choice(["skeleton", "lattice"])))
+    return Drawn(op, reference.dense(op), f"{how} of {shape} {np.dtype(dtype)}: {op!r}")
+
+
+def _member(rng: np.random.Generator) -> Drawn:
+    return (_floats, _directions, _tiles)[int(rng.integers(3))](rng)
+
+
+def _sum(rng: np.random.Generator) -> Drawn:
+    import bitterfly
+
+    first = _member(rng)
+    others = [_become(first, rng, keeps_shape=True) for _ in range(int(rng.integers(0, 3)))]
+    members = [first, *others]
+    op = bitterfly.algebra.ButterflySum([m.op for m in members])
+    return Drawn(op, np.sum([m.dense for m in members], axis=0), f"sum of {[m.how for m in members]}")
+
+
+def _stack(rng: np.random.Generator) -> Drawn:
+    import bitterfly
+
+    first, axis = _member(rng), int(rng.integers(2))
+    members = [first, *(_become(first, rng, keeps_shape=True) for _ in range(int(rng.integers(0, 3))))]
+    stack = (bitterfly.algebra.vstack, bitterfly.algebra.hstack)[axis]
+    dense = np.concatenate([m.dense for m in members], axis=axis)
+    return Drawn(stack([m.op for m in members]), dense, f"stack {axis} of {[m.how for m in members]}")
+
+
+def _inverse(rng: np.random.Generator) -> Drawn:
+    import bitterfly
+    from bitterfly import Chain, reference
+
+    digits = [int(d) for d in rng.choice([2, 3, 4, 5, 17], int(rng.integers(1, 4)))]
+    n = int(np.prod(digits))
+    dtype, shapes = DTYPES[rng.integers(4)], Chain.deformable((n, n), [(d, d) for d in digits])
+    factors = []
+    for a, b, c, d in shapes:
+        blocks = gaussian(rng, (a, b, c, d), dtype) * np.float32(0.1)
+        blocks[:, np.arange(b), np.arange(b)] += 1
+        factors.append(blocks.astype(dtype))
+    op = bitterfly.algebra.inverse(bitterfly.ButterflyOperator(factors))
+    return Drawn(op, reference.dense(op), f"inverse of {np.dtype(dtype)} {shapes}")
+
+
+def _become(drawn: Drawn, rng: np.random.Generator, keeps_shape: bool = False) -> Drawn:
+    """A view, a copy, another precision, or the same from a file."""
+    import bitterfly
+    import tolerances
+    from bitterfly import reference
+
+    op, dense = drawn.op, drawn.dense
+    ways = ["conj", "copy", "pickle", "wider"] + ([] if keeps_shape else ["T", "H"])
+    if hasattr(op, "dequantize"):
+        ways.append("dequantize")
+    if not hasattr(op, "parts") and not any(hasattr(t, "terms") for t in getattr(op, "terms", ())):
+        ways.append("file")
+    way = str(rng.choice(ways))
+    how = f"{way} of {drawn.how}"
+    if way == "T":
+        return Drawn(op.T, dense.T, how)
+    if way == "H":
+        return Drawn(op.H, dense.conj().T, how)
+    if way == "conj":
+        return Drawn(op.conj(), dense.conj(), how)
+    if way == "copy":
+        return Drawn(copy.deepcopy(op), dense, how)
+    if way == "pickle":
+        return Drawn(pickle.loads(pickle.dumps(op)), dense, how)
+    if way == "wider":
+        return Drawn(op.astype(np.result_type(op.dtype, np.float64)), dense, how)
+    if way == "dequantize":  # rounds steps, columns and the scale vector
+        floats = op.dequantize()
+        rounded = reference.dense(floats)
+        error, _, least = tolerances.products(op)
+        assert np.all(np.abs(rounded - dense) <= error + least), how
+        return Drawn(floats, rounded, how)
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "op.safetensors"
+        bitterfly.save(path, op)
+        return Drawn(bitterfly.load(path), dense, how)

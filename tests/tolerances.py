@@ -144,3 +144,49 @@ def exponential(n: int, dtype: Any, norm_1: float, norm_2: float) -> float:
     the terms are bounded by exp(norm_2) |b|, and exp(A) b is at least exp(-norm_2) |b|.
     """
     return float((norm_1 + 1) * np.exp(2 * norm_2) * (norm_product(n, dtype) + 4 * eps(dtype)))
+
+
+def products(op: Any) -> tuple[np.ndarray, np.ndarray, float]:
+    """Return (E, M, u) of an operator: a product errs by at most ``E |x| + u``, and M bounds the moduli of its paths.
+
+    Forward and transposed alike, entry by entry, against the product by the stored factors in double precision. With F
+    the moduli of factors, factor l contributes ``F_1 .. F_(l-1) (gamma_k F_l + delta S_l) F_(l+1) .. F_L``: each of its
+    sums of at most t = max(b, c) terms rounds products and partial sums, k = t + 2 times (4 t + 2 if complex, with
+    sqrt(2) for moduli of real and imaginary parts), a number decoded from codes twice more; unit columns are decoded
+    to delta = `decoded` on their support S_l, whatever the size of an entry, and a block of two columns turns them in
+    up to 16 operations. The scale vector and the conversions of x and y round three times; the reference rounds as
+    often in double precision, hence the second gamma. Each of the k operations may lose half a subnormal, which other
+    factors may make larger: u.
+    """
+    from bitterfly import reference
+
+    if hasattr(op, "terms") or hasattr(op, "parts"):
+        members = [products(member) for member in (op.terms if hasattr(op, "terms") else op.parts)]
+        errors, moduli = (
+            np.sum(side, axis=0) if hasattr(op, "terms") else np.concatenate(side, axis=op.axis)
+            for side in ([m[0] for m in members], [m[1] for m in members])
+        )
+        sums = gamma(len(members) + 1, op.dtype) + gamma(len(members) + 1, np.float64)
+        return errors + sums * moduli, moduli, sum(m[2] for m in members)
+    factors, scale = reference.stored_factors(op)
+    dense = [np.abs(reference.dense_factor(f)) for f in factors]
+    paths = [np.eye(dense[0].shape[0])]
+    for f in dense:
+        paths.append(paths[-1] @ f)
+    behind, error, lost = np.eye(dense[-1].shape[1]), np.zeros(paths[-1].shape), 0.0
+    lengths = np.ones(behind.shape[1]) if scale is None else np.abs(scale)
+    for at in range(len(dense))[::-1]:
+        k = max(factors[at].shape[1:3]) * (4 if np.dtype(op.dtype).kind == "c" else 1) + 4
+        directions = getattr(op, "steps", ()) is None
+        k += 16 if directions else 0
+        rounding = np.sqrt(2) * (gamma(k, op.dtype) + gamma(k, np.float64)) * dense[at]
+        if directions:
+            rounding += decoded(op.dtype) * reference.dense_factor(np.ones(factors[at].shape))
+        error += paths[at] @ rounding @ behind
+        growth = max(np.max(paths[at].sum(axis=1)), np.max((behind * lengths).sum(axis=0)), 1.0)
+        lost += k * growth * float(np.finfo(op.dtype).smallest_subnormal)
+        behind = dense[at] @ behind
+    error = (error + np.sqrt(2) * (gamma(6, op.dtype) + gamma(6, np.float64)) * behind) * lengths
+    # Second-order terms: every path is bounded by what all factors may grow by.
+    error, behind = (np.abs(reference.viewed(op, part)) for part in (error * 1.01, behind * lengths))
+    return error, behind, 4 * lost

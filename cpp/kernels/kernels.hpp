@@ -162,9 +162,9 @@ struct Rows {
     std::ptrdiff_t row, plane, vector;
 };
 
-// y = factor x, or its transpose, for the tiles from `first` to `end` and all vectors of a panel. Up to kTileSlack
-// numbers behind each plane of x may be read, and behind each plane of y be written. `scratch` has room for the weights
-// of a tile and, for kTileVectors vectors, for scratch_rows() rows.
+// y = factor x, or its transpose, for the tiles from `first` to `end` and all vectors of a panel. Nothing but the rows
+// of these tiles is written. `scratch` has room for the weights of a tile and, for kTileVectors vectors, for
+// scratch_rows() rows.
 template <class Real>
 struct TileArgs {
     const TileFactor* factor;
@@ -188,11 +188,10 @@ struct TileColumnsArgs {
 };
 
 inline constexpr std::size_t kTileVectors = 4;  // vectors that share one load of a weight
-inline constexpr std::size_t kTileSlack = kLanes;
 
 // Rows of 16 lanes that the product of a tile needs beside x and y: those of x and y, gathered, and before P.
 constexpr std::size_t scratch_rows(const TileFactor& f) {
-    return f.b + f.c + 2 * kTileSlack + (f.rank == 0 ? f.c : f.c / f.rank * f.route_rows);
+    return f.b + f.c + (f.rank == 0 ? f.c : f.c / f.rank * f.route_rows);
 }
 
 // Two rows of a block, real and imaginary planes; the imaginary ones are null for real data.

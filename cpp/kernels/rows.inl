@@ -108,9 +108,34 @@ template <class V, int D, int Count, int Stride = 1>
     }
 }
 
-// Copies `rows` rows between a tile and 16 / D blocks of block_rows rows, which start at `blocks`. Numbers that fill up
-// the last register of a block are garbage: the rows behind the last one have room for them, and in the blocks, ones
-// written later overwrite them, the last excepted.
+// Up to V::width / D rows between a tile and as many blocks of block_rows rows. The last register of a block holds
+// fewer than `count` rows: neither side is touched beyond them, since what lies behind belongs to another block, plane,
+// vector or worker.
+template <class V, int D, bool Out, bool Whole, class Real, class BlockReal>
+[[gnu::always_inline]] inline void copy_square(Real* tile, BlockReal* block, std::size_t rows, std::size_t block_rows) {
+    constexpr std::size_t count = V::width / D, d = D;
+    [[maybe_unused]] const auto present = V::first(Whole ? V::width : rows * d);
+    typename V::Vec v[count];
+    unroll<count>([&](auto i) __attribute__((always_inline)) {
+        if constexpr (Out) {
+            v[i] = Whole || i < rows ? V::load(tile + i * kLanes) : V::broadcast(0);
+        } else {
+            BlockReal* from = block + i * block_rows * d;
+            v[i] = Whole ? V::load(from) : V::load_first(from, present);
+        }
+    });
+    transpose_chunks<V, D, count>(v);
+    unroll<count>([&](auto i) __attribute__((always_inline)) {
+        if constexpr (Out) {
+            BlockReal* to = block + i * block_rows * d;
+            Whole ? V::store(to, v[i]) : V::store_first(to, v[i], present);
+        } else if (Whole || i < rows) {
+            V::store(tile + i * kLanes, v[i]);
+        }
+    });
+}
+
+// Copies `rows` rows between a tile and 16 / D blocks of block_rows rows, which start at `blocks`.
 template <class V, int D, bool Out, class Real, class BlockReal>
 void copy_chunks(Real* tile, BlockReal* blocks, std::size_t rows, std::size_t block_rows) {
     constexpr std::size_t width = V::width, d = D;
@@ -125,22 +150,11 @@ void copy_chunks(Real* tile, BlockReal* blocks, std::size_t rows, std::size_t bl
                 }
             }
         } else {
-            constexpr int count = V::width / D;
-            for (std::size_t left = (rows + count - 1) / count; left > 0; --left) {
-                const std::size_t r = (left - 1) * count;
-                typename V::Vec v[count];
-                unroll<count>([&](auto i) __attribute__((always_inline)) {
-                    v[i] = V::load(Out ? tile + (r + i) * kLanes + h : block + (i * block_rows + r) * d);
-                });
-                transpose_chunks<V, D, count>(v);
-                unroll<count>([&](auto i) __attribute__((always_inline)) {
-                    if constexpr (Out) {
-                        V::store(block + (i * block_rows + r) * d, v[i]);
-                    } else {
-                        V::store(tile + (r + i) * kLanes + h, v[i]);
-                    }
-                });
-            }
+            constexpr std::size_t count = width / d;
+            std::size_t r = 0;
+            for (; r + count <= rows; r += count)
+                copy_square<V, D, Out, true>(tile + r * kLanes + h, block + r * d, count, block_rows);
+            if (r < rows) copy_square<V, D, Out, false>(tile + r * kLanes + h, block + r * d, rows - r, block_rows);
         }
     }
 }

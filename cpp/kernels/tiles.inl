@@ -9,7 +9,6 @@
 
 namespace {
 
-using bitterfly::kTileSlack;
 using bitterfly::TileArgs;
 
 // acc + w x for one lane vector; planes are real and imaginary parts.
@@ -143,8 +142,8 @@ public:
           x_{at(args.x, first, 0, 0), args.x.row, args.x.plane, args.x.vector},
           y_{at(args.y, first, 0, 0), args.y.row, args.y.plane, args.y.vector},
           tile_x_(tile_rows(scratch, rows(in_), planes)),
-          tile_y_(tile_rows(tile_x_.data + (rows(in_) + kTileSlack) * N * planes * kLanes, rows(out_), planes)),
-          sorted_(tile_rows(tile_y_.data + (rows(out_) + kTileSlack) * N * planes * kLanes,
+          tile_y_(tile_rows(tile_x_.data + rows(in_) * N * planes * kLanes, rows(out_), planes)),
+          sorted_(tile_rows(tile_y_.data + rows(out_) * N * planes * kLanes,
                             f_.rank == 0 ? f_.c : tile.groups() * f_.route_rows, planes)) {}
 
     void run(bool transposed) const {

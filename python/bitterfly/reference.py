@@ -1,4 +1,7 @@
-"""Slow, obvious NumPy twins of every stage, in double precision: what the fast paths are tested against."""
+"""Slow, obvious NumPy twins of every stage, in double precision: what the fast paths are tested against.
+
+`dense` is the one oracle of products: the matrix that an operator of any kind stands for, from what it stores.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +29,130 @@ def dense_factor(values: Array) -> Array:
 def product(factors: Sequence[Array]) -> Array:
     """Return the dense product of factors."""
     return reduce(np.matmul, [dense_factor(f) for f in factors])
+
+
+def dense(op: Any) -> Array:
+    """Return the matrix that an operator stands for, in double precision, from what it stores.
+
+    Parameters
+    ----------
+    op : operator of any kind
+        Floats, packed codes, sums and stacks, in any mode.
+    """
+    if hasattr(op, "terms"):
+        total: Array = np.sum([dense(t) for t in op.terms], axis=0)
+        return total
+    if hasattr(op, "parts"):
+        return np.concatenate([dense(part) for part in op.parts], axis=op.axis)
+    factors, scale = stored_factors(op)
+    matrix = product(factors)
+    return viewed(op, matrix if scale is None else matrix * scale)
+
+
+def viewed(op: Any, stored: Array) -> Array:
+    """Return the matrix of an operator, given the product of its stored factors: orders, padding, mode."""
+    out: Array = np.zeros_like(stored)
+    rows, columns = (
+        np.arange(size) if order is None else np.asarray(order)
+        for order, size in zip(op.base_permutations, stored.shape, strict=True)
+    )
+    out[np.ix_(rows, columns)] = stored
+    out = out[: op.stored_shape[0], : op.stored_shape[1]]
+    out = out.conj() if op.mode in ("adjoint", "conjugate") else out
+    return out.T if op.mode in ("transpose", "adjoint") else out
+
+
+def stored_factors(op: Any) -> tuple[list[Array], Array | None]:
+    """Return the stored 4-D factors of a butterfly in double precision, and the scale vector of packed ones."""
+    wide = np.result_type(op.dtype, np.float64)
+    if not hasattr(op, "words"):
+        return [np.asarray(f).astype(wide) for f in op.store.factors()], None
+    if op.steps is None:
+        return [f.astype(wide) for f in _direction_factors(op)], _scale_numbers(op).astype(wide)
+    factors = _tile_factors(op.words, op.stored_chain, op.codes, op.steps, np.dtype(op.dtype).kind == "c")
+    return [f.astype(wide) for f in factors], op.scale.astype(wide) if len(op.scale) else None
+
+
+def _direction_factors(op: Any) -> list[Array]:
+    words, n, factors = op.words.reshape(-1, LANES), op.stored_chain.shape[1], []
+    vectors = -(-(n // 2) // LANES)
+    for (a, _, _, d), (kind, bits) in zip(op.stored_chain, op.codes, strict=True):
+        lines = -(-2 * vectors * bits // 32)
+        q = _lane_codes(words[:lines], 2 * vectors, bits).reshape(LANES, vectors, 2)
+        columns = q.transpose(1, 0, 2).reshape(-1, 2)[: n // 2]  # block beta = 16 * vector + lane
+        factor = coded_factor(kind, bits, columns.reshape(a, d, 2).transpose(0, 2, 1))
+        factors.append(factor if np.dtype(op.dtype).kind == "c" else factor.real)
+        words = words[lines:]
+    return factors
+
+
+def _scale_numbers(op: Any) -> Array:
+    if op.scale_code is None:
+        return np.asarray(op.scale)
+    n, store = len(op.scale), op.store.lengths.store
+    factor = _tile_factors(store.words, [(1, 1, 1, n)], store.codes, store.steps, np.dtype(op.dtype).kind == "c")[0]
+    return factor.reshape(n)
+
+
+def _lane_codes(words: Array, count: int, bits: int) -> Array:
+    """Return the codes (16, count) of lanes whose streams, least significant bit first, are the columns of `words`."""
+    octets = np.ascontiguousarray(words.T, "<u4").view(np.uint8).reshape(LANES, -1)
+    stream = np.unpackbits(octets, axis=1, bitorder="little")[:, : count * bits]
+    codes: Array = stream.reshape(LANES, count, bits).astype(np.int64) @ (1 << np.arange(bits, dtype=np.int64))
+    return codes
+
+
+def _tile_factors(words: Array, chain: Any, codes: Any, steps: Array, is_complex: bool) -> list[Array]:
+    """Return the factors of codes in tiles, as the format page lays them out."""
+    words, planes, factors = words.reshape(-1, LANES), 2 if is_complex else 1, []
+    ranks = (*chain.ranks, 0) if len(chain) > 1 else (0,)
+    for (a, b, c, d), (kind, bits), step, junction in zip(chain, codes, steps, ranks, strict=True):
+        rank = junction if kind == "skeleton" else 0
+        split = min(b, -(-LANES // (a * d))) if rank == 0 and a * d < LANES else 1
+        lanes, rows = a * split * d, -(-b // split)
+        tiles, count = -(-lanes // LANES), (rows if rank == 0 else b - rank) * c * planes
+        streams = tiles if kind in ("lattice", "skeleton") else 1
+        lines = -(-(tiles // streams * count * bits) // 32)
+        parts = words[: streams * lines].reshape(streams, lines, LANES)
+        q = np.stack([_lane_codes(part, tiles // streams * count, bits) for part in parts], axis=0)
+        q = q.reshape(streams, LANES, tiles // streams, count).transpose(0, 2, 1, 3).reshape(tiles * LANES, count)
+        values = _code_values(kind, bits, q[:lanes]) * step
+        numbers = values.reshape(lanes, -1, planes) @ np.array([1, 1j] if is_complex else [1.0])
+        words = words[streams * lines :]
+        if rank == 0:
+            blocks = numbers.reshape(a, split, d, rows, c).transpose(0, 1, 3, 4, 2).reshape(a, split * rows, c, d)
+            factors.append(np.ascontiguousarray(blocks[:, :b]))
+            continue
+        groups, mask_lines = c // rank, -(-b // 32)
+        masks = words[: tiles * groups * mask_lines].reshape(tiles, groups, mask_lines, LANES)
+        words = words[tiles * groups * mask_lines :]
+        factor = np.zeros((a, b, c, d), numbers.dtype)
+        for lane, g in np.ndindex(lanes, groups):
+            mask = masks[lane // LANES, g, :, lane % LANES]
+            pivot = np.array([mask[j // 32] >> np.uint32(j % 32) & 1 for j in range(b)], bool)
+            block = np.zeros((b, rank), numbers.dtype)
+            block[pivot] = np.eye(rank)
+            block[~pivot] = numbers[lane].reshape(groups, b - rank, rank)[g]
+            factor[lane // d, :, g * rank : (g + 1) * rank, lane % d] = block
+        factors.append(factor)
+    return factors
+
+
+def _code_values(kind: str, bits: int, q: Array) -> Array:
+    """Return the numbers that codes in tiles stand for, in units of the step."""
+    half = 1 << (bits - 1)
+    if kind in ("lattice", "skeleton"):
+        return (q - half).astype(np.float64)
+    sign, index = np.where(q >= half, -1.0, 1.0), q % half
+    if kind.startswith("float"):
+        t = int(kind.removeprefix("float"))
+        exponent, fraction = index >> (t - 1), (index & ((1 << (t - 1)) - 1)) / 2.0 ** (t - 1)
+        most = (1 << (bits - t)) - 1
+        normal = exponent > 0
+        return sign * np.ldexp(np.where(normal, 1 + fraction, fraction), np.where(normal, exponent, 1) - most)
+    powers = 2.0 ** (index + 1.0 - half)
+    magnitudes = {"sign": powers, "shift": powers, "ternary": index * 1.0, "power_of_two": np.where(index, powers, 0)}
+    return sign * magnitudes[kind]
 
 
 def factorize_left_to_right(a: Array) -> tuple[list[Array], list[float]]:
