@@ -1,4 +1,4 @@
-"""Hypothesis strategies: sizes, dtypes, seeds, matrices of the kinds that break numerics, and operators of all kinds."""
+"""Hypothesis strategies: sizes, dtypes, seeds, matrices that break numerics, and operators of all kinds."""
 
 from __future__ import annotations
 

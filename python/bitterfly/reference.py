@@ -149,10 +149,12 @@ def _code_values(kind: str, bits: int, q: Array) -> Array:
         exponent, fraction = index >> (t - 1), (index & ((1 << (t - 1)) - 1)) / 2.0 ** (t - 1)
         most = (1 << (bits - t)) - 1
         normal = exponent > 0
-        return sign * np.ldexp(np.where(normal, 1 + fraction, fraction), np.where(normal, exponent, 1) - most)
+        floats: Array = sign * np.ldexp(np.where(normal, 1 + fraction, fraction), np.where(normal, exponent, 1) - most)
+        return floats
     powers = 2.0 ** (index + 1.0 - half)
     magnitudes = {"sign": powers, "shift": powers, "ternary": index * 1.0, "power_of_two": np.where(index, powers, 0)}
-    return sign * magnitudes[kind]
+    numbers: Array = sign * magnitudes[kind]
+    return numbers
 
 
 def factorize_left_to_right(a: Array) -> tuple[list[Array], list[float]]:
