@@ -13,5 +13,6 @@ cd "$root"
 export ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1
 LD_PRELOAD="$(g++ -print-file-name=libasan.so) $(g++ -print-file-name=libubsan.so) $(g++ -print-file-name=libstdc++.so)" \
     "$work/venv/bin/python" -m pytest -q -p no:cacheprovider --capture=sys tests/test_factorize.py \
-    tests/test_quantize.py tests/test_pack.py tests/test_apply.py tests/test_columns.py tests/test_products.py tests/test_storage.py \
+    tests/test_quantize.py tests/test_pack.py tests/test_apply.py tests/test_columns.py tests/test_products.py \
+    tests/test_storage.py tests/test_hostile.py \
     tests/test_tiles.py tests/test_rank_one.py tests/test_workers.py "$@"  # capturing descriptors would swallow the report
