@@ -293,7 +293,7 @@ def _directions(rng: np.random.Generator) -> Drawn:
     if n >= 2 and rng.random() < 0.3:
         t = int(rng.integers(1, 25))
         lengths = ScaleCodes.of(scale, Code(f"float{t}", t + int(rng.integers(1, 7))))
-    known = _known(rng, shapes)
+    known = _known(rng, shapes) | {"shape": shapes.shape}  # padding is refused
     packed = bitterfly.PackedButterfly(np.concatenate(words), codes, lengths, relative_error=float("nan"), **known)
     matrix = reference.product([(f if wide == np.complex128 else f.real).astype(wide) for f in factors])
     matrix = matrix * reference.stored_factors(packed)[1]

@@ -13,7 +13,7 @@ import products
 import strategies as own
 from bitterfly import _core, reference
 
-OPERATORS = 4 * settings.default.max_examples  # HYPOTHESIS_PROFILE=deep: 4000 on each tier
+OPERATORS = 2 * settings.default.max_examples  # HYPOTHESIS_PROFILE=deep: 2000 on each tier
 FIRST = int(os.environ.get("BITTERFLY_FIRST_SEED", "0"))
 PARTS = 8
 
