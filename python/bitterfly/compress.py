@@ -16,7 +16,7 @@ from bitterfly.kinds import TILED_BITS
 from bitterfly.operator import ButterflyOperator, PackedButterfly
 from bitterfly.quantize import ALLOCATED
 from bitterfly.report import CompressReport
-from bitterfly.sources import ArraySource, as_source
+from bitterfly.sources import ArraySource, as_source, at_hand
 from bitterfly.stages import Progress, Work
 from bitterfly.stores import DyadicFloats
 from bitterfly.tiled_codes import plan
@@ -105,8 +105,8 @@ def compress(
     rtol = None if rtol is None else as_number(rtol, "rtol")
     bits = None if bits is None else as_number(bits, "bits")
     _check_request(rtol, bits, nbytes)
-    with set_workers(building_workers(workers)):
-        return _compress(Work(as_source(a, shape), progress), chain, rtol, bits, nbytes, permute, rng)
+    with set_workers(building_workers(workers)), np.errstate(under="ignore"):
+        return _compress(Work(at_hand(as_source(a, shape)), progress), chain, rtol, bits, nbytes, permute, rng)
 
 
 def _compress(

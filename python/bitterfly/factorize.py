@@ -13,6 +13,7 @@ import numpy as np
 from bitterfly import _core
 from bitterfly.balanced import balanced
 from bitterfly.chain import Chain
+from bitterfly.estimate import check_products
 from bitterfly.greedy import greedy
 from bitterfly.hierarchy import Ledger, Radices
 from bitterfly.inputs import Array, Permutations, as_number, as_permutation, as_uint32
@@ -29,7 +30,7 @@ from bitterfly.sources import (
     SliceableSource,
     Source,
     as_source,
-    whole_if_small,
+    at_hand,
 )
 from bitterfly.workers import building_workers, get_workers, set_workers
 
@@ -138,7 +139,7 @@ def factorize(
         raise ValueError(f"order: expected 'left_to_right' or 'balanced', got {order!r}")
     if index(terms) < 1:
         raise ValueError(f"terms: expected a positive integer, got {terms}")
-    with set_workers(building_workers(workers)):
+    with set_workers(building_workers(workers)), np.errstate(under="ignore"):
         source, seed = as_source(a, shape), _seed(rng)
         if chain is None and rtol is None:
             chain = _default_chain(source)
@@ -146,9 +147,13 @@ def factorize(
             assert rtol is not None
             if terms > 1 or order != "left_to_right":
                 raise ValueError("chain: expected a Chain beside terms and order, which a search does not use")
-            return _searched(source, rtol, permute, seed)
+            return _searched(at_hand(source), rtol, permute, seed)
+        _check_fit(source, chain)
+        source = at_hand(source)
         one = partial(_on_chain, chain=chain, permute=permute, order=order, seed=seed)
         op = greedy(source, terms, rtol, one) if terms > 1 else one(source, rtol=rtol)
+        if isinstance(source, OperatorSource):
+            check_products(source, op)
         if rtol is not None and not op.relative_error <= rtol:
             raise ValueError(
                 f"rtol: the relative error reached is {op.relative_error:.3g}, more than the {rtol:.3g} asked for: the "
@@ -174,7 +179,7 @@ def _seed(rng: np.random.Generator | int | None) -> int:
     return int(np.random.default_rng(rng).integers(1 << 62))
 
 
-def _default_chain(source: Source) -> Chain:
+def _default_chain(source: Source | SliceableSource) -> Chain:
     if isinstance(source, EntrySource):
         raise ValueError("rtol: expected a tolerance, or a chain, beside an entry function")
     m, n = source.shape
@@ -184,7 +189,6 @@ def _default_chain(source: Source) -> Chain:
 def _on_chain(
     source: Source, *, chain: Chain, rtol: float | None, permute: Permute, order: Order, seed: int
 ) -> ButterflyOperator:
-    _check_fit(source, chain)
     radices, ranks = Radices.of(chain), chain.ranks
     if isinstance(permute, str):
         ordering = best_ordering(source, candidate_orderings(source, permute), radices, ranks, seed)
@@ -200,7 +204,7 @@ def _on_chain(
     return _operator(source, permutations, *rescaled(source, permutations, radices, ranks))
 
 
-def _check_fit(source: Source, chain: Chain) -> None:
+def _check_fit(source: Source | SliceableSource, chain: Chain) -> None:
     if any(have > room for have, room in zip(source.shape, chain.shape, strict=True)):
         raise ValueError(f"chain: of shape {chain.shape}, too small for a matrix of shape {source.shape}")
     for at, (pattern, rank) in enumerate(zip(chain, chain.ranks, strict=False)):
@@ -230,15 +234,13 @@ def _dyadic(matrix: Array, permutations: Permutations) -> ButterflyOperator:
 
 
 def _searched(source: Source, rtol: float, permute: Permute, seed: int) -> ButterflyOperator:
-    whole = whole_if_small(source)
-    source = source if whole is None else whole
     least = float(np.finfo(source.dtype).eps)
     if not rtol > least:
         raise ValueError(f"rtol: {rtol:.3g} is below the precision of {source.dtype}, {least:.2g}")
     choices = choose(source, candidate_orderings(source, permute), rtol, seed)
     if isinstance(source, OperatorSource):
         source.forget()
-    if not isinstance(source, (ArraySource, SliceableSource)):
+    if not isinstance(source, ArraySource):
         return from_skeletons(source, choices[0], rtol, seed)
     op = _smallest(source, choices, rtol)
     m, n = source.shape
@@ -255,7 +257,7 @@ def _searched(source: Source, rtol: float, permute: Permute, seed: int) -> Butte
     return op
 
 
-def _smallest(source: ArraySource | SliceableSource, choices: list[Choice], rtol: float) -> ButterflyOperator:
+def _smallest(source: ArraySource, choices: list[Choice], rtol: float) -> ButterflyOperator:
     """Factorize with the first choice; with the others too where that takes much more than predicted."""
     best: ButterflyOperator | None = None
     for choice in choices:

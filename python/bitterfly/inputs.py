@@ -26,10 +26,29 @@ def as_floating(a: Any, name: str) -> Array:
         raise TypeError(f"{name}: expected a dense array, got a sparse one; pass {name}.toarray()")
     if isinstance(a, np.ma.MaskedArray):
         raise TypeError(f"{name}: expected a plain array, got a masked one; pass {name}.filled(value)")
-    array = np.asarray(a)
+    array = _as_array(a, name)
     if array.dtype.kind not in "fciub":
         raise TypeError(f"{name}: expected real or complex numbers, got dtype {array.dtype}")
     return np.require(array, dtype=working_dtype(array.dtype), requirements="A")
+
+
+def _as_array(a: Any, name: str) -> Array:
+    """Return what NumPy makes of `a`, tensors in the memory of the processor among others."""
+    try:
+        array = np.asarray(a)
+        return np.from_dlpack(a) if array.dtype == object and hasattr(a, "__dlpack__") else array
+    except (TypeError, RuntimeError, BufferError) as error:
+        raise TypeError(f"{name}: expected what numpy.asarray takes, got {type(a).__name__}: {error}") from error
+    except ValueError as error:
+        raise ValueError(f"{name}: expected what numpy.asarray takes, got {type(a).__name__}: {error}") from error
+
+
+def numpy_dtype(dtype: Any) -> np.dtype[Any] | None:
+    """Return a dtype as NumPy has it, or None."""
+    try:
+        return None if dtype is None else np.dtype(dtype)
+    except TypeError:
+        return None
 
 
 def working_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:

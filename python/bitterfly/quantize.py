@@ -130,7 +130,7 @@ def quantize(
     For Gaussian factors the error is about ``0.907 sqrt(log2 n) / 4**bits`` (real). Directions have unit length, hence
     the errors of all columns are orthogonal and add up exactly.
     """
-    with set_workers(building_workers(workers)):
+    with set_workers(building_workers(workers)), np.errstate(under="ignore"):
         return _quantize(op, bits, rtol, nbytes, code, driver, significand, rng)
 
 
