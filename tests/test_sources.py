@@ -360,6 +360,22 @@ def test_slices_as_arrays(held: int, monkeypatch: pytest.MonkeyPatch) -> None:
         assert file.read == 2 * a.size
 
 
+@pytest.mark.parametrize("dtype", [">f4", "<i2", "<f4"])
+def test_maps_of_other_types(dtype: str, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are converted in panels to a map, never in memory as a whole."""
+    monkeypatch.setattr(sources, "_PANEL_BYTES", 1 << 12)
+    a = np.rint(100 * smooth((128, 128), np.float64))
+    a.astype(dtype).tofile(tmp_path / "a")
+    mapped = np.memmap(tmp_path / "a", dtype, "r", shape=a.shape)
+    made = at_hand(as_source(mapped, None))
+    assert np.array_equal(made.rows(np.arange(128)), a)
+    owner: Any = made.array
+    while not isinstance(owner, np.memmap):
+        owner = owner.base
+    op, plain = (bitterfly.factorize(b, permute=None) for b in (mapped, a.astype(made.dtype)))
+    assert op.chain == plain.chain and np.array_equal(op.values, plain.values)
+
+
 def test_hdf5(tmp_path: Any) -> None:
     h5py = pytest.importorskip("h5py")
     a = smooth((300, 256), np.float32)

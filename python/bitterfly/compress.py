@@ -76,8 +76,9 @@ def compress(
     Returns
     -------
     PackedButterfly
-        Its ``relative_error`` is measured against all of `a` (of arrays; else on random rows, an upper bound with a
-        confidence of 97.7 %), and ``op.report`` is a `CompressReport`.
+        Its ``relative_error`` is measured against all of `a` (where that is an entry function of more than 16 MiB, or
+        an operator of more than 4096 x 4096: estimated, an upper bound with a confidence of 97.7 %), and ``op.report``
+        is a `CompressReport`.
 
     Raises
     ------

@@ -61,10 +61,10 @@ def factorize(
     a : array_like, shape (m, n), or callable
         Real or complex matrix. float32, float64, complex64 and complex128 are worked on as they are, with any strides,
         read-only or memory-mapped; other types are converted (float16 to float32, integers to float64). Or anything
-        with a shape, a dtype and slices of rows, of which row panels are read. Or an entry function
-        ``entry(rows, cols)`` that returns the block of entries at ``rows x cols``, two vectors of indices: then no
-        dense matrix is formed, and `rtol` is needed. Or a LinearOperator with an adjoint: products with blocks of
-        vectors are all that is asked of it, see Notes.
+        with a shape, a dtype and slices, all of which is read once (above 1 GiB to a temporary file). Or an entry
+        function ``entry(rows, cols)`` that returns the block of entries at ``rows x cols``, two vectors of indices:
+        above 16 MiB no dense matrix is formed; `rtol` or a chain is needed. Or a LinearOperator: products with vectors
+        and blocks of them are all that is asked of it, see Notes.
     chain : Chain, optional
         The sparsity patterns of the factors. If it is larger than the matrix, that is padded with zeros. Default: with
         `rtol`, a search; else ``Chain.square_dyadic(n)``, or ``Chain.for_shape((m, n))`` where `a` is not a square of a
@@ -115,8 +115,9 @@ def factorize(
     least possible. Blocks are divided by their Gram matrices; singular values below the square root of the precision
     are taken again from the rotated rows.
 
-    A LinearOperator is multiplied with blocks of unit vectors, ``min(m, n)`` of them in all without a chain and ``m``
-    with one. Without a chain, for larger sizes, the blocks in the middle of the chain, of rank `r`, are recovered from
+    A LinearOperator is multiplied with blocks of unit vectors, ``min(m, n)`` of them in all where that is at most 4096,
+    else ``m`` on a given chain; up to 11 more products compare it with itself and with its adjoint. Without a chain,
+    for larger sizes, the blocks in the middle of the chain, of rank `r`, are recovered from
     about ``5 r sqrt(n)`` random vectors (generalized Nystrom), and skeletons are chosen from these.
 
     Examples

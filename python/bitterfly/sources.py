@@ -76,7 +76,7 @@ class SliceableSource:
 
     def whole(self) -> Array:
         """Return all entries; those of a large file in a copy on disk that vanishes with the array."""
-        out = _room(self.shape, self.dtype)
+        out = _room(self.shape, self.dtype, on_disk=isinstance(self._a, np.memmap))
         for part in self._panels():
             read = np.asarray(self._a[part[0]] if part[1] == slice(None) else self._a[part])
             if read.shape != out[part].shape:
@@ -105,10 +105,10 @@ class SliceableSource:
         return height, width
 
 
-def _room(shape: tuple[int, int], dtype: np.dtype[Any]) -> Array:
+def _room(shape: tuple[int, int], dtype: np.dtype[Any], on_disk: bool = False) -> Array:
     """Return an array to be filled, in memory or, where it is large, in a file without a name."""
     nbytes = shape[0] * shape[1] * dtype.itemsize
-    if nbytes <= _HELD_BYTES:
+    if nbytes <= _HELD_BYTES and not (on_disk and nbytes > _PANEL_BYTES):
         return np.empty(shape, dtype)
     with tempfile.TemporaryFile() as file:
         try:  # a map of a file without its blocks would end the process where the disk is full
@@ -435,6 +435,8 @@ def as_source(a: Any, shape: tuple[int, int] | None) -> Source | SliceableSource
             raise ValueError(f"shape: expected {operator.shape}, that of a, got {tuple(shape)}")
         return operator
     lazy = not isinstance(a, np.ndarray) and not sparse.issparse(a) and _is_sliceable(a)
+    # A map in another byte order or type is converted in panels, to a map again: it may be larger than the memory.
+    lazy = lazy or (isinstance(a, np.memmap) and a.dtype.kind in "fciub" and working_dtype(a.dtype) != a.dtype)
     source: Source | SliceableSource = SliceableSource(a) if lazy else ArraySource(a)
     if shape is not None and tuple(shape) != source.shape:
         raise ValueError(f"shape: expected {source.shape}, that of a, got {tuple(shape)}")
