@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 import bitterfly
 import strategies as own
+from bitterfly import reference
+from bitterfly._core import decode_floats
+from bitterfly.directions import DirectionCodes
+from bitterfly.kinds import significand_of
+from bitterfly.scale_codes import ScaleCodes
+from bitterfly.tiled_codes import values_of
+from bitterfly.tiles import Skeleton
 
 Operator = bitterfly.ButterflyOperator | bitterfly.PackedButterfly
 
@@ -33,3 +42,73 @@ def true_error(a: np.ndarray, op: Operator) -> float:
 
 def norm(a: np.ndarray) -> np.longdouble:
     return np.sqrt(np.sum(np.abs(a).astype(np.longdouble) ** 2))
+
+
+def error(a: np.ndarray, op: Any) -> np.longdouble:
+    """Return ||a - op||_F / ||a||_F of any operator in extended precision; 0 / 0 is 0, all else over 0 infinite."""
+    exact = a.astype(np.result_type(a.dtype, np.longdouble))
+    missed, total = norm(dense(op) - exact), norm(exact)
+    return np.longdouble(missed and np.inf) if total == 0 else missed / total
+
+
+def dense(op: Any) -> np.ndarray:
+    """Return the matrix that stored factors, codes and lengths stand for, multiplied out in extended precision."""
+    if isinstance(op, bitterfly.algebra.ButterflySum):
+        return np.asarray(sum(dense(term) for term in op.terms))
+    if isinstance(op, bitterfly.algebra.ButterflyStack):
+        return np.concatenate([dense(part) for part in op.parts], axis=op.axis)
+    stored = _in_order(_product(_stored(op)), op)
+    stored = stored.T if op.mode in ("transpose", "adjoint") else stored
+    return stored.conj() if op.mode in ("adjoint", "conjugate") else stored
+
+
+def _in_order(product: np.ndarray, op: Any) -> np.ndarray:
+    """Return the rows and columns of a product of factors in the order of the operator, without padding."""
+    rows, columns = (np.arange(n) if p is None else p for p, n in zip(op.base_permutations, product.shape, strict=True))
+    out = np.empty_like(product)
+    out[np.ix_(rows, columns)] = product
+    return out[: op.stored_shape[0], : op.stored_shape[1]]
+
+
+def _product(factors: list[np.ndarray]) -> np.ndarray:
+    a, _, c, d = factors[-1].shape
+    product = np.eye(a * c * d, dtype=np.longdouble)
+    for f in reversed(factors):
+        a, b, c, d = f.shape
+        product = np.einsum("ijkl,iklx->ijlx", f, product.reshape(a, c, d, -1)).reshape(a * b * d, -1)
+    return product
+
+
+def _stored(op: Any) -> list[np.ndarray]:
+    """Return the numbers of all factors, the lengths of the columns taken into the last one."""
+    real = np.longdouble
+    wide = np.result_type(op.dtype, real)
+    if isinstance(op, bitterfly.ButterflyOperator):
+        return [f.astype(wide) for f in op.store.factors()]
+    store, chain = op.store, op.stored_chain
+    if isinstance(store, DirectionCodes):
+        units = [reference.decode(*code, q, real) for code, q in zip(store.codes, store.unpack(), strict=True)]
+        factors = [unit.transpose(0, 3, 1, 2) for unit in units]
+    else:
+        factors = [_tile(*part, q, wide) for part, q in zip(store._parts(), store.unpack(), strict=True)]
+    if len(store.lengths):
+        a, _, c, d = chain[-1]
+        factors[-1] = factors[-1] * _lengths(store.lengths, wide).reshape(a, 1, c, d)
+    return factors
+
+
+def _tile(layout: Any, code: Any, step: float, _: Any, masks: Any, q: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
+    numbers = values_of(code, q).astype(np.longdouble) * np.longdouble(step)
+    blocks = numbers[..., 0].astype(dtype)
+    if numbers.shape[2] == 2:
+        blocks.imag = numbers[..., 1]
+    factor = layout.factor_of(blocks, None if masks is None else layout.pivots_of(masks))
+    return factor.dense() if isinstance(factor, Skeleton) else factor
+
+
+def _lengths(lengths: Any, dtype: np.dtype[Any]) -> np.ndarray:
+    if not isinstance(lengths, ScaleCodes):
+        return lengths.astype(dtype)
+    reals = decode_floats(lengths.store.unpack()[0], lengths.code.bits, significand_of(lengths.code.kind))
+    reals = reals.reshape(len(lengths), -1).astype(np.longdouble) * np.longdouble(lengths.step)
+    return np.asarray(reals[:, 0] if reals.shape[1] == 1 else reals[:, 0] + 1j * reals[:, 1])

@@ -202,3 +202,12 @@ def test_damaged_sums_are_refused(tmp_path: Path, change: str) -> None:
     _rewrite(path, CHANGES[change])
     with pytest.raises(ValueError):
         bitterfly.load(path)
+
+
+def test_composites_are_immutable(op: Any) -> None:
+    for name in ("relative_error", "error_kind", "shape", "axis", "anything"):
+        with pytest.raises(AttributeError, match="immutable"):
+            setattr(op, name, 5.0)
+    with pytest.raises(AttributeError, match="immutable"):
+        del op.relative_error
+    assert pickle.loads(pickle.dumps(op)).relative_error == op.relative_error or op.relative_error != op.relative_error

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from bitterfly import _core
+from bitterfly.energy import Energy
 from bitterfly.hierarchy import Ledger, PaddedRows, Radices
 from bitterfly.inputs import Array, Permutations
-from bitterfly.measure import Energy
 from bitterfly.sources import ArraySource, Source
 from bitterfly.workers import threaded
 

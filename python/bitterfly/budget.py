@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from bitterfly.operator import ButterflyOperator, PackedButterfly
+from bitterfly.operator import ButterflyOperator
 from bitterfly.search import IncompressibleError
 from bitterfly.sources import ArraySource
-from bitterfly.stages import Work
+from bitterfly.stages import Measured, Work
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,16 +21,9 @@ if TYPE_CHECKING:
 _FIRST, _STEP, _LEAST = 0.3, 10**-0.5, 1e-12
 
 
-class Found(NamedTuple):
-    """An operator and its error."""
-
-    packed: PackedButterfly
-    error: float
-
-
 def least_error(
     work: Work, chain: Chain | None, nbytes: int, permute: Permute, rng: np.random.Generator | int | None
-) -> Found:
+) -> Measured:
     """Return the operator of the least error found in at most `nbytes`.
 
     Finer factors take more ranks, which leaves fewer bits for each number: the error falls with the tolerance of the
@@ -60,7 +53,7 @@ class _Trials:
 
     def __init__(self, work: Work, nbytes: int) -> None:
         self._work, self._nbytes = work, nbytes
-        self._found: list[Found] = []
+        self._found: list[Measured] = []
         self._refused = ""
 
     def of(self, factors: Callable[[], ButterflyOperator]) -> ButterflyOperator | None:
@@ -71,7 +64,7 @@ class _Trials:
             self._refused = str(error)
             return None
         try:
-            self._found.append(Found(*self._work.trial_in(op, self._nbytes)))
+            self._found.append(self._work.trial(op, nbytes=self._nbytes))
         except ValueError as error:
             self._refused = str(error)
             return None
@@ -81,7 +74,7 @@ class _Trials:
         """Return the error with these factors; infinity where there is none."""
         return self._found[-1].error if self.of(factors) is not None else float("inf")
 
-    def best(self) -> Found:
+    def best(self) -> Measured:
         """Return the least error."""
         if not self._found:
             raise ValueError(f"nbytes: no butterfly of at most {self._nbytes} bytes was found; {self._refused}")

@@ -10,9 +10,9 @@ from scipy.sparse.linalg import LinearOperator
 
 from bitterfly.change import after_cast
 from bitterfly.inputs import Array, as_floating
+from bitterfly.known import ERROR_KINDS, ErrorKind, weakest
 from bitterfly.linear import Butterfly, Products, check_columns, check_out, identity_panel, product_shape
 from bitterfly.precision import cast_dtype
-from bitterfly.views import ERROR_KINDS, ErrorKind, weakest
 from bitterfly.workers import as_workers, set_workers
 
 _PANEL = 256
@@ -33,7 +33,15 @@ class Composite(Products):
             raise ValueError(f"relative_error: expected a number >= 0 or nan (unknown), got {error!r}")
         self._members = members
         self.relative_error = float(error)
-        self.error_kind = weakest([kind])
+        self.error_kind = weakest([kind])  # the last: nothing is set from here on
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if "error_kind" in self.__dict__:
+            raise AttributeError(f"{type(self).__name__} is immutable: cannot set {name!r}")
+        super().__setattr__(name, value)
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"{type(self).__name__} is immutable: cannot delete {name!r}")
 
     def _remade(self, members: list[Any], transposed: bool = False) -> Self:
         """Return the same of other members, or its transpose of their transposes."""
@@ -210,7 +218,7 @@ class ButterflySum(Composite):
         out = super().astype(dtype)
         if np.finfo(out.dtype).eps <= np.finfo(self.dtype).eps:
             return out
-        return type(self)(out.terms, **after_cast(self, out, len(out.terms)))
+        return type(self)(out.terms, **after_cast(self, out))
 
     def _forward(self, x: Array) -> Array:
         return np.asarray(sum(t.matmat(x) for t in self.terms))

@@ -13,11 +13,12 @@ from bitterfly.directions import DirectionCodes
 from bitterfly.factorize import require_chain
 from bitterfly.inputs import as_bytes, as_number
 from bitterfly.kinds import TILED_BITS
+from bitterfly.known import Known
 from bitterfly.operator import ButterflyOperator, PackedButterfly
 from bitterfly.quantize import ALLOCATED
 from bitterfly.report import CompressReport
 from bitterfly.sources import ArraySource, as_source, at_hand
-from bitterfly.stages import Progress, Work
+from bitterfly.stages import Measured, Progress, Work
 from bitterfly.stores import DyadicFloats
 from bitterfly.tiled_codes import plan
 from bitterfly.workers import building_workers, set_workers
@@ -120,20 +121,20 @@ def _compress(
     rng: np.random.Generator | int | None,
 ) -> PackedButterfly:
     if nbytes is not None:
-        packed, error = least_error(work, chain, as_bytes(nbytes), permute, rng)
-        if rtol is not None and not error <= rtol:
-            raise ValueError(f"rtol: {rtol:.3g} is not met: {nbytes} bytes reach {error:.3g}")
-        return _finish(work, packed, error, rtol, _bits_of(packed))
+        found = least_error(work, chain, as_bytes(nbytes), permute, rng)
+        if rtol is not None and not found.error <= rtol:
+            raise ValueError(f"rtol: {rtol:.3g} is not met: {nbytes} bytes reach {found.error:.3g}")
+        return _finish(work, found, rtol, _bits_of(found.packed))
     op = _factors(work, chain, rtol, permute, rng)
     if bits is None:
         assert rtol is not None
-        packed, error = _fewest_bits(work, op, rtol)
-        bits = _bits_of(packed)
+        found = _fewest_bits(work, op, rtol)
+        bits = _bits_of(found.packed)
     else:
-        packed, error = work.trial(op, bits)
-        if rtol is not None and not error <= rtol:
-            raise ValueError(_unmet(rtol, bits, error, op))
-    return _finish(work, packed, error, rtol, bits)
+        found = work.trial(op, bits)
+        if rtol is not None and not found.error <= rtol:
+            raise ValueError(_unmet(rtol, bits, found.error, op))
+    return _finish(work, found, rtol, bits)
 
 
 def _factors(
@@ -147,11 +148,11 @@ def _factors(
         if rtol is None or op.relative_error <= rtol:
             return op
         near = max(2 * rtol, 1e3 * float(np.finfo(op.dtype).eps))
-        if op.chain.is_square_dyadic and op.relative_error < near and work.measure(op)[0] <= rtol:
+        if op.chain.is_square_dyadic and op.relative_error < near and work.measure(op).error <= rtol:
             return op  # the ledger is an upper bound
     if chain is not None:
         op = work.factorize(chain=chain, permute=permute, rng=rng)
-        if rtol is not None and not op.relative_error <= rtol and not work.measure(op)[0] <= rtol:
+        if rtol is not None and not op.relative_error <= rtol and not work.measure(op).error <= rtol:
             raise ValueError(
                 f"rtol: {rtol:.3g} cannot be met at any number of bits, the float factors on this chain reach "
                 f"{op.relative_error:.3g}"
@@ -185,42 +186,39 @@ def _widths(op: ButterflyOperator | PackedButterfly) -> tuple[float, int, int]:
     return 1.0, *TILED_BITS
 
 
-def _fewest_bits(work: Work, op: ButterflyOperator, rtol: float) -> tuple[PackedButterfly, float]:
+def _fewest_bits(work: Work, op: ButterflyOperator, rtol: float) -> Measured:
     """Start at the width that the ledger predicts; measure there, and then its neighbours."""
     unit, least, most = _widths(op)
     width = _predicted_width(work, op, rtol)
-    packed, error = work.trial(op, width * unit)
-    while not error <= rtol:
+    found = work.trial(op, width * unit)
+    while not found.error <= rtol:
         if width == most:
-            raise ValueError(_unmet(rtol, width * unit, error, op))
+            raise ValueError(_unmet(rtol, width * unit, found.error, op))
         width += 1
-        packed, error = work.trial(op, width * unit)
-    while (width := _widest(packed) - 1) >= least:
-        narrower, narrower_error = work.trial(op, width * unit)
-        if not narrower_error <= rtol:
+        found = work.trial(op, width * unit)
+    while (width := _widest(found.packed) - 1) >= least:
+        narrower = work.trial(op, width * unit)
+        if not narrower.error <= rtol:
             break
-        packed, error = narrower, narrower_error
-    if op.store.chain.nnz > ALLOCATED:
-        return packed, error
-    return _allocated(work, op, packed, error, rtol)
+        found = narrower
+    return found if op.store.chain.nnz > ALLOCATED else _allocated(work, op, found, rtol)
 
 
-def _allocated(
-    work: Work, op: ButterflyOperator, packed: PackedButterfly, error: float, rtol: float
-) -> tuple[PackedButterfly, float]:
+def _allocated(work: Work, op: ButterflyOperator, found: Measured, rtol: float) -> Measured:
     """Give each factor bits of its own, where that takes fewer bytes."""
-    errors = {id(packed): error}
-    allowed = float(np.sqrt(max(rtol**2 - min(op.relative_error, error) ** 2, 0.0)))
+    allowed = float(np.sqrt(max(rtol**2 - min(op.relative_error, found.error) ** 2, 0.0)))
+    last = found
 
     def excess(trial: PackedButterfly) -> float:
-        errors[id(trial)], work.kind = work.measure(trial)
-        return errors[id(trial)] / (rtol or float(np.finfo(float).tiny))
+        nonlocal last
+        last = Measured(trial, work.measure(trial))
+        return last.error / (rtol or float(np.finfo(float).tiny))
 
-    if packed.steps is None:
-        best = smaller_directions(op, packed, allowed, excess)
+    if found.packed.steps is None:
+        best = smaller_directions(op, found.packed, allowed, excess)
     else:
-        best = smaller(op, packed, allowed, excess, np.random.default_rng(0))
-    return best, errors[id(best)]
+        best = smaller(op, found.packed, allowed, excess, np.random.default_rng(0))
+    return last if best is last.packed else found
 
 
 def _predicted_width(work: Work, op: ButterflyOperator, rtol: float) -> int:
@@ -238,9 +236,7 @@ def _predicted_width(work: Work, op: ButterflyOperator, rtol: float) -> int:
 
 def _predicted_error(op: ButterflyOperator, packed: PackedButterfly) -> float:
     """Add the errors of factors and codes as if orthogonal: what is reported adds the two."""
-    factors = op.relative_error
-    codes = (packed.relative_error - factors) / (1 + factors)
-    return float(np.hypot(factors, codes))
+    return float(np.hypot(op.relative_error, Known.of(op).room_for(packed.relative_error)))
 
 
 def _widest(packed: PackedButterfly) -> int:
@@ -259,19 +255,18 @@ def _mean_width(packed: PackedButterfly) -> float:
     return round(float(np.average([code.bits for code in packed.codes], weights=weights)), 2)
 
 
-def _finish(work: Work, packed: PackedButterfly, error: float, rtol: float | None, bits: float) -> PackedButterfly:
-    (m, n), dtype = work.source.shape, work.source.dtype
+def _finish(work: Work, found: Measured, rtol: float | None, bits: float) -> PackedButterfly:
+    (m, n), dtype, packed = work.source.shape, work.source.dtype, found.packed
     report = CompressReport(
         shape=(m, n),
         dtype=np.dtype(packed.dtype).name,
         rtol=rtol,
         bits=bits,
-        relative_error=error,
-        error_kind=work.kind,
+        **found.known.facts,
         nbytes=packed.nbytes,
         dense_nbytes=m * n * dtype.itemsize,
         bits_per_entry=packed.bits_per_entry,
         bits_per_factor_entry=packed.bits_per_factor_entry,
         seconds=work.seconds,
     )
-    return packed.replaced(relative_error=error, error_kind=work.kind, report=report)
+    return packed.replaced(**found.known.facts, report=report)

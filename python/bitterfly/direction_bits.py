@@ -13,6 +13,7 @@ from bitterfly.direction_allocation import DirectionAllocation
 from bitterfly.direction_coding import code_directions
 from bitterfly.inputs import as_bytes, as_number
 from bitterfly.kinds import INTEGER_KINDS, MAX_BITS
+from bitterfly.known import Known
 from bitterfly.operator import ButterflyOperator, PackedButterfly
 from bitterfly.precision import rounding_term
 from bitterfly.stores import DyadicFloats
@@ -38,7 +39,7 @@ def quantize_directions(
     if nbytes is not None:
         return _widest_in(op, candidates, as_bytes(nbytes))
     target = as_number(rtol, "rtol")
-    allowed = (target - op.relative_error) / (1 + op.relative_error) - rounding_term(op.shape[0], np.dtype(op.dtype))
+    allowed = Known.of(op).room_for(target) - rounding_term(op.shape[0], np.dtype(op.dtype))
     best = _fewest_bits(op, candidates, target)
     return smaller_directions(op, best, allowed, lambda trial: trial.relative_error / target, candidates)
 

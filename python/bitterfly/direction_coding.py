@@ -11,6 +11,7 @@ import numpy as np
 from bitterfly import _core
 from bitterfly.inputs import Array
 from bitterfly.kinds import Code
+from bitterfly.known import Known
 from bitterfly.operator import ButterflyOperator, PackedButterfly
 from bitterfly.precision import rounding_term
 from bitterfly.scale_codes import ScaleCodes
@@ -46,16 +47,15 @@ def code_directions(
     missed = scale_loss(scale, lengths) if isinstance(lengths, ScaleCodes) else 0.0
     lost = float(np.sum(losses))
     ledger = float(np.sqrt(lost + max(1 - lost, 0.0) * missed)) + rounding
-    error = op.relative_error + (1 + op.relative_error) * (ledger + rounding_term(op.shape[0], np.dtype(op.dtype)))
-    _log.info("quantized to %s bits a column: relative error %.2e", _short(widths), error)
+    known = Known.of(op).then(ledger, rounding_term(op.shape[0], np.dtype(op.dtype)), kind="ledger")
+    _log.info("quantized to %s bits a column: relative error %.2e", _short(widths), known.error)
     packed = PackedButterfly(
         words,
         tuple(Code(*c) for c in codes),
         lengths,
         permutations=op.base_permutations,
-        relative_error=error,
-        error_kind="ledger",
         mode=op.mode,
+        **known.facts,
     )
     return Coding(packed, tuple(losses), scale)
 

@@ -11,8 +11,9 @@ from scipy.sparse.linalg import LinearOperator
 from bitterfly import _core
 from bitterfly.chain import Chain
 from bitterfly.inputs import Array, Permutations, Side, as_floating, as_permutation
+from bitterfly.known import ERROR_KINDS, ErrorKind
 from bitterfly.powers import powers_to_one, times_powers
-from bitterfly.views import ERROR_KINDS, FLAGS, MODES, ErrorKind, Mode, fitting_shape, reversed_order
+from bitterfly.views import FLAGS, MODES, Mode, fitting_shape, reversed_order
 from bitterfly.workers import as_workers
 
 _PANEL = 256

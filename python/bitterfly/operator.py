@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from bitterfly.chain import Chain
-from bitterfly.change import after_cast
+from bitterfly.change import after_cast, after_change
 from bitterfly.coded import CodeStore, code_store, require_unpadded
 from bitterfly.directions import DirectionCodes
 from bitterfly.inputs import Array, Side
 from bitterfly.kinds import Code
+from bitterfly.known import Known
 from bitterfly.linear import Butterfly
 from bitterfly.ordering import digit_reversal
 from bitterfly.plan import ProductPlan, plan_of
-from bitterfly.precision import cast_dtype
+from bitterfly.precision import cast_dtype, decoding_term
 from bitterfly.scale_codes import ScaleCodes, cast_scale
 from bitterfly.stores import DyadicFloats, FloatStore, fitted, frozen_view, store_of
 from bitterfly.views import FLAGS
@@ -149,7 +150,7 @@ class ButterflyOperator(Butterfly):
         out = ButterflyOperator.from_store(store, **self._known())
         if np.finfo(target).eps <= np.finfo(self.dtype).eps:
             return out
-        known = self._known() | after_cast(self, out, len(self._chain))
+        known = self._known() | after_cast(self, out)
         return ButterflyOperator.from_store(store, **known)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -274,10 +275,17 @@ class PackedButterfly(Butterfly):
         return self._store.unpack()
 
     def dequantize(self) -> ButterflyOperator:
-        """Return the same operator with float factors; the last one takes the scale vector."""
-        known: dict[str, Any] = {"relative_error": self.relative_error, "error_kind": self.error_kind}
-        known |= {"shape": self._stored_shape, "permutations": self._base, "mode": self.mode}
-        return ButterflyOperator.from_store(self._store.dequantize(), **known)
+        """Return the operator with float factors, the last one times the scale vector.
+
+        What rounding them changes is added to the error: bounded for direction codes, else measured as by `astype`.
+        """
+        frame: dict[str, Any] = {"shape": self._stored_shape, "permutations": self._base, "mode": self.mode}
+        out = ButterflyOperator.from_store(self._store.dequantize(), **frame)
+        if isinstance(self._store, DirectionCodes):
+            known = Known.of(self).then(decoding_term(len(self.codes), self.scale))
+        else:
+            known = after_change(self, out, "exact")
+        return ButterflyOperator.from_store(out.store, **frame, **known.facts)
 
     def replaced(self, **known: Any) -> PackedButterfly:
         """Return the same operator with another ``relative_error``, ``error_kind`` or ``report``."""
@@ -291,7 +299,7 @@ class PackedButterfly(Butterfly):
         out = PackedButterfly(self.words, self.codes, cast_scale(self._store.lengths, target), **self._known())
         if np.finfo(target).eps <= np.finfo(self.dtype).eps:
             return out
-        return out.replaced(**after_cast(self, out, len(self.codes)))
+        return out.replaced(**after_cast(self, out))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild_packed, (np.asarray(self.words), self.codes, self._store.lengths, self._known())

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from bitterfly.inputs import FLOATING
+from bitterfly.inputs import FLOATING, Array
 
 
 def rounding_term(n: int, dtype: np.dtype[Any]) -> float:
@@ -19,6 +19,21 @@ def rounding_term(n: int, dtype: np.dtype[Any]) -> float:
     return (4.0 if dtype.kind == "c" else 3.0) * (n.bit_length() - 1) * float(np.finfo(dtype).eps)
 
 
+def decoding_term(factors: int, scale: Array) -> float:
+    """Bound on the relative rounding error of direction codes as float factors, the last one times the scale vector.
+
+    The errors of all columns are orthogonal, those of factors add up. Entries of unit columns are decoded to 16 units
+    roundoff of double precision, those of a complex column together to sqrt(2) times that, then rounded to the dtype;
+    the scale vector takes 3 more units (a complex product), and half a subnormal number an entry.
+    """
+    limits, double = np.finfo(scale.dtype), np.finfo(np.float64)
+    largest = float(np.max(np.abs(scale), initial=0.0))
+    if largest == 0:
+        return 0.0
+    subnormal = float(np.sqrt(2 * len(scale))) * (float(limits.smallest_subnormal) / largest)
+    return float((factors + 4) * limits.eps / 2 + 24 * factors * double.eps / 2) + subnormal
+
+
 def cast_dtype(dtype: Any, current: np.dtype[Any]) -> np.dtype[Any]:
     """Return the dtype that an operator of dtype `current` may be cast to, else raise a TypeError."""
     target: np.dtype[Any] = np.dtype(dtype)
@@ -27,6 +42,12 @@ def cast_dtype(dtype: Any, current: np.dtype[Any]) -> np.dtype[Any]:
     if current.kind == "c" and target.kind != "c":
         raise TypeError(f"dtype: a complex operator cannot become {target}")
     return target
+
+
+def in_double(op: Any) -> Any:
+    """Return an operator of which products are taken in double precision: the same numbers."""
+    wide = np.result_type(op.dtype, np.float64)
+    return op if op.dtype == wide else op.astype(wide)
 
 
 def split_rounding(rows: Sequence[int], ranks: Sequence[int], dtype: np.dtype[Any], full_rows: bool = False) -> float:

@@ -14,6 +14,7 @@ from bitterfly.composite import ButterflySum
 from bitterfly.direction_bits import quantize_directions
 from bitterfly.inputs import as_bytes, as_number
 from bitterfly.kinds import INTEGER_KINDS, TILED_BITS
+from bitterfly.known import Known
 from bitterfly.operator import ButterflyOperator, PackedButterfly
 from bitterfly.recode import packed_operator, recode
 from bitterfly.short_floats import quantize_floats
@@ -214,5 +215,4 @@ def _quantize_tiled(
     best = fewest_bits(op, widths, 1.0, lambda w: packed_operator(op, recode(op, kind, w), rng), target, every=False)
     if op.store.chain.nnz > ALLOCATED:
         return best
-    allowed = (target - op.relative_error) / (1 + op.relative_error)
-    return smaller(op, best, allowed, lambda trial: trial.relative_error / target, rng)
+    return smaller(op, best, Known.of(op).room_for(target), lambda trial: trial.relative_error / target, rng)

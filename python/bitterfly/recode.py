@@ -9,7 +9,7 @@ import numpy as np
 
 from bitterfly import _core
 from bitterfly.chain import Chain
-from bitterfly.change import change_of
+from bitterfly.change import after_change
 from bitterfly.inputs import Array
 from bitterfly.kinds import Code
 from bitterfly.operator import ButterflyOperator, PackedButterfly
@@ -193,7 +193,4 @@ def wrapped(op: ButterflyOperator, codes: TiledCodes) -> PackedButterfly:
 def packed_operator(op: ButterflyOperator, codes: TiledCodes, rng: np.random.Generator) -> PackedButterfly:
     """Wrap codes as an operator; its error adds those of the factors and of the codes."""
     packed = wrapped(op, codes)
-    change, full = change_of(op, packed, rng)
-    error = op.relative_error + (1 + op.relative_error) * change
-    kind = "measured" if full and op.error_kind != "estimated" else "estimated"
-    return packed.replaced(relative_error=error, error_kind=kind)
+    return packed.replaced(**after_change(op, packed, "measured", rng).facts)

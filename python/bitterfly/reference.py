@@ -1,4 +1,4 @@
-"""Slow, obvious NumPy twins of every stage, in double precision: what the fast paths are tested against.
+"""Slow, obvious NumPy twins of every stage, in double precision or better: what the fast paths are tested against.
 
 `dense` is the one oracle of products: the matrix that an operator of any kind stands for, from what it stores.
 """
@@ -183,27 +183,29 @@ def factorize_left_to_right(a: Array) -> tuple[list[Array], list[float]]:
     return factors, discarded
 
 
-def decode(kind: str, bits: int, q: Any) -> Array:
-    """Return the unit columns of codes `q`, two entries along the last axis."""
+def decode(kind: str, bits: int, q: Any, real: type[np.floating[Any]] = np.float64) -> Array:
+    """Return the unit columns of codes `q`, two entries along the last axis, in the precision `real`."""
     q = np.asarray(q, np.int64)
     if kind == "angle":
-        z = _unit_root(q / 2**bits)
+        z = _unit_root(q.astype(real) / 2**bits)
         return np.stack([z.real, z.imag], axis=-1)
     if kind == "phase":
-        columns: Array = np.sqrt(0.5) * np.stack([np.ones(q.shape), _unit_root(2 * q / 2**bits)], axis=-1)
+        turns = 2 * q.astype(real) / 2**bits
+        columns: Array = np.sqrt(real(0.5)) * np.stack([np.ones(q.shape, real), _unit_root(turns)], axis=-1)
         return columns
     if kind == "sphere":
-        return _from_square(*_cell_centre(bits, q))
+        a, b = _cell_centre(bits, q)
+        return _from_square(a.astype(real), b.astype(real))
     raise ValueError(f"kind: expected angle, phase or sphere, got {kind!r}")
 
 
 def _unit_root(x: Array) -> Array:
     """Return exp(i pi x) from an angle within an eighth of a turn: exact on axes, one number twice on diagonals."""
     quarters = np.rint(2 * x)
-    r = x - quarters / 2
-    diagonal = np.abs(r) == 0.25
-    c = np.where(diagonal, np.sqrt(0.5), np.cos(np.pi * r))
-    s = np.where(diagonal, np.copysign(np.sqrt(0.5), r), np.sin(np.pi * r))
+    r, pi = x - quarters / 2, np.arccos(x.dtype.type(-1))
+    diagonal, half = np.abs(r) == 0.25, np.sqrt(x.dtype.type(0.5))
+    c = np.where(diagonal, half, np.cos(pi * r))
+    s = np.where(diagonal, np.copysign(half, r), np.sin(pi * r))
     turn = quarters.astype(np.int64) % 4
     z: Array = np.choose(turn, [c, -s, -c, s]) + 1j * np.choose(turn, [s, c, -s, -c])
     return z
@@ -223,10 +225,11 @@ def _from_square(a: Array, b: Array) -> Array:
     """Return the complex direction at a point of the square, by an equal-area octahedral map."""
     s = 1 - np.abs(a) - np.abs(b)
     r = 1 - np.abs(s)
-    t = np.divide(np.abs(b) - np.abs(a), r, out=np.zeros(a.shape), where=r != 0)
-    tau = t * (np.pi / 4 + (1 - np.pi / 4) * t**2)
+    t = np.divide(np.abs(b) - np.abs(a), r, out=np.zeros_like(a), where=r != 0)
+    eighth = np.arccos(a.dtype.type(-1)) / 4
+    tau = t * (eighth + (1 - eighth) * t**2)
     phase = (np.copysign(1 - tau, a) + 1j * np.copysign(1 + tau, b)) / np.sqrt(2 + 2 * tau**2)
-    small, big = r / np.sqrt(2), np.sqrt(1 - r**2 / 2)
+    small, big = r * np.sqrt(a.dtype.type(0.5)), np.sqrt(1 - r**2 / 2)
     return np.stack([np.where(s >= 0, big, small), np.where(s >= 0, small, big) * phase], axis=-1)
 
 

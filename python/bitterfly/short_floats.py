@@ -12,6 +12,7 @@ import numpy as np
 from bitterfly import _core
 from bitterfly.inputs import Array
 from bitterfly.kinds import FLOAT_EXPONENT_BITS, Code
+from bitterfly.known import Known
 from bitterfly.operator import ButterflyOperator, PackedButterfly
 from bitterfly.powers import exponent_of, near_one, scaled
 from bitterfly.precision import rounding_term
@@ -41,8 +42,8 @@ def quantize_floats(op: ButterflyOperator, significand: int | Sequence[int], dri
     rounded, error, sweeps = _core.shorten(factors, widths, driver, depth, workers=get_workers())
     packed, change = _packed(op, factors, rounded, widths, exponent, error)
     _log.info("quantized to significands of %s bits: relative error %.2e, %d sweeps", widths, change, sweeps)
-    total = op.relative_error + (1 + op.relative_error) * (change + rounding_term(max(op.shape), np.dtype(op.dtype)))
-    return packed.replaced(relative_error=total)
+    rounding = rounding_term(max(op.shape), np.dtype(op.dtype))
+    return packed.replaced(**Known.of(op).then(change, rounding, kind="ledger").facts)
 
 
 def _widths(significand: int | Sequence[int], count: int) -> list[int]:
@@ -144,13 +145,8 @@ def _wrapped(op: ButterflyOperator, codes: list[Code], parts: list[Array], tops:
         empty,
         chain=chain,
         steps=steps,
-        relative_error=0.0,
-        error_kind=_kind(op),
+        relative_error=float("nan"),
         shape=op.stored_shape,
         permutations=op.base_permutations,
         mode=op.mode,
     )
-
-
-def _kind(op: ButterflyOperator) -> str:
-    return "estimated" if op.error_kind == "estimated" else "ledger"

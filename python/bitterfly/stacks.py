@@ -9,7 +9,7 @@ import numpy as np
 
 from bitterfly.composite import Composite, kinds_of, operators_of
 from bitterfly.inputs import Array
-from bitterfly.views import weakest
+from bitterfly.known import weakest
 
 
 class ButterflyStack(Composite):
@@ -45,9 +45,9 @@ class ButterflyStack(Composite):
         sizes = [p.shape[axis] for p in members]
         m, n = (sum(sizes), members[0].shape[1]) if axis == 0 else (members[0].shape[0], sum(sizes))
         error = float(np.max([getattr(p, "relative_error", np.nan) for p in members]))
-        super().__init__(members, (m, n), error, weakest(kinds_of(members)) if error == error else "estimated")
         self.axis = axis
         self._cuts = np.cumsum(sizes)[:-1]
+        super().__init__(members, (m, n), error, weakest(kinds_of(members)) if error == error else "estimated")
 
     @property
     def parts(self) -> tuple[Any, ...]:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from bitterfly.estimate import SAMPLED_ROWS, sampled_error
 from bitterfly.factorize import factorize
+from bitterfly.known import Known
 from bitterfly.measure import measure
 from bitterfly.operator import ButterflyOperator, PackedButterfly
 from bitterfly.quantize import quantize
@@ -20,7 +22,20 @@ from bitterfly.sources import ArraySource, Source
 Progress = Callable[[str, float], None]
 
 _log = logging.getLogger("bitterfly")
+_WHOLE = 1 << 22  # entries of few rows that are all read to measure
 _ROUNDED = 2000  # eps below which splits in single precision waste ranks
+
+
+class Measured(NamedTuple):
+    """Codes, and what is known of their error against the matrix."""
+
+    packed: PackedButterfly
+    known: Known
+
+    @property
+    def error(self) -> float:
+        """The relative error."""
+        return self.known.error
 
 
 class Work:
@@ -28,7 +43,6 @@ class Work:
 
     def __init__(self, source: Source, progress: Progress | None) -> None:
         self.source = source
-        self.kind = ""
         self.seconds: dict[str, float] = {}
         self._progress = progress
 
@@ -54,26 +68,22 @@ class Work:
         with self._stage("quantize"):
             return quantize(op, bits=bits, nbytes=nbytes)
 
-    def measure(self, op: ButterflyOperator | PackedButterfly) -> tuple[float, str]:
-        """Return the error against the matrix, and how it is known."""
+    def measure(self, op: ButterflyOperator | PackedButterfly) -> Known:
+        """Return what is known of the error against the matrix: all of it, or random rows of what is no array."""
         with self._stage("measure"):
+            m, n = self.source.shape
             if isinstance(self.source, ArraySource):
-                return measure(self.source.array, op, lambda fraction: self._report("measure", fraction)), "measured"
-            return sampled_error(self.source, op, SAMPLED_ROWS, np.random.default_rng(0))[1], "estimated"
+                return Known(measure(self.source.array, op, partial(self._report, "measure")), "measured")
+            if m <= SAMPLED_ROWS and m * n <= _WHOLE:
+                return Known(measure(self.source.block(np.arange(m), np.arange(n)), op), "measured")
+            return Known(sampled_error(self.source, op, SAMPLED_ROWS, np.random.default_rng(0))[1], "estimated")
 
-    def trial(self, op: ButterflyOperator, bits: float) -> tuple[PackedButterfly, float]:
-        """Return codes of these bits, and their error."""
-        packed = self.quantize(op, bits)
-        error, self.kind = self.measure(packed)
-        _log.info("%g bits per factor entry: %s relative error %.3e", bits, self.kind, error)
-        return packed, error
-
-    def trial_in(self, op: ButterflyOperator, nbytes: int) -> tuple[PackedButterfly, float]:
-        """Return codes of at most so many bytes, and their error."""
-        packed = self.quantize(op, nbytes=nbytes)
-        error, self.kind = self.measure(packed)
-        _log.info("%d bytes: %s relative error %.3e", packed.nbytes, self.kind, error)
-        return packed, error
+    def trial(self, op: ButterflyOperator, bits: float | None = None, nbytes: int | None = None) -> Measured:
+        """Return codes of these bits, or of at most so many bytes, and their error."""
+        packed = self.quantize(op, bits, nbytes)
+        found = Measured(packed, self.measure(packed))
+        _log.info("%d bytes: %s relative error %.3e", packed.nbytes, found.known.kind, found.error)
+        return found
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
-
-from bitterfly.change import change_of
+from bitterfly.change import after_change
 from bitterfly.composite import ButterflySum
 from bitterfly.operator import ButterflyOperator, PackedButterfly
-from bitterfly.views import weakest
 
 _WIDTHS = range(2, 17)
 
@@ -49,7 +46,4 @@ def quantize_sum(
 
 def _at(op: ButterflySum, bits: float, one: Callable[[ButterflyOperator, float], PackedButterfly]) -> ButterflySum:
     packed = ButterflySum([one(term, bits) for term in op.terms])
-    change, full = change_of(op, packed)
-    error = op.relative_error + (1 + op.relative_error) * change
-    kind = weakest([op.error_kind, "measured"]) if full and np.isfinite(error) else "estimated"
-    return ButterflySum(packed.terms, error, kind)
+    return ButterflySum(packed.terms, **after_change(op, packed, "measured").facts)

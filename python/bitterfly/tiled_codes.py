@@ -119,7 +119,7 @@ class TiledCodes:
         factors: list[Array | Skeleton] = []
         real = self.scale.real.dtype
         for (at, code, step, _, masks), q in zip(self._parts(), self.unpack(), strict=True):
-            numbers = (_values_of(code, q) * step).astype(real)
+            numbers = (values_of(code, q) * step).astype(real)
             blocks = numbers.view(self.scale.dtype)[..., 0] if numbers.shape[2] == 2 else numbers[..., 0]
             factors.append(at.factor_of(blocks, None if masks is None else at.pivots_of(masks)))
         last = factors[-1]
@@ -130,7 +130,7 @@ class TiledCodes:
         return TiledFloats.of(self.chain, factors, self.scale.dtype)
 
 
-def _values_of(code: Code, q: Array) -> Array:
+def values_of(code: Code, q: Array) -> Array:
     """Return the numbers that codes stand for, in units of the step."""
     if levels := levels_of(*code):
         return np.array(levels)[q]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal, cast
 
 from bitterfly.chain import Chain
@@ -10,7 +9,6 @@ from bitterfly.inputs import IndexArray
 from bitterfly.ordering import digit_reversal
 
 Mode = Literal["forward", "transpose", "adjoint", "conjugate"]
-ErrorKind = Literal["exact", "ledger", "measured", "estimated"]
 
 # (transposed, conjugated) and back: a mode is what has been done to the stored operator.
 FLAGS: dict[str, tuple[bool, bool]] = {
@@ -20,7 +18,6 @@ FLAGS: dict[str, tuple[bool, bool]] = {
     "conjugate": (False, True),
 }
 MODES: dict[tuple[bool, bool], Mode] = {flags: cast(Mode, name) for name, flags in FLAGS.items()}
-ERROR_KINDS = ("exact", "ledger", "measured", "estimated")
 
 
 def fitting_shape(shape: tuple[int, int] | None, chain: Chain) -> tuple[int, int]:
@@ -37,8 +34,3 @@ def reversed_order(order: IndexArray | None, digits: tuple[int, ...]) -> IndexAr
     """Return the permutation of a side after the digit reversal that transposition takes."""
     reversal = digit_reversal(digits[::-1])
     return reversal if order is None else cast(IndexArray, order[reversal])
-
-
-def weakest(kinds: Sequence[str]) -> ErrorKind:
-    """Return how the error of a whole is known from how those of its parts are."""
-    return cast(ErrorKind, max(kinds, key=ERROR_KINDS.index))

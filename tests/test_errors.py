@@ -1,0 +1,275 @@
+"""No reported error lies below the true one: random small sources through all stages, checked in extended precision.
+
+The test takes some hundred seeds; `python tests/test_errors.py FIRST LAST` takes those of a range and counts.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.sparse.linalg import aslinearoperator
+
+import bitterfly
+import exact
+import strategies as own
+from bitterfly import Chain, algebra
+from bitterfly.alphabets import ALPHABETS
+
+_SEEDS = 60_000 if os.environ.get("HYPOTHESIS_PROFILE") == "deep" else 300
+_PARTS = 6
+
+KINDS = (*own.KINDS, "low_rank", "diagonal", "sparse", "repeated", "dft", "integers", "small_integers", "half", "bool")
+# Numbers that a source cannot hold: what does not fit is refused, as documented.
+REFUSALS = (ValueError, OverflowError)
+
+
+class Sliceable:
+    """Rows of an array, and no more than that."""
+
+    def __init__(self, a: np.ndarray) -> None:
+        self._a = a
+        self.shape, self.dtype = a.shape, a.dtype
+
+    def __getitem__(self, rows: Any) -> np.ndarray:
+        return self._a[rows]
+
+
+def size(rng: np.random.Generator) -> int:
+    """Mostly 1 to 40; powers of two more often than others."""
+    return int(1 << rng.integers(0, 6)) if rng.random() < 0.4 else int(rng.integers(1, 41))
+
+
+def matrix(rng: np.random.Generator) -> np.ndarray:
+    """A matrix of any kind, shape and dtype."""
+    m = n = size(rng)
+    if rng.random() < 0.6:
+        n = size(rng)
+    kind, dtype = str(rng.choice(KINDS)), own.DTYPES[rng.integers(4)]
+    side = max(m, n)
+    if kind == "low_rank":
+        r = int(rng.integers(1, 4))
+        return (own.gaussian(rng, (m, r), dtype) @ own.gaussian(rng, (r, n), dtype)).astype(dtype)
+    if kind == "diagonal":
+        return np.eye(m, n, dtype=dtype) * own.gaussian(rng, (n,), dtype)
+    if kind == "sparse":
+        return own.gaussian(rng, (m, n), dtype) * (rng.random((m, n)) < 0.1)
+    if kind == "repeated":
+        return own.gaussian(rng, (m, n), dtype)[rng.integers(0, m, m)][:, rng.integers(0, n, n)]
+    if kind == "dft":
+        return np.fft.fft(np.eye(side))[:m, :n].astype(np.result_type(dtype, np.complex64))
+    if kind == "integers":
+        return rng.integers(-(2**62), 2**62, (m, n))
+    if kind == "small_integers":
+        return rng.integers(-100, 100, (m, n)).astype(rng.choice(["i1", "i2", "i4", "i8"]))
+    if kind == "half":
+        return own.gaussian(rng, (m, n), np.float32).astype(np.float16)
+    if kind == "bool":
+        return rng.random((m, n)) < 0.3
+    if kind in ("butterfly", "subnormal", "tiny", "huge"):
+        side = max(2, 1 << (side - 1).bit_length())
+    with np.errstate(all="ignore"):
+        a = own.matrix(kind, side, dtype, int(rng.integers(1 << 32)))[:m, :n]
+        if rng.random() < 0.2 and kind != "huge":
+            a = own.ldexp(a, int(rng.integers(-100, 100) * (9 if np.finfo(dtype).bits == 64 else 1))).astype(dtype)
+    return a if np.all(np.isfinite(a)) else np.zeros_like(a)
+
+
+def given(rng: np.random.Generator, a: np.ndarray, folder: str) -> tuple[Any, dict[str, Any]]:
+    """Hand a matrix over as one of the sources that `factorize` takes."""
+    kind = rng.choice(["array", "fortran", "reversed", "map", "rows", "entries", "operator"], p=[0.5, *[0.08] * 5, 0.1])
+    if kind == "fortran":
+        return np.asfortranarray(a), {}
+    if kind == "reversed":
+        return np.ascontiguousarray(a[::-1, ::-1])[::-1, ::-1], {}
+    if kind == "map":
+        mapped = np.memmap(os.path.join(folder, "a"), a.dtype, "w+", shape=a.shape)
+        mapped[...] = a
+        return mapped, {}
+    if kind == "rows":
+        return Sliceable(a), {}
+    if kind == "entries":
+        return (lambda i, j: a[np.ix_(i, j)]), {"shape": a.shape}
+    if kind == "operator" and a.dtype.kind in "fc" and a.dtype != np.float16:
+        return aslinearoperator(a), {}
+    return a, {}
+
+
+def chain_for(rng: np.random.Generator, shape: tuple[int, int]) -> Chain | None:
+    """A chain that a matrix of this shape fits, with padding or without; None: the default."""
+    m, n = shape
+    kind = rng.choice(["default", "for_shape", "monarch", "butterfly", "deformable", "padded", "dense"])
+    if kind == "for_shape":
+        return Chain.for_shape(shape)
+    if kind == "monarch":
+        rank = int(rng.integers(1, 4))
+        return _or_none(lambda: Chain.monarch(shape, rank=rank))
+    if kind == "butterfly":
+        leaf, groups, levels = int(rng.integers(1, 5)), int(rng.integers(1, 4)), int(rng.integers(1, 4))
+        rows = leaf << max(levels, (-(-m // leaf) - 1).bit_length())
+        across = groups << ((rows // leaf).bit_length() - 2)
+        columns = -(-n // across) * across
+        rank = int(rng.integers(1, 4))
+        return _or_none(lambda: Chain.butterfly((rows, columns), rank=rank, leaf=leaf, groups=groups))
+    if kind == "deformable":
+        blocks = [(int(rng.integers(1, 5)), int(rng.integers(1, 5))) for _ in range(int(rng.integers(1, 4)))]
+        p, q = (int(np.prod(side)) for side in zip(*blocks, strict=True))
+        blocks[-1] = (blocks[-1][0] * -(-m // p), blocks[-1][1] * -(-n // q))
+        p, q = (int(np.prod(side)) for side in zip(*blocks, strict=True))
+        return Chain.deformable((p, q), blocks)
+    if kind == "padded":
+        return Chain.square_dyadic(max(2, 1 << (max(m, n) - 1).bit_length()))
+    if kind == "dense":
+        return Chain([(1, m, n, 1)])
+    return None
+
+
+def _or_none(chain: Callable[[], Chain]) -> Chain | None:
+    try:
+        return chain()
+    except ValueError:
+        return None
+
+
+def results(seed: int, folder: str, refused: Counter[str]) -> Iterator[tuple[str, np.ndarray, Any]]:
+    """Yield what it is, the exact matrix and the operator, of all stages of one random source."""
+    rng = np.random.default_rng([7, seed])
+    a = matrix(rng)
+    source, known = given(rng, a, folder)
+
+    def tried(name: str, make: Callable[[], Any]) -> Any:
+        try:
+            return make()
+        except REFUSALS as error:
+            refused[f"{name}: {type(error).__name__}"] += 1
+            return None
+
+    rtol = float(10.0 ** rng.uniform(-6, -0.3)) if callable(source) or rng.random() < 0.3 else None
+    chain = chain_for(rng, a.shape)
+    asked: dict[str, Any] = {
+        "rtol": rtol,
+        "permute": str(rng.choice(["auto", "recursive", ""], p=[0.6, 0.1, 0.3])) or None,
+        "order": str(rng.choice(["left_to_right", "balanced"], p=[0.8, 0.2])) if chain else "left_to_right",
+        "terms": int(rng.choice([1, 2, 3], p=[0.8, 0.15, 0.05])) if chain else 1,
+    }
+    op = tried("factorize", lambda: bitterfly.factorize(source, chain, **known, **asked))
+    if op is not None:
+        yield f"factorize {chain} {asked}", a, op
+        for name, other in followed(rng, op, tried):
+            yield f"factorize {chain} {asked}, {name}", a, other
+    asked = _asked(rng)
+    op = tried("compress", lambda: bitterfly.compress(source, chain_for(rng, a.shape), **known, **asked))
+    if op is not None:
+        yield f"compress {asked}", a, op
+        yield f"compress {asked}, dequantize", a, op.dequantize()
+        if np.finfo(op.dtype).bits == 64:
+            cast = tried("astype", lambda: op.astype(np.complex64 if op.dtype.kind == "c" else np.float32))
+            yield from [] if cast is None else [(f"compress {asked}, astype", a, cast)]
+
+
+def _asked(rng: np.random.Generator) -> dict[str, Any]:
+    kind = rng.choice(["rtol", "bits", "nbytes"])
+    if kind == "rtol":
+        return {"rtol": float(10.0 ** rng.uniform(-6, 0))}
+    return {"bits": float(rng.integers(2, 9))} if kind == "bits" else {"nbytes": int(rng.integers(60, 4000))}
+
+
+def followed(rng: np.random.Generator, op: Any, tried: Callable[..., Any]) -> Iterator[tuple[str, Any]]:
+    """Yield what becomes of float factors: codes, other precisions, sums of the same matrix."""
+    names = ["directions", "skeleton", "lattice", "list", "mixed", "rtol", "nbytes", "float"]
+    for name in rng.choice(names if isinstance(op, bitterfly.ButterflyOperator) else names[:6], 2):
+        asked = _codes(rng, str(name))
+        packed = tried(f"quantize {name}", lambda asked=asked: bitterfly.quantize(op, **asked))
+        if packed is None:
+            continue
+        yield f"quantize {asked}", packed
+        if rng.random() < 0.3:
+            yield from _cast(f"quantize {asked}, ", packed, tried)
+    if rng.random() < 0.5:
+        yield from _cast("", op, tried)
+    if isinstance(op, bitterfly.ButterflyOperator):
+        yield "conj twice", op.H.T.conj()
+    if rng.random() < 0.2:
+        stack = algebra.vstack([op, op])
+        yield "stack", algebra.vstack([stack])
+
+
+def _codes(rng: np.random.Generator, name: str) -> dict[str, Any]:
+    if name == "directions":
+        return {"code": "direction", "bits": float(rng.integers(2, 33)) / 4}
+    if name in ("skeleton", "lattice"):
+        return {"code": name, "bits": int(rng.integers(2, 17))}
+    if name == "list":
+        code = str(rng.choice(list(ALPHABETS)))
+        return {"code": code, "bits": int(rng.integers(ALPHABETS[code].least, ALPHABETS[code].most + 1))}
+    if name == "float":
+        driver = str(rng.choice(["left_to_right", "right_to_left", "pairwise", "refined"]))
+        return {"code": "float", "significand": int(rng.integers(1, 12)), "driver": driver}
+    if name == "mixed":
+        return {"bits": float(rng.uniform(2, 8))}
+    return {"rtol": float(10.0 ** rng.uniform(-5, -0.3))} if name == "rtol" else {"nbytes": int(rng.integers(60, 4000))}
+
+
+def _cast(name: str, op: Any, tried: Callable[..., Any]) -> Iterator[tuple[str, Any]]:
+    targets = ("c8", "c16") if op.dtype.kind == "c" else ("f4", "f8", "c8", "c16")
+    for target in targets:
+        try:
+            cast = tried(f"astype {target}", lambda target=target: op.astype(target))
+        except TypeError:  # codes of real numbers stay real
+            continue
+        if cast is not None:
+            yield f"{name}astype {target}", cast
+
+
+def above(seed: int, folder: str, checked: Counter[str], refused: Counter[str]) -> list[str]:
+    """Return what reports less than its true error, in words."""
+    found = []
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        for name, a, op in results(seed, folder, refused):
+            a = np.concatenate([a, a]) if name.endswith("stack") else a
+            checked[op.error_kind] += 1
+            true, reported = exact.error(a, op), np.longdouble(op.relative_error)
+            if not true <= reported:
+                excess = true / reported - 1 if reported else np.inf
+                found.append(
+                    f"seed {seed}: {a.dtype} of {a.shape}, {name}: {true:.17g} > {reported:.17g} ({op.error_kind}), "
+                    f"by {float(excess):.1e} of it"
+                )
+    return found
+
+
+@pytest.mark.parametrize("part", range(_PARTS))
+def test_no_error_below_the_true_one(part: int, tmp_path: Any) -> None:
+    checked: Counter[str] = Counter()
+    found = [line for seed in range(part, _SEEDS, _PARTS) for line in above(seed, str(tmp_path), checked, Counter())]
+    assert not found and checked["measured"] > 0 and checked["ledger"] > 0, "\n".join(found)
+
+
+def main(first: int, last: int) -> int:
+    checked: Counter[str] = Counter()
+    refused: Counter[str] = Counter()
+    wrong = Counter()
+    with tempfile.TemporaryDirectory() as folder:
+        for seed in range(first, last):
+            try:
+                found = above(seed, folder, checked, refused)
+            except Exception as error:
+                found = [f"seed {seed}: {type(error).__name__}: {error}"]
+            for line in found:
+                print(line, flush=True)
+                wrong["estimated" if "(estimated)" in line else "other"] += 1
+    print(f"seeds {first} to {last}: {sum(checked.values())} results {dict(checked)}, refused {dict(refused)}")
+    print(f"below the true error: {dict(wrong)}")
+    return int(wrong["other"] > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1]), int(sys.argv[2])))
