@@ -79,8 +79,8 @@ def test_exact_products_are_known_to_be_exact() -> None:
     assert all(map(rounding.is_exact, (hadamard, whole, hadamard.astype(np.float32), algebra.vstack([whole, whole]))))
     assert not rounding.is_exact(bitterfly.transforms.random(16, rng=0))
     assert not rounding.is_exact(algebra.ButterflySum([whole, whole]))
-    seventh = bitterfly.quantize(ButterflyOperator([np.array([[[[1.0]]]])]), code="lattice", bits=4)
-    assert 0 < exact.error(np.eye(1), seventh) <= seventh.relative_error  # the unit of codes is 1 / 7
+    seventh = ButterflyOperator([np.full((1, 1, 1, 1), 49.0), np.full((1, 1, 1, 1), 1 / 49)])
+    assert 0 < exact.error(np.ones((1, 1)), seventh) <= measure(np.ones((1, 1)), seventh)
     assert measure(hadamard.todense(), hadamard) == 0
 
 
