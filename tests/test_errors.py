@@ -53,7 +53,7 @@ def matrix(rng: np.random.Generator) -> np.ndarray:
     if rng.random() < 0.6:
         n = size(rng)
     kind, dtype = str(rng.choice(KINDS)), own.DTYPES[rng.integers(4)]
-    side = max(m, n)
+    side = max(m, n, 2)
     if kind == "low_rank":
         r = int(rng.integers(1, 4))
         return (own.gaussian(rng, (m, r), dtype) @ own.gaussian(rng, (r, n), dtype)).astype(dtype)

@@ -176,7 +176,7 @@ class _Blocks:
         a, p, d, groups, _, r = self.x.shape
         inner = grams.values.reshape(a, groups, d, r, r).transpose(0, 2, 1, 3, 4)[:, None]
         exponents = grams.exponents.reshape(a, groups, d).transpose(0, 2, 1)[:, None] + self.exponents
-        values, top = _added(self.x @ inner @ _adjoint(self.x), exponents, 3)
+        values, top = _added(_above(self.x, inner), exponents, 3)
         return _Grams(values.reshape(a, p * d, *values.shape[3:]), top.reshape(a, p * d))
 
     def columns(self, grams: _Grams) -> _Grams:
@@ -184,7 +184,7 @@ class _Blocks:
         a, p, d, groups, q, r = self.x.shape
         inner = grams.values.reshape(a, p, d, 1, q, q)
         exponents = grams.exponents.reshape(a, p, d, 1) + self.exponents
-        values, top = _added(_adjoint(self.x) @ inner @ self.x, exponents, 1)
+        values, top = _added(_above(_adjoint(self.x), inner), exponents, 1)
         values, top = values.transpose(0, 2, 1, 3, 4), top.transpose(0, 2, 1)
         return _Grams(np.ascontiguousarray(values).reshape(a * groups, d, r, r), top.reshape(a * groups, d))
 
@@ -214,6 +214,14 @@ def _added(grams: Array, exponents: Array, axis: int) -> tuple[Array, Array]:
     values, more = _normal(np.sum(grams * weights[..., None, None], axis=axis))
     odd = more & 1  # the exponents are those of squares
     return values * np.ldexp(1.0, odd)[..., None, None], np.squeeze(top, axis) + (more - odd) // 2
+
+
+def _above(x: Array, gram: Array) -> Array:
+    """Return ``x gram x^H`` and a multiple of the identity that bounds its rounding, also where it cancels."""
+    q, r = x.shape[-2:]
+    size = np.einsum("...qr,...qr->...", x, x.conj()).real * np.einsum("...ii->...", gram).real
+    unit = 8 * (q + r + 2) * float(np.finfo(np.float64).eps)
+    return np.asarray(x @ gram @ _adjoint(x) + (unit * size)[..., None, None] * np.eye(q))
 
 
 def _adjoint(x: Array) -> Array:
