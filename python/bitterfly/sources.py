@@ -81,7 +81,8 @@ class SliceableSource:
             read = np.asarray(self._a[part[0]] if part[1] == slice(None) else self._a[part])
             if read.shape != out[part].shape:
                 raise ValueError(f"a: expected a slice of shape {out[part].shape}, as a.shape says, got {read.shape}")
-            out[part] = _kept(read, self.dtype)
+            _check_kind(read, self.dtype)
+            out[part] = read
         return out
 
     def _panels(self) -> Iterator[tuple[slice, slice]]:
@@ -386,9 +387,13 @@ def _near(a: Array, b: Array) -> bool:
 
 def _kept(a: Array, dtype: np.dtype[Any]) -> Array:
     """Return the numbers in a dtype that holds them."""
+    _check_kind(a, dtype)
+    return a.astype(dtype, copy=False)
+
+
+def _check_kind(a: Array, dtype: np.dtype[Any]) -> None:
     if a.dtype.kind == "c" and dtype.kind != "c":
         raise TypeError(f"a: expected real numbers, its dtype being {dtype}, got {a.dtype}")
-    return a.astype(dtype, copy=False)
 
 
 def _units(size: int, index: IndexArray, dtype: np.dtype[Any]) -> Array:
