@@ -110,3 +110,13 @@ def test_unit_vectors_run_along_the_smaller_side(
     assert sum(vectors) <= 4 * min(shape) and done[-1] == 1 and done == sorted(done)
     vectors.clear()
     assert change_of(op, other)[1] and sum(vectors) == min(shape)
+
+
+@pytest.mark.parametrize(
+    "number", [2**62 + 1, -(2**62) - 1, np.uint64(2**63 + 1), np.longdouble(1) + np.longdouble(2) ** -60]
+)
+def test_the_conversion_of_the_matrix_counts(number: Any) -> None:
+    a = np.array([[number]])
+    op = bitterfly.compress(a, bits=4)
+    assert 0 < exact.error(a, op) <= op.relative_error < 1e-14
+    assert bitterfly.compress(np.array([[2**53]]), bits=4).relative_error == 0

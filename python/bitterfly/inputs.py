@@ -43,6 +43,18 @@ def _as_array(a: Any, name: str) -> Array:
         raise ValueError(f"{name}: expected what numpy.asarray takes, got {type(a).__name__}: {error}") from error
 
 
+def conversion_error(given: Any, kept: Array) -> float:
+    """Return a bound on what the conversion of `given` to `kept` rounds, relative to it: 0, or a unit roundoff."""
+    dtype = getattr(given, "dtype", None)
+    if not isinstance(given, np.ndarray) or dtype == kept.dtype or given.dtype.itemsize < 8 or not given.size:
+        return 0.0
+    if given.dtype.kind in "iu":
+        same = max(int(given.max()), -int(given.min())) <= 1 << np.finfo(kept.dtype).nmant + 1
+    else:
+        same = np.array_equal(kept.astype(given.dtype), given)
+    return 0.0 if same else float(np.finfo(kept.dtype).eps) / 2
+
+
 def numpy_dtype(dtype: Any) -> np.dtype[Any] | None:
     """Return a dtype as NumPy has it, or None."""
     try:

@@ -14,7 +14,7 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import aslinearoperator
 
-from bitterfly.inputs import Array, IndexArray, as_floating, numpy_dtype, working_dtype
+from bitterfly.inputs import Array, IndexArray, as_floating, conversion_error, numpy_dtype, working_dtype
 from bitterfly.powers import near_one, scaled
 
 # An entry function is evaluated once, and what it stands for goes the way of arrays, up to so many bytes: 1024 x 1024
@@ -50,6 +50,7 @@ class ArraySource:
 
     def __init__(self, a: Any) -> None:
         self.array = as_floating(a, "a")
+        self.rounding = conversion_error(a, self.array)
         self.shape = _checked_shape(self.array.shape)
         self.dtype = self.array.dtype
 

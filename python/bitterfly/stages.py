@@ -73,7 +73,8 @@ class Work:
         with self._stage("measure"):
             m, n = self.source.shape
             if isinstance(self.source, ArraySource):
-                return Known(measure(self.source.array, op, partial(self._report, "measure")), "measured")
+                error = measure(self.source.array, op, partial(self._report, "measure"))
+                return Known(self.source.rounding, "exact").then(error, kind="measured")
             if m <= SAMPLED_ROWS and m * n <= _WHOLE:
                 return Known(measure(self.source.block(np.arange(m), np.arange(n)), op), "measured")
             return Known(sampled_error(self.source, op, SAMPLED_ROWS, np.random.default_rng(0))[1], "estimated")
