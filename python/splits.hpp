@@ -98,7 +98,7 @@ inline void require_matrices(const py::array& x) {
             "x: expected contiguous matrices of shape (count, b, s)");
 }
 
-inline py::array py_pivot_tails(const py::array& x) {
+inline py::array py_pivot_tails(const py::array& x, double enough, std::size_t workers) {
     require_matrices(x);
     auto tails = aligned_array<double>({x.shape(0), x.shape(1) + 1});
     const auto shape = [&](int axis) { return static_cast<std::size_t>(x.shape(axis)); };
@@ -109,9 +109,30 @@ inline py::array py_pivot_tails(const py::array& x) {
         const auto* data = static_cast<const Real*>(x.data());
         const bool cplx = is_complex(x);
         py::gil_scoped_release release;
-        pivot_tails<Real>(data, count, b, s, cplx, out);
+        pivot_tails<Real>(data, count, b, s, cplx, enough, out, workers);
     });
     return tails;
+}
+
+// Returns the flags of `known`, (count, b) of uint8, and those of the rows that join them.
+inline py::array py_pivot_rows(const py::array& x, const py::array& known, std::size_t rank, std::size_t workers) {
+    require_matrices(x);
+    require(py::isinstance<py::array_t<std::uint8_t>>(known) && known.ndim() == 2 && known.shape(0) == x.shape(0) &&
+                known.shape(1) == x.shape(1) && (known.flags() & py::array::c_style) != 0,
+            "known: expected uint8 of shape (count, b)");
+    auto pivots = aligned_array<std::uint8_t>({x.shape(0), x.shape(1)});
+    std::copy_n(static_cast<const std::uint8_t*>(known.data()), known.size(), pivots.mutable_data());
+    const auto shape = [&](int axis) { return static_cast<std::size_t>(x.shape(axis)); };
+    const std::size_t count = shape(0), b = shape(1), s = shape(2);
+    std::uint8_t* flags = pivots.mutable_data();
+    by_dtype(x, [&](auto zero) {
+        using Real = decltype(std::abs(zero));
+        const auto* data = static_cast<const Real*>(x.data());
+        const bool cplx = is_complex(x);
+        py::gil_scoped_release release;
+        pivot_rows<Real>(data, count, b, s, cplx, rank, flags, workers);
+    });
+    return pivots;
 }
 
 // Returns pivots (count, b) of uint8, combinations (count, b - rank, rank), and the energy left.

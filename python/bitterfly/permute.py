@@ -48,11 +48,17 @@ class Ordering:
         most: int = MOST,
         diagonal: bool = False,
         columns_rng: np.random.Generator | None = None,
+        parts: tuple[tuple[float, float], tuple[float, float]] = ((0.0, 1.0), (0.0, 1.0)),
     ) -> tuple[IndexArray, IndexArray]:
-        """Return rows and columns, `most` of each, of a random block of a chain, or of one on the diagonal."""
+        """Return rows and columns, `most` of each, of a random block of a chain, or of one on the diagonal.
+
+        The block lies in these parts, first place and length, of the rows and of the columns.
+        """
         rngs = rng, rng if columns_rng is None else columns_rng
         places = [0.0, float(rngs[1].random())]
         places[0] = places[1] if diagonal else float(rng.random())
+        if not diagonal:
+            places = [first + length * place for (first, length), place in zip(parts, places, strict=True)]
         strided = not self.reversed_rows, self.reversed_columns
         rows, columns = (
             _some(rngs[side], self.bases[side], shape[side], block[side], places[side], strided[side], most)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from heapq import heapify, heappop, heapreplace
 from itertools import product
 from math import ceil, log2
 
@@ -14,13 +15,16 @@ import numpy as np
 from bitterfly.hierarchy import Radices
 from bitterfly.inputs import Array
 from bitterfly.permute import MOST, Ordering
-from bitterfly.sources import OperatorSource, Source
+from bitterfly.sources import EntrySource, OperatorSource, Source
 
 _log = logging.getLogger("bitterfly")
 
 # Chains that keep more than this share of the entries are no compression: kernels on them are slower than dense ones.
 WORTHWHILE = 0.9
 _SAMPLES = 12
+_FEW_SAMPLES = 7  # of an entry function
+_FEW_SIDES = (32, 64, MOST)
+_NEARLY = 1.05  # times the least entries that a chain can have: no more blocks are looked at
 _SIDES = (40, MOST)  # rows and columns of a sampled block that are looked at: more where the rank needs them
 _FINALISTS = 12  # chains predicted to be small that are looked at with more rows and columns
 _TRIED = 3
@@ -54,15 +58,21 @@ class RankProbe:
         # Every split may discard this share of the energy; there are about log2 n of them.
         self._share = rtol**2 / max(1.0, log2(max(source.shape)) - 3)
         self._shared = isinstance(source, OperatorSource)
+        self._few = isinstance(source, EntrySource)
+        self._samples = _FEW_SAMPLES if self._few else _SAMPLES
+        self._sides: tuple[int, ...] = _FEW_SIDES if self._few else _SIDES
         self.rank = cache(self._rank)
 
-    def _rank(self, height: int, width: int, sides: tuple[int, ...] = _SIDES) -> int:
+    def _rank(self, height: int, width: int, sides: tuple[int, ...] | None = None) -> int:
         """Return the rank that most blocks of this size need; at least 1."""
+        sides = self._sides if sides is None else sides
         (m, n), size = self._source.shape, min(height, width)
         height, width = min(height, m), min(width, n)
         for most in sides:
             rank, seen = self._sampled(height, width, most)
-            if seen == min(height, width) or 2 * rank <= seen:
+            # Few samples are taken again sooner: nothing but the skeletons themselves corrects them.
+            enough = 5 * rank <= 2 * seen if self._few and most < MOST else 2 * rank <= seen
+            if seen == min(height, width) or enough:
                 return min(rank, size)
         # A sample with a rank near its size says nothing of the block beyond it.
         return size
@@ -72,16 +82,22 @@ class RankProbe:
         rng = np.random.default_rng([self._seed, height, width])
         down, across = (max(1, size // side) for size, side in zip(self._source.shape, (height, width), strict=True))
         blocks, weights = [], []
-        for at in range(_SAMPLES):
+        on_diagonal = ceil(self._samples / 4)
+        row_parts, whole = rng.permutation(self._samples) / self._samples, ((0.0, 1.0), (0.0, 1.0))
+        for at in range(self._samples):
             # A quarter of the samples lies on the diagonal, where Green's functions are; they stand for fewer blocks.
             diagonal = at % 4 == 0
             # Columns of an operator are products: all blocks of a width share them.
             shared = np.random.default_rng([self._seed, width, at % 2]) if self._shared else None
+            length = 1 / self._samples
+            parts = ((float(row_parts[at]), length), (at * length, length)) if self._few else whole
             rows, columns = self.ordering.sample(
-                self._source.shape, (height, width), rng, most, diagonal, columns_rng=shared
+                self._source.shape, (height, width), rng, most, diagonal, shared, parts
             )
             blocks.append(self._source.block(rows, columns))
-            weights.append(max(down, across) if diagonal else down * across / 3)
+            weights.append(
+                max(down, across) if diagonal else down * across * on_diagonal / (self._samples - on_diagonal)
+            )
         lost = np.asarray(weights, np.longdouble) @ _tails(np.stack(blocks))
         return max(1, int(np.argmax(lost <= self._share * lost[0]))), min(blocks[0].shape)
 
@@ -130,7 +146,7 @@ def families(shape: tuple[int, int]) -> Iterator[Radices]:
             yield radices
 
 
-def predicted(probe: RankProbe, radices: Radices, sides: tuple[int, ...] = _SIDES) -> Choice:
+def predicted(probe: RankProbe, radices: Radices, sides: tuple[int, ...] | None = None) -> Choice:
     """Predict the ranks of all junctions of a chain, and its entries."""
     height, width = 1, radices.shape[1]
     ranks: list[int] = []
@@ -152,9 +168,13 @@ def choose(source: Source, orderings: list[Ordering], rtol: float, seed: int) ->
     m, n = source.shape
     middle = (min(m, 1 << round(log2(4 * m) / 2)), min(n, 1 << round(log2(4 * n) / 2)))
     probes = [RankProbe(source, ordering, rtol, seed) for ordering in orderings]
-    ranks = [probe.rank(*middle) for probe in probes]
+    ranks = _middle_ranks(probes, middle)
     _log.debug("ranks of %d x %d blocks: %s", *middle, {p.ordering.name: r for p, r in zip(probes, ranks, strict=True)})
     hopeful = [probe for probe, rank in zip(probes, ranks, strict=True) if rank <= 2 * min(ranks)]
+    if isinstance(source, EntrySource):
+        found = [choice for probe in hopeful if (choice := least(probe, families(source.shape))) is not None]
+        found.sort(key=lambda c: c.entries)
+        return _worthwhile(found, source, rtol, probes, ranks, middle)
     drafts = sorted(
         ((predicted(probe, radices), probe) for probe in hopeful for radices in families(source.shape)),
         key=lambda draft: draft[0].entries,
@@ -163,11 +183,92 @@ def choose(source: Source, orderings: list[Ordering], rtol: float, seed: int) ->
     drafts = [d for d in drafts if 4 * d[0].ranks[0] <= 3 * min(d[0].radices.rows[0], n)] or drafts
     choices = [predicted(probe, draft.radices, _SIDES[-1:]) for draft, probe in drafts[:_FINALISTS]]
     choices.sort(key=lambda c: c.entries)
+    return _worthwhile(choices, source, rtol, probes, ranks, middle)
+
+
+def _worthwhile(
+    choices: list[Choice],
+    source: Source,
+    rtol: float,
+    probes: list[RankProbe],
+    ranks: list[int],
+    middle: tuple[int, int],
+) -> list[Choice]:
+    """Return the best of the sorted choices; refuse where they are no smaller than the matrix."""
+    m, n = source.shape
     if not choices or choices[0].entries > WORTHWHILE * m * n:
         raise refusal(source, rtol, probes, ranks, middle, choices[0] if choices else None)
     choice = choices[0]
     _log.info("chose %s: predicted ranks %s, %.3g of the entries", choice.radices, choice.ranks, choice.entries / m / n)
     return [c for c in choices[:_TRIED] if c.entries <= min(WORTHWHILE * m * n, 1.3 * choice.entries)]
+
+
+def _middle_ranks(probes: list[RankProbe], block: tuple[int, int]) -> list[int]:
+    """Return the ranks of blocks of this size in all orderings, their size where a small sample shows them hopeless."""
+    ranks = [probe.rank(*block, _SIDES[:1]) for probe in probes]
+    if 4 * min(ranks) <= _SIDES[0]:  # others need more than twice as many
+        return ranks
+    return [rank if rank < min(block) else probe.rank(*block) for probe, rank in zip(probes, ranks, strict=True)]
+
+
+def least(probe: RankProbe, candidates: Iterable[Radices]) -> Choice | None:
+    """Return the chain that is predicted to be smallest, from no more blocks than it takes to know that.
+
+    Ranks grow with the sides of blocks: those seen bound others from below, and with them the entries of chains. The
+    chain of the least bound is looked at, until its ranks are known.
+    """
+    junctions = {radices: _junctions(radices) for radices in candidates}
+    bounds = dict.fromkeys((size for sizes in junctions.values() for size in sizes), 1)
+    known: set[tuple[int, int]] = set()
+
+    def bound(radices: Radices) -> tuple[int, ...]:
+        ranks: list[int] = []
+        for p, (height, width) in zip(radices.rows, junctions[radices], strict=False):
+            ranks.append(min(bounds[height, width], p * (ranks[-1] if ranks else 1), width))
+        return tuple(ranks)
+
+    best: Choice | None = None
+    heap = [(_entries(radices, bound(radices)), at, radices) for at, radices in enumerate(junctions)]
+    heapify(heap)
+    while heap:
+        entries, at, radices = heap[0]
+        if best is not None and best.entries <= _NEARLY * entries:
+            break
+        ranks = bound(radices)
+        unknown = [size for size in junctions[radices] if size not in known]
+        if entries == _entries(radices, ranks):
+            if not unknown:
+                heappop(heap)
+                # A first split that keeps nearly all directions of a leaf finds no structure, it only moves entries.
+                moved = ranks and 4 * ranks[0] > 3 * min(radices.rows[0], radices.shape[1])
+                if not moved and (best is None or entries < best.entries):
+                    best = Choice(probe.ordering, radices, ranks, entries)
+                continue
+            size = unknown[len(unknown) // 2]
+            rank = probe.rank(*size)
+            known.add(size)
+            for other in bounds:
+                if other == size or (other not in known and other[0] >= size[0] and other[1] >= size[1]):
+                    bounds[other] = max(bounds[other], rank)
+        heapreplace(heap, (_entries(radices, bound(radices)), at, radices))
+    return best
+
+
+def _junctions(radices: Radices) -> list[tuple[int, int]]:
+    """Return the heights and widths of the blocks at the junctions."""
+    heights = np.cumprod(radices.rows[:-1]).tolist()
+    widths = (radices.shape[1] // np.cumprod(radices.columns[:-1])).tolist()
+    return list(zip(heights, widths, strict=True))
+
+
+def _entries(radices: Radices, ranks: tuple[int, ...]) -> int:
+    """Return the entries of skeletons of these ranks; those of identities, not stored but multiplied, count half."""
+    total, before, after = 0, 1, radices.shape[0]
+    for p, q, left, right in zip(radices.rows, radices.columns, (1, *ranks), (*ranks, 0), strict=True):
+        after //= p
+        total += before * after * q * (2 * p * left - right) * max(1, right)
+        before *= q
+    return total // 2
 
 
 def refusal(
