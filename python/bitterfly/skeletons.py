@@ -228,9 +228,10 @@ def factorize_entries(
     level = Level.first(radices.shape, radices.rows[0], entries.dtype)
     widths = radices.shape[1] // np.cumprod(radices.columns[:-1])
     factors: list[Skeleton | Array] = []
-    growth, ratio, left = 1.0, 1.0, (_AIM * rtol) ** 2
+    allowed = (_AIM * rtol) ** 2
+    growth, ratio, left = 1.0, 1.0, allowed
     for at, (p, groups, width) in enumerate(zip(radices.rows[1:], radices.columns[:-1], widths, strict=True)):
-        lossy = max(1, np.count_nonzero(widths[at:] > expected[at:]))  # levels that share what is left
+        lossy = max(1, int(np.count_nonzero(widths[at:] > expected[at:])))  # levels that share what is left
         guess = ceil(expected[at] * ratio)
         while True:
             level.sample(entries, groups, guess + (guess // 4 + _SPARE) * effort, rng)
@@ -238,10 +239,10 @@ def factorize_entries(
             if level.size == width or level.size >= rank + (rank // 5 + _SPARE - 2) * effort:
                 break
             guess = rank + rank // 8 + 1
-        ratio, left = rank / expected[at], left - lost * growth
+        ratio, left = rank / expected[at], max(left - lost * growth, allowed / 16)
         factor, level = level.divided(rank, p)
         # What later levels miss of a row passes through the interpolations before it.
-        growth *= _growth(factor)
+        growth *= max(1.0, _growth(factor))
         factors.append(Skeleton(factor.pattern, factor.pivots, factor.t.astype(source.dtype, copy=False)))
         _log.debug(
             "level %d: width %d, %d columns, rank %d, misses %.2g, growth %.2g",
@@ -260,21 +261,22 @@ def _growth(factor: Skeleton) -> float:
     """Return by how much the interpolations of a level enlarge the energy of errors, on average."""
     b, rank = factor.pivots.shape[2], factor.rank
     energy = float(np.sum(np.abs(factor.t) ** 2)) / (factor.pivots.size / b)  # of the other rows of a block
-    return float(rank + energy) / b
+    return float((rank + energy) / b)
 
 
 def _rank(level: Level, share: float, rng: np.random.Generator) -> tuple[int, float]:
-    """Return the rank at which sampled blocks keep all but `share` of their energy.
+    """Return the rank at which sampled blocks keep all but `share` of their energy, and the share that they lose.
 
-    Generalized cross-validation (Golub, Heath and Wahba, 1979): what `k` of `s` columns leave of the others.
+    Columns that are not sampled lose more: `k` combinations are fitted to `s` columns, which leaves s - k degrees of
+    freedom.
     """
     blocks = level.some(_RANK_BLOCKS, rng)
     lost = np.sum(_core.pivot_tails(blocks, share / 16, get_workers()), axis=0)
-    most = min(level.rows.shape[1], level.width // level.groups)
-    if level.size < level.width // level.groups:
-        k = np.arange(len(lost))
-        lost *= np.where(k < level.size, 1 / np.maximum(1 - k / level.size, 1e-9), 1.0)
-        lost[level.size : level.rows.shape[1]] = np.inf
-        lost[level.rows.shape[1] :] = 0
-    rank = min(max(1, int(np.argmax(lost <= share * lost[0]))), most)
+    width, size = level.width // level.groups, level.size
+    most = min(level.rows.shape[1], width)
+    if size < width:
+        lost[:size] *= size / (size - np.arange(size)[: len(lost)])
+        lost[size:] = np.inf
+    lost[most:] = 0
+    rank = max(1, int(np.argmax(lost <= share * lost[0])))
     return rank, float(lost[rank] / lost[0]) if lost[0] > 0 else 0.0
