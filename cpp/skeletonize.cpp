@@ -186,7 +186,8 @@ void pivot_rows(const Real* x, std::size_t count, std::size_t b, std::size_t s, 
             for (std::size_t q = first; q < end; ++q) {
                 rows.load(reinterpret_cast<const Scalar*>(x) + q * b * s);
                 std::uint8_t* chosen = pivots + q * b;
-                const double nothing = 16 * std::pow(std::numeric_limits<Real>::epsilon(), 2) * rows.left();
+                const double nothing =
+                    std::pow(64 * std::numeric_limits<Real>::epsilon(), 2) * rows.left();  // rounding
                 std::size_t k = 0;
                 for (std::size_t j = 0; j < b; ++j) {
                     if (chosen[j] == 0) continue;
