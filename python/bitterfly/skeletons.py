@@ -218,8 +218,8 @@ def factorize_entries(
     """Factorize level by level, each level choosing the rank that its share of `rtol` needs.
 
     In each block, pivoted QR of a few sampled columns picks the rows that stand for the others; the candidates are the
-    rows that the level before picked. The columns sampled on a level are sampled on all that follow: no entry is
-    evaluated twice. `effort` multiplies the columns beyond the ranks. O'Neil, Woolfe and Rokhlin, *An algorithm for
+    rows that the level before picked. The columns sampled on a level are sampled on all that follow, and their
+    entries kept. `effort` multiplies the columns beyond the ranks. O'Neil, Woolfe and Rokhlin, *An algorithm for
     the rapid evaluation of special function transforms*, Appl. Comput. Harmon. Anal. 28 (2010); Li and Yang,
     *Interpolative butterfly factorization*, SIAM J. Sci. Comput. 39 (2017).
     """
