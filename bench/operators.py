@@ -1,4 +1,6 @@
-"""Operators that people bring: noisy chains, Monarch, non-uniform DFT, LSQR, measured matrices. `-m bench.operators`.
+"""Operators that people bring: noisy chains, Monarch, non-uniform DFT, LSQR, measured matrices, entry functions.
+
+`-m bench.operators [ksd] [nonuniform] [matrices] [entries]`.
 
 Data of others is taken where it is installed: silero-vad (the constants in its package), pyamg.
 """
@@ -20,6 +22,8 @@ from scipy.sparse.linalg import LinearOperator, lsqr
 import bitterfly
 from bench import peers, timing
 from bitterfly import Chain, gallery, plots
+from bitterfly.estimate import sampled_error
+from bitterfly.sources import EntrySource
 
 NOISE = 0.1
 RANK_ONE = [(1, 8, 8, 1024), (8, 8, 8, 128), (64, 8, 8, 16), (512, 16, 16, 1)]
@@ -162,9 +166,40 @@ def honest() -> list[dict[str, Any]]:
     return rows
 
 
+def entries() -> list[dict[str, Any]]:
+    """Entry functions: what is evaluated, processor time of one thread, the error on 1024 random rows, bytes."""
+    rows = []
+    for name, n, rtol in (
+        ("fourier_integral", 4096, 1e-4),
+        ("fourier_integral", 16384, 1e-4),
+        ("fourier_integral", 65536, 1e-4),
+        ("helmholtz_plates", 4096, 1e-2),
+        ("helmholtz_plates", 4096, 1e-4),
+        ("helmholtz_plates", 16384, 1e-2),
+        ("helmholtz_plates", 16384, 1e-4),
+        ("nonuniform_dft", 32768, 1e-3),
+        ("nonuniform_dft", 32768, 1e-4),
+    ):
+        source = EntrySource(gallery.KERNELS[name](n), (n, n))
+        start = time.process_time()
+        op = bitterfly.factorize(source, rtol=rtol, workers=1)
+        row: dict[str, Any] = {"kernel": name, "n": n, "rtol": rtol, "s": time.process_time() - start}
+        row["million entries"] = source.entries / 1e6
+        error, _ = sampled_error(source, op, 1024, np.random.default_rng(1))
+        row |= {"error / rtol": error / rtol, "reported / rtol": op.relative_error / rtol, "MB": op.nbytes / 1e6}
+        rows.append(row | {"ranks": "-".join(map(str, op.chain.ranks))})
+        print(rows[-1], flush=True)
+    return rows
+
+
 def main() -> None:
     rounds = 2 if "--quick" in sys.argv else 5
-    parts = {"ksd": against_ksd, "nonuniform": nonuniform, "matrices": lambda _: honest()}
+    parts = {
+        "ksd": against_ksd,
+        "nonuniform": nonuniform,
+        "matrices": lambda _: honest(),
+        "entries": lambda _: entries(),
+    }
     for name in [p for p in parts if p in sys.argv] or list(parts):
         with timing.one_thread() if name == "nonuniform" else nullcontext():
             timing.write(f"operators-{name}", {name: parts[name](rounds)})
