@@ -19,8 +19,9 @@ public:
     explicit LatticeSearch(int bits)
         : most_((1 << (bits - 1)) - 1), window_(bits > 4 ? std::min(0.5, 64.0 / most_) : 1) {}
 
-    // Returns the scale lambda for a column whose largest modulus is `largest` > 0.
-    double operator()(const double* x, std::size_t size, double largest) {
+    // Returns the scale lambda for a column whose largest modulus is `largest` > 0; `plain`, where nothing is better:
+    // factors that are codes already remain what they are.
+    double operator()(const double* x, std::size_t size, double largest, double plain) {
         const double last = (most_ + 0.5) / largest, first = last * (1 - window_);
         collect(x, size, first, last);
         double dot = 0, norm = 0;
@@ -28,7 +29,9 @@ public:
             const double q = std::floor(std::fabs(x[e]) * first + 0.5);
             dot += q * std::fabs(x[e]), norm += q * q;
         }
+        const double gain = plain < last ? gain_at(x, size, plain) : 0;
         double best = norm > 0 ? dot * dot / norm : 0, scale = first > 0 ? first : last;
+        if (gain * (1 + kTie) >= best) best = gain * (1 + kTie), scale = plain;
         for (std::size_t k = 0; k < events_.size(); ++k) {
             const Event& event = events_[k];
             dot += event.x, norm += 2 * event.q + 1;
@@ -42,9 +45,20 @@ public:
     int most() const { return most_; }
 
 private:
+    static constexpr double kTie = 1e-12;  // of a gain, above its rounding errors
+
     struct Event {  // at this scale the code of |x| = x goes from q to q + 1
         double at, x, q;
     };
+    // <x, q>^2 / <q, q> for the codes at a scale.
+    static double gain_at(const double* x, std::size_t size, double scale) {
+        double dot = 0, norm = 0;
+        for (std::size_t e = 0; e < size; ++e) {
+            const double q = std::floor(std::fabs(x[e]) * scale + 0.5);
+            dot += q * std::fabs(x[e]), norm += q * q;
+        }
+        return norm > 0 ? dot * dot / norm : 0;
+    }
     void collect(const double* x, std::size_t size, double first, double last) {
         events_.clear();
         for (std::size_t e = 0; e < size; ++e) {
@@ -77,7 +91,8 @@ void codes_of_columns(const double* x, std::size_t count, std::size_t b, bool is
         for (std::size_t e = 0; e < size; ++e) largest = std::max(largest, std::fabs(x[e]));
         const int exponent = largest > 0 ? std::ilogb(largest) : 0;  // squares neither vanish nor overflow
         for (std::size_t e = 0; e < size; ++e) scaled[e] = std::ldexp(x[e], -exponent);
-        const double scale = largest > 0 ? search(scaled.data(), size, std::ldexp(largest, -exponent)) : 0;
+        const double top = std::ldexp(largest, -exponent), plain = std::ldexp(1, bits - 1 + exponent);
+        const double scale = largest > 0 ? search(scaled.data(), size, top, plain) : 0;
         std::complex<double> dot = 0;
         double norm = 0;
         for (std::size_t e = 0; e < size; e += planes) {

@@ -160,8 +160,8 @@ inline py::tuple py_skeletonize(const py::array& x, std::size_t rank, std::size_
     });
 }
 
-// Returns integers (count, m, r) of the dtype of t, and the largest before the cut.
-inline py::tuple py_closest_codes(const py::array& t, const py::array& metric, double step, double most, double floor,
+// Returns integers (count, m, r) of the dtype of t.
+inline py::array py_closest_codes(const py::array& t, const py::array& metric, double step, double most, double floor,
                                   std::size_t workers) {
     require_matrices(t), require_matrices(metric);
     require(metric.shape(0) == t.shape(0) && metric.shape(1) == t.shape(2) && metric.shape(2) == t.shape(2),
@@ -175,12 +175,11 @@ inline py::tuple py_closest_codes(const py::array& t, const py::array& metric, d
     const auto* from = static_cast<const double*>(t.data());
     const auto* weights = static_cast<const double*>(metric.data());
     auto* to = static_cast<double*>(codes.mutable_data());
-    double largest = 0;
     {
         py::gil_scoped_release release;
-        largest = closest_codes(from, weights, count, m, r, cplx, {step, most, floor}, to, workers);
+        closest_codes(from, weights, count, m, r, cplx, {step, most, floor}, to, workers);
     }
-    return py::make_tuple(codes, largest);
+    return codes;
 }
 
 }  // namespace bitterfly

@@ -149,7 +149,7 @@ def test_report() -> None:
     assert report.nbytes == op.nbytes and report.dense_nbytes == a.nbytes
     assert report.bits_per_entry == op.bits_per_entry == 8 * op.nbytes / a.size
     assert report.bits_per_factor_entry == op.bits_per_factor_entry
-    assert set(report.seconds) == {"factorize", "quantize", "measure"}
+    assert set(report.seconds) == {"factorize", "quantize", "measure", "allocate"}
     assert all(seconds >= 0 for seconds in report.seconds.values())
     text = str(report)
     assert "64 x 64, float32" in text and "at most 0.01 asked for" in text and "measured" in text

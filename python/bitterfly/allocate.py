@@ -8,61 +8,65 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from bitterfly.change import change_of
 from bitterfly.kinds import TILED_BITS, Code
 from bitterfly.knapsack import Knapsack, Option, widths_of
 from bitterfly.operator import ButterflyOperator, PackedButterfly
-from bitterfly.recode import kinds_of, packed_operator, recode, wrapped
-from bitterfly.tiled_codes import plan
+from bitterfly.recode import Recoder, kinds_of, packed_operator, wrapped
+from bitterfly.tiled_codes import TiledCodes, plan
 from bitterfly.tiles import planes_of
 
 _log = logging.getLogger("bitterfly")
 
-_TRIES = 4
+TRIES = 4  # choices of widths that are measured, at most
+_CODINGS = 12  # until the widths chosen are those coded, or take hardly more bytes than what is predicted then
+_NEAR = 1.003
+_AIM, _SPENT = 0.997, 0.97  # of the error allowed: at which a trial aims, of which one has made enough use
 _LOWER, _LESS = 64, 0.98  # of a change whose prediction was refused and comes again
 
 
 class Allocation:
     """The bytes and the error of each factor of an operator at every width of its integer codes.
 
-    The error of a factor is measured: it alone at a narrow width, the others at the widest. Errors of different factors
-    are nearly orthogonal, and fall by two with every bit; so the sum of their squares is the error of all (reverse
-    water-filling by the knapsack).
+    What each factor loses comes from the ledger of a coding, and falls by four with every bit: from the nearest width
+    at which the factor was coded. The sum is the squared error of all (reverse water-filling by the knapsack).
 
     Parameters
     ----------
     op : ButterflyOperator
     kind : {"skeleton", "lattice"}
     width : int
-        At which factors are measured, best near those that will be chosen.
+        At which all factors are coded first, best near the widths that will be chosen.
     rng : numpy.random.Generator
         Draws the vectors on which large operators are measured.
     """
 
     def __init__(self, op: ButterflyOperator, kind: str, width: int, rng: np.random.Generator) -> None:
-        self._op, self._kind, self._rng = op, kind, rng
+        self._op, self._rng, self._recoder = op, rng, Recoder(op, kind)
         chain = op.store.chain
-        self._codes = [Code(name, 0) for name in kinds_of(chain, kind)]
-        seed = int(rng.integers(1 << 62))
-        most = TILED_BITS[1]
-        floor = self._change([most] * len(chain), seed) ** 2
-        squares = []
-        for at in range(len(chain)):
-            widths = [most] * len(chain)
-            widths[at] = width
-            squares.append(max(self._change(widths, seed) ** 2 - floor, 0.0) * 4.0**width)
-        planes = planes_of(np.dtype(op.dtype))
-        self._layouts = plan(chain, self._codes)
-        self._parts = [
-            [Option(4 * at.words(w, planes), square / 4.0**w, w) for w in range(TILED_BITS[0], most + 1)]
-            for at, square in zip(self._layouts, squares, strict=True)
-        ]
+        self._layouts = plan(chain, [Code(name, 0) for name in kinds_of(chain, kind)])
         self._fixed: int = 4 * sum(at.pivot_words for at in self._layouts) + op.dtype.itemsize * chain.shape[1]
         self._fixed += 8 * len(chain) + sum(4 * p.size for p in op.base_permutations if p is not None)
+        self._squares: list[dict[int, float]] = [{} for _ in chain]
+        self._last: tuple[list[int], TiledCodes | None] = [], None
+        self._coded([width] * len(chain))
 
-    def _change(self, widths: list[int], seed: int) -> float:
-        packed = wrapped(self._op, recode(self._op, self._kind, widths))
-        return change_of(self._op, packed, np.random.default_rng(seed))[0]
+    def _coded(self, widths: list[int]) -> TiledCodes:
+        """Return the codes of these widths, and keep what each factor loses."""
+        found = self._last[1]
+        if found is None or self._last[0] != widths:
+            found, losses = self._recoder(widths)
+            self._last = list(widths), found
+            for known, width, loss in zip(self._squares, widths, losses, strict=True):
+                known[width] = loss
+        return found
+
+    @property
+    def _parts(self) -> list[list[Option]]:
+        planes = planes_of(np.dtype(self._op.dtype))
+        return [
+            [Option(4 * at.words(w, planes), _square_at(known, w), w) for w in range(TILED_BITS[0], TILED_BITS[1] + 1)]
+            for at, known in zip(self._layouts, self._squares, strict=True)
+        ]
 
     @property
     def least(self) -> int:
@@ -70,8 +74,17 @@ class Allocation:
         return self._fixed + Knapsack(self._parts).least
 
     def within(self, change: float) -> list[int] | None:
-        """Return the widths of the fewest bytes whose predicted change is at most `change`."""
-        return widths_of(Knapsack(self._parts).within(change**2))
+        """Return widths of few bytes at which the ledger of the codes is at most `change`."""
+        for _ in range(_CODINGS):
+            options = Knapsack(self._parts).within(change**2)
+            if options is None:
+                return None
+            now = [part[w - TILED_BITS[0]] for part, w in zip(self._parts, self._last[0], strict=True)]
+            enough = sum(o.square for o in now) <= change**2
+            if enough and sum(o.nbytes for o in now) <= _NEAR * sum(o.nbytes for o in options):
+                break
+            self._coded([o.width for o in options])
+        return self._last[0]
 
     def of_bytes(self, nbytes: int) -> list[int] | None:
         """Return the widths of the least predicted change in at most `nbytes`."""
@@ -83,9 +96,68 @@ class Allocation:
         parts = [[o._replace(nbytes=w * o.width) for o in part] for w, part in zip(weights, self._parts, strict=True)]
         return widths_of(Knapsack(parts).in_bytes(int((mean + 5e-3) * sum(weights))))
 
+    def coded(self, widths: list[int]) -> PackedButterfly:
+        """Return the operator with codes of these widths, its error not known yet."""
+        return wrapped(self._op, self._coded(widths))
+
     def packed(self, widths: list[int]) -> PackedButterfly:
-        """Return the operator with codes of these widths."""
-        return packed_operator(self._op, recode(self._op, self._kind, widths), self._rng)
+        """Return the operator with codes of these widths; its error is measured against `op`."""
+        return packed_operator(self._op, self._coded(widths), self._rng)
+
+
+def _square_at(known: dict[int, float], width: int) -> float:
+    """Return what a factor loses at a width, by a factor of four a bit from the nearest width that is known."""
+    nearest = min(known, key=lambda other: abs(other - width))
+    return known[nearest] * 4.0 ** (nearest - width)
+
+
+def fewest_bytes(
+    op: ButterflyOperator,
+    kind: str,
+    change: float,
+    accepted: Callable[[Allocation, list[int]], tuple[PackedButterfly, float]],
+    rng: np.random.Generator,
+) -> tuple[PackedButterfly, float]:
+    """Return integer codes of few bytes, each factor in bits of its own, that are accepted.
+
+    Parameters
+    ----------
+    change : float
+        What the codes may change, relative to `op`, as a first guess.
+    accepted : callable
+        Returns the operator of these widths, and by how much its error exceeds what is allowed, as a ratio: at most 1
+        is good.
+
+    Returns
+    -------
+    packed : PackedButterfly
+        Of the widest codes where no others were accepted.
+    excess : float
+        By how much its error exceeds what is allowed.
+    """
+    chain, (least, most) = op.store.chain, TILED_BITS
+    start = int(np.clip(np.ceil(-np.log2(change)), least, most)) if change > 0 else most
+    allocation, best, tried = Allocation(op, kind, start, rng), None, []
+    for _ in range(TRIES):
+        widths = allocation.within(change)
+        if widths is None or widths in tried:
+            break
+        tried.append(widths)
+        trial, excess = accepted(allocation, widths)
+        _log.debug("bits %s: %d bytes, %.3g of the error allowed", widths, trial.nbytes, excess)
+        is_refused = not excess <= 1
+        if not is_refused and (best is None or trial.nbytes < best[0].nbytes):
+            best = trial, excess
+        if not np.isfinite(excess) or (best is not None and (is_refused or excess > _SPENT)):
+            break
+        change *= _AIM / max(excess, 0.1)
+    return best or accepted(allocation, [most] * len(chain))
+
+
+def unmet(rtol: float, bits: float, error: float, op: ButterflyOperator) -> str:
+    """Say what the widest codes reach."""
+    reached = f"{bits:g} bits reach {error:.3g}, the float factors {op.relative_error:.3g}"
+    return f"rtol: {rtol:.3g} cannot be met: {reached}"
 
 
 def fewest_bits(
@@ -105,10 +177,7 @@ def fewest_bits(
     low, high = widths[0], widths[-1]
     best = coded(high)
     if not best.relative_error <= rtol:
-        raise ValueError(
-            f"rtol: {rtol:.3g} cannot be met: {high * unit:g} bits reach {best.relative_error:.3g}, "
-            f"the float factors {op.relative_error:.3g}"
-        )
+        raise ValueError(unmet(rtol, high * unit, best.relative_error, op))
     if every:
         return next((trial for trial in map(coded, widths[:-1]) if trial.relative_error <= rtol), best)
     while low < high:
@@ -119,28 +188,6 @@ def fewest_bits(
         else:
             low = middle + 1
     return best
-
-
-def smaller(
-    op: ButterflyOperator,
-    packed: PackedButterfly,
-    change: float,
-    accepted: Callable[[PackedButterfly], float],
-    rng: np.random.Generator,
-) -> PackedButterfly:
-    """Return an operator of fewer bytes with bits of its own for each factor, or `packed`.
-
-    Parameters
-    ----------
-    packed : PackedButterfly
-        Codes of equal width that meet the tolerance.
-    change : float
-        What the codes may change, relative to `op`.
-    accepted : callable
-        Returns by how much a trial's error exceeds what is allowed, as a ratio: at most 1 is good.
-    """
-    kind = "skeleton" if any(code.kind == "skeleton" for code in packed.codes) else "lattice"
-    return refine(Allocation(op, kind, max(code.bits for code in packed.codes), rng), packed, change, accepted)
 
 
 class Predicted(Protocol):
@@ -156,9 +203,19 @@ class Predicted(Protocol):
 def refine(
     allocation: Predicted, packed: PackedButterfly, change: float, accepted: Callable[[PackedButterfly], float]
 ) -> PackedButterfly:
-    """Return the first trial that is accepted and takes fewer bytes than `packed`, else `packed`; see `smaller`."""
+    """Return the first trial that is accepted and takes fewer bytes than `packed`, else `packed`.
+
+    Parameters
+    ----------
+    packed : PackedButterfly
+        Codes of equal width that meet the tolerance.
+    change : float
+        What the codes may change, relative to the float factors.
+    accepted : callable
+        Returns by how much a trial's error exceeds what is allowed, as a ratio: at most 1 is good.
+    """
     widths = None
-    for _ in range(_TRIES):
+    for _ in range(TRIES):
         widths, change = _other(allocation, change, widths)
         trial = None if widths is None else allocation.packed(widths)
         if trial is None or trial.nbytes >= packed.nbytes:

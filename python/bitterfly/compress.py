@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bitterfly.allocate import smaller
+from bitterfly.allocate import TRIES, Allocation, fewest_bytes
 from bitterfly.budget import least_error
 from bitterfly.direction_bits import entries_per_column, smaller_directions
 from bitterfly.directions import DirectionCodes
@@ -69,8 +69,8 @@ def compress(
     permute, rng
         Order of rows and columns, and the source of the probe's choices, see `factorize`.
     progress : callable, optional
-        Called as ``progress(stage, fraction)`` with the stage "factorize", "quantize" or "measure" and the share of it
-        that is done.
+        Called as ``progress(stage, fraction)`` with the stage "factorize", "quantize", "measure" or "allocate" (bits of
+        each factor) and the share of it that is done.
     workers : int, optional
         Threads of all stages, as for `factorize`.
 
@@ -188,6 +188,8 @@ def _widths(op: ButterflyOperator | PackedButterfly) -> tuple[float, int, int]:
 
 def _fewest_bits(work: Work, op: ButterflyOperator, rtol: float) -> Measured:
     """Start at the width that the ledger predicts; measure there, and then its neighbours."""
+    if not isinstance(op.store, DyadicFloats):
+        return _tiled(work, op, rtol)
     unit, least, most = _widths(op)
     width = _predicted_width(work, op, rtol)
     found = work.trial(op, width * unit)
@@ -206,19 +208,41 @@ def _fewest_bits(work: Work, op: ButterflyOperator, rtol: float) -> Measured:
 
 def _allocated(work: Work, op: ButterflyOperator, found: Measured, rtol: float) -> Measured:
     """Give each factor bits of its own, where that takes fewer bytes."""
-    allowed = float(np.sqrt(max(rtol**2 - min(op.relative_error, found.error) ** 2, 0.0)))
-    last = found
+    last, trials = found, 0
 
     def excess(trial: PackedButterfly) -> float:
-        nonlocal last
-        last = Measured(trial, work.measure(trial))
+        nonlocal last, trials
+        last, trials = Measured(trial, work.measure(trial)), trials + 1
+        work.report("allocate", trials / TRIES)
         return last.error / (rtol or float(np.finfo(float).tiny))
 
-    if found.packed.steps is None:
-        best = smaller_directions(op, found.packed, allowed, excess)
-    else:
-        best = smaller(op, found.packed, allowed, excess, np.random.default_rng(0))
+    with work.stage("allocate"):
+        best = smaller_directions(op, found.packed, _left(rtol, min(op.relative_error, found.error)), excess)
     return last if best is last.packed else found
+
+
+def _tiled(work: Work, op: ButterflyOperator, rtol: float) -> Measured:
+    """Return integer codes, each factor in bits of its own."""
+    factors = op.relative_error if op.relative_error < rtol else work.measure(op).error
+    found: list[Measured] = []
+
+    def accepted(allocation: Allocation, widths: list[int]) -> tuple[PackedButterfly, float]:
+        trial = allocation.coded(widths)
+        found.append(Measured(trial, work.measure(trial)))
+        work.report("allocate", len(found) / (TRIES + 1))
+        return trial, found[-1].error / (rtol or float(np.finfo(float).tiny))
+
+    with work.stage("allocate"):
+        packed, excess = fewest_bytes(op, "skeleton", _left(rtol, factors), accepted, np.random.default_rng(0))
+    best = next(one for one in found if one.packed is packed)
+    if not excess <= 1:
+        raise ValueError(_unmet(rtol, _bits_of(packed), best.error, op))
+    return best
+
+
+def _left(rtol: float, factors: float) -> float:
+    """Return what the factors leave of a tolerance to the codes, as if both were orthogonal."""
+    return float(np.sqrt(max(rtol**2 - factors**2, 0.0)))
 
 
 def _predicted_width(work: Work, op: ButterflyOperator, rtol: float) -> int:

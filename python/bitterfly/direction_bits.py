@@ -122,7 +122,7 @@ def smaller_directions(
     accepted: Callable[[PackedButterfly], float],
     candidates: tuple[str, ...] | None = None,
 ) -> PackedButterfly:
-    """Return an operator of fewer bytes with widths of its own for each factor, or `packed`; see `smaller`."""
+    """Return an operator of fewer bytes with widths of its own for each factor, or `packed`; see `refine`."""
     candidates = candidates or _candidates("direction", np.dtype(op.dtype).kind == "c")
     allocation = DirectionAllocation(op, candidates, max(code.bits for code in packed.codes))
     return refine(allocation, packed, change, accepted)

@@ -7,7 +7,7 @@ from typing import Any, overload
 
 import numpy as np
 
-from bitterfly.allocate import Allocation, fewest_bits, smaller
+from bitterfly.allocate import Allocation, fewest_bytes, unmet
 from bitterfly.alphabet_coding import default_bits, quantize_alphabet
 from bitterfly.alphabets import ALPHABETS
 from bitterfly.composite import ButterflySum
@@ -211,8 +211,12 @@ def _quantize_tiled(
         allocation = Allocation(op, kind, max(least, int(width)), rng)
         return allocation.packed(allocation.of_bits(width) or [least] * len(op.store.chain))
     target = as_number(rtol, "rtol")
-    widths = range(least, most + 1)
-    best = fewest_bits(op, widths, 1.0, lambda w: packed_operator(op, recode(op, kind, w), rng), target, every=False)
-    if op.store.chain.nnz > ALLOCATED:
-        return best
-    return smaller(op, best, Known.of(op).room_for(target), lambda trial: trial.relative_error / target, rng)
+
+    def accepted(allocation: Allocation, widths: list[int]) -> tuple[PackedButterfly, float]:
+        trial = allocation.packed(widths)
+        return trial, trial.relative_error / (target or np.finfo(float).tiny)
+
+    packed, excess = fewest_bytes(op, kind, Known.of(op).room_for(target), accepted, rng)
+    if not excess <= 1:
+        raise ValueError(unmet(target, float(most), packed.relative_error, op))
+    return packed

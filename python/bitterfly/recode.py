@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,47 +19,129 @@ from bitterfly.tiled_codes import TiledCodes, plan
 from bitterfly.tiles import Layout, Skeleton, planes_of
 from bitterfly.workers import get_workers
 
-_STEPS = 4
-_GROWTH = 1.25
+_LARGEST = 1.25  # of a combination of pivot rows, see skeletonize.cpp
+_GRID_SAMPLE = 64
+_ON_GRID = 0.01  # of a unit: what single precision leaves of 16 bits
+# Eigenvalues of a Gram matrix, over the largest, below which columns count as dependent.
+_DEPENDENT = 1e-12
 
 
-def recode(op: ButterflyOperator, kind: str, bits: int | Sequence[int]) -> TiledCodes:
-    """Return the codes of an operator's stored factors.
+class Coding(NamedTuple):
+    """Codes of all factors, and the share of the energy of the operator that coding each of them lost."""
+
+    codes: TiledCodes
+    losses: list[float]
+
+
+class Recoder:
+    """The stored factors of an operator, to be coded in any widths.
+
+    From left to right, each factor takes what the codes of the one before leave: a lattice code the length of each
+    column, a skeleton code the r x r matrix of each block, by least squares against the rounded ``[I; T]``. Both are
+    nearest in the norm of the product with the coded factors to the left. So each skeleton code projects orthogonally,
+    and the squares of what factors lose add up: exactly where all factors but the last are skeletons.
 
     Parameters
     ----------
+    op : ButterflyOperator
     kind : {"lattice", "skeleton"}
         "skeleton": all factors but the last as pivots and T, where a junction has fewer ranks than rows.
-    bits : int or sequence of int
-        2 to 16, for each real number that is stored; one for all factors, or one a factor.
-
-    Notes
-    -----
-    From left to right, each factor takes what the codes of the one before leave: a lattice code the length of each
-    column, a skeleton code the r x r matrix of each block, by least squares against the rounded ``[I; T]``.
     """
-    chain = op.store.chain
-    stored = stored_factors(op)
-    widths = [bits] * len(chain) if isinstance(bits, int) else list(bits)
-    codes = [Code(name, width) for name, width in zip(kinds_of(chain, kind), widths, strict=True)]
-    metrics = _right_grams([_as_dense(f) for f in stored], chain.ranks) if kind == "skeleton" else []
-    blocks, pivots, steps = [], [], []
-    carried = None
-    for at, (layout, code) in enumerate(zip(plan(chain, codes), codes, strict=True)):
-        factor = finite_dense(stored, at)
-        if carried is not None:
-            factor = receive(factor, carried)
-        rank = (*chain.ranks, 1)[at]
-        if code.kind == "skeleton":
-            q, flags, step, carried = _skeleton(factor, rank, code.bits, metrics[at])
-        else:
-            q, carried = _lattice(factor, layout, code.bits, rank)
-            flags, step = None, 2.0 ** (1 - code.bits)
-        blocks.append(q)
-        pivots.append(flags)
-        steps.append(step)
-    assert carried is not None
-    return TiledCodes.pack(chain, codes, blocks, pivots, scale_vector(carried, np.dtype(op.dtype)), steps)
+
+    def __init__(self, op: ButterflyOperator, kind: str) -> None:
+        self._op, self._kinds = op, kinds_of(op.store.chain, kind)
+        self._metrics = _right_grams([_as_dense(f) for f in stored_factors(op)], op.store.chain.ranks)
+
+    def __call__(self, bits: Sequence[int]) -> Coding:
+        """Return the codes, of 2 to 16 bits for each real number that is stored, one width a factor."""
+        chain, stored = self._op.store.chain, stored_factors(self._op)
+        codes = [Code(name, width) for name, width in zip(self._kinds, bits, strict=True)]
+        carried: Array | None = None
+        gram: Array | None = None
+        kept, blocks, pivots, steps, losses = 1.0, [], [], [], []
+        for at, (layout, code) in enumerate(zip(plan(chain, codes), codes, strict=True)):
+            known = stored[at].pivots if isinstance(stored[at], Skeleton) else None
+            factor = finite_dense(stored, at)
+            factor, exponent = near_one(factor if carried is None else receive(factor, carried))
+            part = _Part.of(factor, (*chain.ranks, 1)[at], gram, self._metrics[at])
+            if code.kind == "skeleton":
+                q, flags, step, sides = _skeleton(part, code.bits, known)
+            else:
+                q, sides = _lattice(factor, layout, code.bits, part.rank)
+                flags, step = None, 2.0 ** (1 - code.bits)
+            matrices, gram = part.fitted(sides, code.kind == "lattice", is_regular="lattice" not in self._kinds[:at])
+            lost = part.energy(part.x - sides @ matrices) / (part.energy(part.x) or 1.0)
+            losses.append(kept * lost)
+            kept *= max(1 - lost, 0.0)
+            carried = scaled(matrices, exponent)
+            blocks.append(q)
+            pivots.append(flags)
+            steps.append(step)
+        assert carried is not None
+        scale = scale_vector(carried, np.dtype(self._op.dtype))
+        return Coding(TiledCodes.pack(chain, codes, blocks, pivots, scale, steps), losses)
+
+
+def recode(op: ButterflyOperator, kind: str, bits: int | Sequence[int]) -> TiledCodes:
+    """Return the codes of an operator's stored factors, see `Recoder`; `bits` for all factors, or one a factor."""
+    return Recoder(op, kind)([bits] * len(op.store.chain) if isinstance(bits, int) else bits).codes
+
+
+class _Part(NamedTuple):
+    """The blocks of one factor, (a, d, groups, b, r), in the norm of what stands on both sides of them.
+
+    `left` has the Gram matrices of the coded columns that meet the rows, (a, d, p, l, l): row ``s*p + i`` of a block is
+    row `s` of matrix `i`; None for the first factor, whose rows meet the identity. `right` has those of the rows
+    that meet the columns, (a, d, groups, r, r).
+    """
+
+    x: Array
+    left: Array | None
+    right: Array
+
+    @classmethod
+    def of(cls, factor: Array, rank: int, gram: Array | None, metric: Array) -> _Part:
+        a, b, c, d = factor.shape
+        x = np.ascontiguousarray(factor.reshape(a, b, c // rank, rank, d).transpose(0, 4, 2, 1, 3))
+        left = None if gram is None else np.ascontiguousarray(at_rows(gram, d).transpose(0, 2, 1, 3, 4))
+        return cls(x, left, metric.reshape(a, c // rank, d, rank, rank).transpose(0, 2, 1, 3, 4))
+
+    @property
+    def rank(self) -> int:
+        """Columns of a group."""
+        return int(self.x.shape[4])
+
+    def weighed(self, x: Array) -> Array:
+        """Return the left Gram matrices times blocks (a, d, groups, b, any)."""
+        return x if self.left is None else _rows_times(self.left, x)
+
+    def energy(self, x: Array) -> float:
+        """Return the energy of the product with blocks in the place of the factor's."""
+        return float(np.sum((x.conj() * (self.weighed(x) @ self.right)).real))
+
+    def fitted(self, sides: Array, is_diagonal: bool, is_regular: bool) -> tuple[Array, Array]:
+        """Return the r x r matrices M for which ``sides @ M`` is nearest, and the Gram matrices of `sides`.
+
+        These are regular (at least I) for ``[I; T]`` where all factors to the left have that form.
+        """
+        adjoint = sides.conj().swapaxes(-1, -2)
+        after, projected = adjoint @ self.weighed(sides), adjoint @ self.weighed(self.x)
+        if not is_diagonal and is_regular:
+            return np.linalg.solve(after, projected), after
+        if not is_diagonal:
+            return np.linalg.pinv(after, rcond=_DEPENDENT, hermitian=True) @ projected, after
+        norms, dots = (np.einsum("...ii->...i", m) for m in (after, projected))
+        lengths = np.divide(dots, norms, out=np.zeros_like(dots), where=norms.real > 0)
+        return lengths[..., np.newaxis] * np.eye(self.rank), after
+
+
+def _rows_times(left: Array, x: Array) -> Array:
+    """Return the blocks (a, d, groups, b, any) with their rows multiplied by matrices (a, d, p, l, l), see `_Part`."""
+    a, d, parts, rank, _ = left.shape
+    shape = (a, d, x.shape[2], rank, parts, x.shape[4])
+    rows = x.reshape(shape).transpose(0, 1, 4, 3, 2, 5)
+    product = (left @ rows.reshape(a, d, parts, rank, -1)).reshape(rows.shape)
+    return np.asarray(product.transpose(0, 1, 4, 3, 2, 5).reshape(x.shape))
 
 
 def kinds_of(chain: Chain, kind: str) -> list[str]:
@@ -131,56 +213,74 @@ def _right_grams(factors: list[Array], ranks: Sequence[int]) -> list[Array]:
         inner = grams[0].reshape(a, c // right, d, right, right).transpose(0, 2, 1, 3, 4)[:, None]
         gram = np.sum(rows @ inner @ rows.conj().swapaxes(-1, -2), axis=3)  # (a, p, d, left, left)
         grams.insert(0, near_one(gram)[0].reshape(a, -1, left, left))
-    return grams[:-1]
+    return grams
 
 
-def _skeleton(factor: Array, rank: int, bits: int, gram: Array) -> tuple[Array, Array, float, Array]:
-    """Return the codes of T, the pivots, the value of a unit, and the matrices left over."""
-    a, b, c, d = factor.shape
-    groups = c // rank
-    unit, exponent = near_one(factor)
-    blocks = np.ascontiguousarray(unit.reshape(a, b, groups, rank, d).transpose(0, 4, 2, 1, 3)).reshape(-1, b, rank)
-    flags, t, _ = _core.skeletonize(blocks, rank, get_workers())
-    pivots = flags.astype(bool)
-    right = gram.reshape(a, groups, d, rank, rank).transpose(0, 2, 1, 3, 4).reshape(-1, rank, rank)
-    corner = blocks[pivots].reshape(-1, rank, rank)
+def _skeleton(part: _Part, bits: int, known: Array | None) -> tuple[Array, Array, float, Array]:
+    """Return the codes of T, the pivots, the value of a unit, and the rounded ``[I; T]``."""
+    a, d, groups, b, rank = part.x.shape
+    blocks, right = part.x.reshape(-1, b, rank), part.right.reshape(-1, rank, rank)
     most = (1 << (bits - 1)) - 1
-    q, step = _closest(t, corner @ right @ corner.conj().swapaxes(1, 2), most)
+    pivots, t = _pivoted(blocks, _LARGEST + 2 / most, known)
+    corner = blocks[pivots].reshape(-1, rank, rank)
+    metric, step = np.ascontiguousarray(corner @ right @ corner.conj().swapaxes(1, 2)), _step(t, most)
+    q = t
+    if t.size:
+        q = _core.closest_codes(t, metric, step, float(most), 1.0 / most**2, get_workers())
     sides = np.zeros((len(blocks), b, rank), t.dtype)
     sides[pivots] = np.broadcast_to(np.eye(rank, dtype=t.dtype), (len(blocks), rank, rank)).reshape(-1, rank)
     sides[~pivots] = (q * step).reshape(-1, rank)
-    adjoint = sides.conj().transpose(0, 2, 1)
-    carried = np.linalg.solve(adjoint @ sides, adjoint @ blocks)
-    carried = scaled(carried, exponent)
     codes = (q.view(np.float64) + most + 1).astype(np.uint32).reshape(a * d, -1, planes_of(t.dtype))
-    return codes, pivots.reshape(a * d, groups, b), step, carried.reshape(a, d, groups, rank, rank)
+    return codes, pivots.reshape(a * d, groups, b), step, sides.reshape(part.x.shape)
 
 
-def _closest(t: Array, metric: Array, most: int) -> tuple[Array, float]:
-    """Return integers near T, at most `most`, and the value of a unit, larger where the closest ones go further."""
-    step = float(np.max(np.abs(np.ascontiguousarray(t).view(np.float64)), initial=0.0)) / most or 1.0
-    if not t.size:
-        return t, step
-    metric = np.ascontiguousarray(metric.astype(t.dtype, copy=False))
-    for _ in range(_STEPS):
-        q, largest = _core.closest_codes(t, metric, step, float(most), 1.0 / most**2, get_workers())
-        if largest <= most:
-            break
-        step *= min(largest / most, _GROWTH)
-    return q, step
+def _pivoted(blocks: Array, largest: float, known: Array | None) -> tuple[Array, Array]:
+    """Return the pivot rows and T; those known stay where no number of T exceeds `largest`."""
+    count, b, rank = blocks.shape
+    if known is None:
+        flags, t, _ = _core.skeletonize(blocks, rank, get_workers())
+        return flags.astype(bool), t
+    pivots = known.reshape(count, b)
+    corner = blocks[pivots].reshape(-1, rank, rank)
+    stays = np.linalg.slogdet(corner)[0] != 0
+    corner[~stays] = np.eye(rank)
+    others = blocks[~pivots].reshape(count, b - rank, rank)
+    t = np.ascontiguousarray(np.linalg.solve(corner.swapaxes(1, 2), others.swapaxes(1, 2)).swapaxes(1, 2))
+    stays &= np.max(np.abs(t), axis=(1, 2), initial=0.0) <= largest
+    if not np.all(stays):
+        pivots = pivots.copy()
+        flags, t[~stays], _ = _core.skeletonize(np.ascontiguousarray(blocks[~stays]), rank, get_workers())
+        pivots[~stays] = flags
+    return pivots, t
+
+
+def _step(t: Array, most: int) -> float:
+    """Return the value of a unit for which all parts of T are whole, if there is one, else the least one."""
+    parts = np.ravel(t).view(np.float64)
+    largest = float(np.max(np.abs(parts), initial=0.0))
+    if largest == 0:
+        return 1.0
+    units = np.arange(most, most // 2, -1.0)
+    sample = parts[:: -(-parts.size // _GRID_SAMPLE)] / largest
+    for unit in units[_is_whole(np.multiply.outer(units, sample)).all(axis=1)]:
+        if _is_whole(parts * (unit / largest)).all():
+            return largest / float(unit)
+    return largest / most
+
+
+def _is_whole(x: Array) -> Array:
+    return np.asarray(np.abs(x - np.rint(x)) < _ON_GRID)
 
 
 def _lattice(factor: Array, layout: Layout, bits: int, rank: int) -> tuple[Array, Array]:
-    """Return the codes of all columns in the order of lanes, and diagonal matrices with their lengths."""
+    """Return the codes of all columns in the order of lanes, and the numbers that they stand for, (a, d, c/r, b, r)."""
     a, b, c, d = factor.shape
     columns = np.ascontiguousarray(factor.transpose(0, 3, 2, 1).reshape(-1, b))
-    q, lengths = _core.lattice_codes(columns, bits, get_workers())
+    q, _ = _core.lattice_codes(columns, bits, get_workers())
     shaped = q.reshape(a, d, c, b, -1).transpose(4, 0, 3, 2, 1)  # plane, (a, b, c, d)
     codes = np.stack([layout.blocks_of(np.ascontiguousarray(plane)) for plane in shaped], axis=-1)
-    mu = lengths.view(factor.dtype).reshape(a, d, c // rank, rank)
-    carried = np.zeros((*mu.shape, rank), factor.dtype)
-    np.einsum("...ii->...i", carried)[...] = mu
-    return codes, carried
+    numbers = np.ldexp(q - float(1 << (bits - 1)), 1 - bits).view(factor.dtype).reshape(a, d, c // rank, rank, b)
+    return codes, np.ascontiguousarray(numbers.swapaxes(3, 4))
 
 
 def wrapped(op: ButterflyOperator, codes: TiledCodes) -> PackedButterfly:

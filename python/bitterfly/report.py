@@ -26,7 +26,8 @@ class CompressReport:
     bits_per_entry, bits_per_factor_entry : float
         Stored bits over the entries of the matrix, and over the real numbers in the factors.
     seconds : dict
-        Wall time of the stages: "factorize", "quantize", "measure".
+        Wall time of the stages: "factorize", "quantize", "measure", "allocate" (bits of each factor), each without
+        those that run within it.
     """
 
     shape: tuple[int, int]
@@ -44,6 +45,7 @@ class CompressReport:
     def __str__(self) -> str:
         asked = "no error asked for" if self.rtol is None else f"at most {self.rtol:.3g} asked for"
         stages = ", ".join(f"{stage} {s:.3g} s" for stage, s in self.seconds.items())
+        stages += f"; {sum(self.seconds.values()):.3g} s in all"
         return "\n".join(
             [
                 f"matrix          {self.shape[0]} x {self.shape[1]}, {self.dtype}",

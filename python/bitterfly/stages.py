@@ -1,4 +1,4 @@
-"""The stages of a compression: factorize, quantize, measure; timed and reported."""
+"""The stages of a compression: factorize, quantize, measure, allocate; timed and reported."""
 
 from __future__ import annotations
 
@@ -45,10 +45,11 @@ class Work:
         self.source = source
         self.seconds: dict[str, float] = {}
         self._progress = progress
+        self._inside = 0.0  # seconds of the stages within the open one
 
     def factorize(self, **asked: Any) -> ButterflyOperator:
         """Return float factors."""
-        with self._stage("factorize"):
+        with self.stage("factorize"):
             found: ButterflyOperator = factorize(self.source, **asked)
             return found
 
@@ -58,22 +59,22 @@ class Work:
         fine = np.finfo(single).bits > 32 or rtol > _ROUNDED * np.finfo(single).eps
         if fine or not isinstance(self.source, ArraySource):
             return self.factorize(rtol=rtol, **asked)
-        with self._stage("factorize"):
+        with self.stage("factorize"):
             wide = ArraySource(self.source.array.astype(np.result_type(single, np.float64)))
             found: ButterflyOperator = factorize(wide, rtol=rtol, **asked)
             return found.astype(single)
 
     def quantize(self, op: ButterflyOperator, bits: float | None = None, nbytes: int | None = None) -> PackedButterfly:
         """Return codes of these bits, or of at most so many bytes."""
-        with self._stage("quantize"):
+        with self.stage("quantize"):
             return quantize(op, bits=bits, nbytes=nbytes)
 
     def measure(self, op: ButterflyOperator | PackedButterfly) -> Known:
         """Return what is known of the error against the matrix: all of it, or random rows of what is no array."""
-        with self._stage("measure"):
+        with self.stage("measure"):
             m, n = self.source.shape
             if isinstance(self.source, ArraySource):
-                error = measure(self.source.array, op, partial(self._report, "measure"))
+                error = measure(self.source.array, op, partial(self.report, "measure"))
                 return Known(self.source.rounding, "exact").then(error, kind="measured")
             if m <= SAMPLED_ROWS and m * n <= _WHOLE:
                 return Known(measure(self.source.block(np.arange(m), np.arange(n)), op), "measured")
@@ -87,13 +88,19 @@ class Work:
         return found
 
     @contextmanager
-    def _stage(self, name: str) -> Iterator[None]:
-        start = perf_counter()
-        self._report(name, 0.0)
-        yield
-        self._report(name, 1.0)
-        self.seconds[name] = self.seconds.get(name, 0.0) + perf_counter() - start
+    def stage(self, name: str) -> Iterator[None]:
+        """Time and report a stage, also one that fails; stages within it count for themselves, so that times add up."""
+        start, outside, self._inside = perf_counter(), self._inside, 0.0
+        self.report(name, 0.0)
+        try:
+            yield
+        finally:
+            elapsed = perf_counter() - start
+            self.seconds[name] = self.seconds.get(name, 0.0) + elapsed - self._inside
+            self._inside = outside + elapsed
+            self.report(name, 1.0)
 
-    def _report(self, stage: str, fraction: float) -> None:
+    def report(self, stage: str, fraction: float) -> None:
+        """Pass on which share of a stage is done."""
         if self._progress is not None:
             self._progress(stage, fraction)
