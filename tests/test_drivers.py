@@ -165,3 +165,16 @@ def test_hostile_words() -> None:
     assert not bitterfly.PackedButterfly(words, packed.codes, packed.scale, **known).store.is_canonical()
     with pytest.raises(ValueError, match="expected 16"):
         bitterfly.PackedButterfly(words[:-1], packed.codes, packed.scale, **known)
+
+
+@pytest.mark.parametrize("driver", ["left_to_right", "right_to_left", "pairwise", "refined"])
+@pytest.mark.parametrize("dtype", [float, complex])
+def test_factors_that_are_short_already_stay(driver: str, dtype: type) -> None:
+    rng = np.random.default_rng(0)
+    chain = bitterfly.Chain.square_dyadic(16)
+    factors = [rng.integers(8, 16, pattern).astype(dtype) for pattern in chain]
+    op = bitterfly.ButterflyOperator(factors)
+    packed = bitterfly.quantize(op, code="float", significand=4, driver=driver)
+    assert np.array_equal(packed.todense(), op.todense())
+    again = bitterfly.quantize(packed.dequantize(), code="float", significand=4, driver=driver)
+    assert np.array_equal(again.todense(), op.todense())

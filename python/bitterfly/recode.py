@@ -20,7 +20,7 @@ from bitterfly.tiles import Layout, Skeleton, planes_of
 from bitterfly.workers import get_workers
 
 _LARGEST = 1.25  # of a combination of pivot rows, see skeletonize.cpp
-_GRID_SAMPLE = 64
+_GRID_SAMPLE, _GRIDS = 64, 4  # numbers that decide which units are tried, and how many of these
 _ON_GRID = 0.01  # of a unit: what single precision leaves of 16 bits
 # Eigenvalues of a Gram matrix, over the largest, below which columns count as dependent.
 _DEPENDENT = 1e-12
@@ -261,8 +261,9 @@ def _step(t: Array, most: int) -> float:
     if largest == 0:
         return 1.0
     units = np.arange(most, most // 2, -1.0)
-    sample = parts[:: -(-parts.size // _GRID_SAMPLE)] / largest
-    for unit in units[_is_whole(np.multiply.outer(units, sample)).all(axis=1)]:
+    others = parts[(parts != 0) & (np.abs(parts) != largest)]
+    sample = others[:: max(others.size // _GRID_SAMPLE, 1)] / largest
+    for unit in units[_is_whole(np.multiply.outer(units, sample)).all(axis=1)][:_GRIDS]:
         if _is_whole(parts * (unit / largest)).all():
             return largest / float(unit)
     return largest / most

@@ -40,10 +40,19 @@ def quantize_floats(op: ButterflyOperator, significand: int | Sequence[int], dri
     factors, exponent = _factors_near_one(op)
     depth = max(map(search_depth, widths))
     rounded, error, sweeps = _core.shorten(factors, widths, driver, depth, workers=get_workers())
+    plain = [_nearest(f, bits) for f, bits in zip(factors, widths, strict=True)]
+    if (nearest_error := _core.chain_error(factors, plain)) <= error:  # none where factors are that short already
+        rounded, error = plain, nearest_error
     packed, change = _packed(op, factors, rounded, widths, exponent, error)
     _log.info("quantized to significands of %s bits: relative error %.2e, %d sweeps", widths, change, sweeps)
     rounding = rounding_term(max(op.shape), np.dtype(op.dtype))
     return packed.replaced(**Known.of(op).then(change, rounding, kind="ledger").facts)
+
+
+def _nearest(f: Array, bits: int) -> Array:
+    """Return a factor whose numbers are rounded to significands of `bits` bits, one by one."""
+    fraction, exponent = np.frexp(f.view(np.float64))
+    return np.ldexp(np.rint(np.ldexp(fraction, bits)), exponent - bits).view(f.dtype)
 
 
 def _widths(significand: int | Sequence[int], count: int) -> list[int]:
