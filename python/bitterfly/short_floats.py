@@ -52,7 +52,7 @@ def quantize_floats(op: ButterflyOperator, significand: int | Sequence[int], dri
 def _nearest(f: Array, bits: int) -> Array:
     """Return a factor whose numbers are rounded to significands of `bits` bits, one by one."""
     fraction, exponent = np.frexp(f.view(np.float64))
-    return np.ldexp(np.rint(np.ldexp(fraction, bits)), exponent - bits).view(f.dtype)
+    return np.asarray(np.ldexp(np.rint(np.ldexp(fraction, bits)), exponent - bits).view(f.dtype))
 
 
 def _widths(significand: int | Sequence[int], count: int) -> list[int]:
