@@ -108,6 +108,24 @@ def test_estimates_of_scaled_matrices(dtype: str, exponent: int, monkeypatch: py
         assert other == pytest.approx(one, rel=1e-2)
 
 
+@pytest.mark.parametrize("kind", ["entries", "operator"])
+@pytest.mark.parametrize(("dtype", "exponent"), SCALES)
+def test_powers_of_two_change_nothing_of_large_sources(
+    kind: str, dtype: str, exponent: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that are never read as a whole: skeletons, recovered blocks, estimates."""
+    monkeypatch.setattr(sources, "_EVALUATED_BYTES", 0)
+    monkeypatch.setattr(sources, "_SMALL_SIDE", 0)
+    a = smooth((320, 320), dtype)
+    power = np.ldexp(np.ones((), a.real.dtype), exponent)
+    one, other = (bitterfly.factorize(SOURCES[kind](b), shape=a.shape, rtol=1e-2) for b in (a, a * power))
+    assert other.error_kind == "estimated" and other.nbytes == one.nbytes
+    assert other.relative_error == pytest.approx(one.relative_error, rel=1e-3)
+    assert (
+        relative(a * power, other.todense()) <= 1.1 * other.relative_error <= 1.1e-2
+    )  # an upper bound with a confidence
+
+
 def test_an_estimate_of_nothing() -> None:
     zero = np.zeros((300, 40))
     op = bitterfly.factorize(zero, Chain.monarch(zero.shape))
