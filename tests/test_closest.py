@@ -9,7 +9,7 @@ import bitterfly
 from bitterfly import _core, gallery
 from bitterfly.change import change_of
 from bitterfly.recode import Recoder, recode, wrapped
-from tolerances import exact_codes
+from tolerances import exact_codes, gamma
 
 DTYPES = ["float64", "complex128"]
 
@@ -134,11 +134,20 @@ def test_losses_add_up_to_the_change(bits: int) -> None:
 @pytest.mark.parametrize("bits", [3, 6, 11])
 @pytest.mark.parametrize("dtype", ["complex64", "complex128"])
 def test_skeleton_codes_of_codes_are_the_same_operator(bits: int, dtype: str) -> None:
-    """What is left is the rounding of the factors to the precision."""
+    """What is left is the rounding of the factors to the precision, and that of the normal equations of each junction.
+
+    Their matrices are at least I, and at most the product of the squared norms of the blocks ``[I; T]`` to the left.
+    """
     op = bitterfly.factorize(gallery.nonuniform_dft(256).todense().astype(dtype), rtol=1e-3)
     floats = bitterfly.quantize(op, bits=bits, code="skeleton").dequantize()
     change = change_of(floats, wrapped(floats, recode(floats, "skeleton", bits)))[0]
-    assert change <= exact_codes(op.shape[0], dtype)
+    condition = 1.0
+    for factor, rank in zip(floats.factors, op.chain.ranks, strict=False):
+        a, b, c, d = factor.shape
+        groups = factor.reshape(a, b, c // rank, rank, d).transpose(0, 2, 4, 1, 3)
+        condition *= float(np.max(np.linalg.norm(groups, 2, axis=(3, 4)))) ** 2
+    normal_equations = gamma(8 * len(op.chain), np.float64) * condition
+    assert change <= exact_codes(op.shape[0], dtype) + normal_equations < 2.0**-bits / 8
 
 
 @pytest.mark.parametrize("small", [1e-150, 1e-160, 1e-165])
