@@ -120,3 +120,12 @@ def test_the_conversion_of_the_matrix_counts(number: Any) -> None:
     op = bitterfly.compress(a, bits=4)
     assert 0 < exact.error(a, op) <= op.relative_error < 1e-14
     assert bitterfly.compress(np.array([[2**53]]), bits=4).relative_error == 0
+
+
+@pytest.mark.parametrize("dtype", own.DTYPES)
+def test_sums_for_an_array_are_measured(dtype: Any) -> None:
+    """Subnormal numbers among them, which the precision of the residual does not hold."""
+    for kind in ("gaussian", "subnormal", "wide_range"):
+        a = own.matrix(kind, 16, dtype, 3)
+        op = bitterfly.factorize(a, Chain.monarch((16, 16), rank=1), terms=3)
+        assert op.error_kind == "measured" and exact.error(a, op) <= op.relative_error

@@ -10,9 +10,10 @@ import numpy as np
 
 from bitterfly.composite import ButterflySum
 from bitterfly.inputs import Array, IndexArray
+from bitterfly.measure import measure
 from bitterfly.operator import ButterflyOperator
 from bitterfly.rows import rows_of
-from bitterfly.sources import Source
+from bitterfly.sources import ArraySource, Source
 
 _log = logging.getLogger("bitterfly")
 
@@ -39,7 +40,8 @@ class Residual:
 def greedy(source: Source, terms: int, rtol: float | None, one: Callable[..., ButterflyOperator]) -> Any:
     """Return the sum of at most `terms` operators, fewer where `rtol` or the precision of the dtype is reached.
 
-    The relative errors of the terms, each of what the ones before leave, multiply.
+    The relative errors of the terms, each of what the ones before leave, multiply; the sum for an array is
+    measured, since what they leave is computed in the precision of the source.
     """
     ops: list[ButterflyOperator] = []
     error, rounding = 1.0, 4 * float(np.finfo(source.dtype).eps)
@@ -50,4 +52,6 @@ def greedy(source: Source, terms: int, rtol: float | None, one: Callable[..., Bu
         _log.info("term %d: relative error %.2e", len(ops), error)
         if error <= max(rtol or 0.0, 10 * rounding):
             break
+    if len(ops) > 1 and isinstance(source, ArraySource):
+        return ButterflySum(ops, measure(source.array, ButterflySum(ops)), "measured")
     return ButterflySum(ops, error)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from bitterfly.composite import ButterflySum
 from bitterfly.energy import Energy
 from bitterfly.inputs import Array
 from bitterfly.linear import identity_panel
@@ -20,7 +21,7 @@ _LONGER = 4  # times the smaller side, up to which the matrix is read in its own
 
 def measure(
     a: Array,
-    op: ButterflyOperator | PackedButterfly,
+    op: ButterflyOperator | PackedButterfly | ButterflySum,
     progress: Callable[[float], None] | None = None,
 ) -> float:
     """Return a bound on ``||a - op||_F / ||a||_F``, which is that but for rounding errors.
@@ -32,7 +33,7 @@ def measure(
     a : ndarray, shape (m, n)
         Memory maps are read once, along their rows or columns as they lie in memory; where the other side is much
         shorter, in as few strided panels as products of 32 MB allow.
-    op : ButterflyOperator or PackedButterfly
+    op : ButterflyOperator, PackedButterfly or ButterflySum
         Multiplied in double precision, whatever its own.
     progress : callable, optional
         Called with the share that is done.
