@@ -128,4 +128,5 @@ def test_sums_for_an_array_are_measured(dtype: Any) -> None:
     for kind in ("gaussian", "subnormal", "wide_range"):
         a = own.matrix(kind, 16, dtype, 3)
         op = bitterfly.factorize(a, Chain.monarch((16, 16), rank=1), terms=3)
-        assert op.error_kind == "measured" and exact.error(a, op) <= op.relative_error
+        assert op.error_kind == ("measured" if len(op.terms) > 1 else "ledger")
+        assert exact.error(a, op) <= op.relative_error
