@@ -6,17 +6,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bitterfly.advice import LARGE, quiet, warn_if_large
 from bitterfly.allocate import TRIES, Allocation, fewest_bytes
 from bitterfly.budget import least_error
 from bitterfly.direction_bits import entries_per_column, smaller_directions
 from bitterfly.directions import DirectionCodes
 from bitterfly.factorize import require_chain
-from bitterfly.inputs import as_bytes, as_number
+from bitterfly.inputs import as_bytes, as_number, check_rtol
 from bitterfly.kinds import TILED_BITS
 from bitterfly.known import Known
 from bitterfly.operator import ButterflyOperator, PackedButterfly
 from bitterfly.quantize import ALLOCATED
 from bitterfly.report import CompressReport
+from bitterfly.search import IncompressibleError
 from bitterfly.sources import ArraySource, as_source, at_hand
 from bitterfly.stages import Measured, Progress, Work
 from bitterfly.stores import DyadicFloats
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["CompressReport", "compress"]
 
 _MOST_BITS = 8
+_LOOSER = 8.0  # between the tolerances of factors that are tried for codes of given bits
 _FLOAT_SHARE = 0.5  # of rtol: half of it to the factors leaves 0.87 of it to the codes
 
 
@@ -53,7 +56,8 @@ def compress(
     a : array_like, shape (m, n), or what else `factorize` takes
         Real or complex matrix.
     chain : Chain, optional
-        As for `factorize`. Default: the square dyadic chain where that meets `rtol`, else a search.
+        As for `factorize`. Default: the default chain of the shape where that meets `rtol`, or errs no more than codes
+        of so many `bits`; else a search.
     shape : (m, n), optional
         Shape of the matrix that an entry function stands for.
     rtol : float, optional
@@ -107,8 +111,11 @@ def compress(
     rtol = None if rtol is None else as_number(rtol, "rtol")
     bits = None if bits is None else as_number(bits, "bits")
     _check_request(rtol, bits, nbytes)
-    with set_workers(building_workers(workers)), np.errstate(under="ignore"):
-        return _compress(Work(at_hand(as_source(a, shape)), progress), chain, rtol, bits, nbytes, permute, rng)
+    with set_workers(building_workers(workers)), quiet(), np.errstate(under="ignore"):
+        packed = _compress(Work(at_hand(as_source(a, shape)), progress), chain, rtol, bits, nbytes, permute, rng)
+    if rtol is None:
+        warn_if_large(packed.relative_error, "more bits or bytes, or no chain; rtol= refuses what is no butterfly")
+    return packed
 
 
 def _compress(
@@ -125,7 +132,7 @@ def _compress(
         if rtol is not None and not found.error <= rtol:
             raise ValueError(f"rtol: {rtol:.3g} is not met: {nbytes} bytes reach {found.error:.3g}")
         return _finish(work, found, rtol, _bits_of(found.packed))
-    op = _factors(work, chain, rtol, permute, rng)
+    op = _factors(work, chain, rtol, bits, permute, rng)
     if bits is None:
         assert rtol is not None
         found = _fewest_bits(work, op, rtol)
@@ -138,18 +145,14 @@ def _compress(
 
 
 def _factors(
-    work: Work, chain: Chain | None, rtol: float | None, permute: Permute, rng: np.random.Generator | int | None
+    work: Work,
+    chain: Chain | None,
+    rtol: float | None,
+    bits: float | None,
+    permute: Permute,
+    rng: np.random.Generator | int | None,
 ) -> ButterflyOperator:
-    """Return float factors: on the chain given, the square dyadic one if that meets `rtol`, else from a search."""
-    m, n = work.source.shape
-    is_array = isinstance(work.source, ArraySource)
-    if chain is None and is_array and (rtol is None or (m == n >= 2 and n & (n - 1) == 0)):
-        op = work.factorize(permute=permute, rng=rng)
-        if rtol is None or op.relative_error <= rtol:
-            return op
-        near = max(2 * rtol, 1e3 * float(np.finfo(op.dtype).eps))
-        if op.chain.is_square_dyadic and op.relative_error < near and work.measure(op).error <= rtol:
-            return op  # the ledger is an upper bound
+    """Return float factors: on the chain given, on the default one if that meets `rtol`, else from a search."""
     if chain is not None:
         op = work.factorize(chain=chain, permute=permute, rng=rng)
         if rtol is not None and not op.relative_error <= rtol and not work.measure(op).error <= rtol:
@@ -159,8 +162,37 @@ def _factors(
             )
         return op
     if rtol is None:
-        raise ValueError("rtol: expected a tolerance, or a chain, beside what is no array")
-    return work.searched(_FLOAT_SHARE * rtol, permute=permute, rng=rng)
+        assert bits is not None
+        return _factors_for(work, bits, permute, rng)
+    m, n = work.source.shape
+    if isinstance(work.source, ArraySource) and m == n >= 2 and n & (n - 1) == 0:
+        op = work.factorize(permute=permute, rng=rng)
+        near = max(2 * rtol, 1e3 * float(np.finfo(op.dtype).eps))
+        if op.relative_error <= rtol or (op.relative_error < near and work.measure(op).error <= rtol):
+            return op  # the ledger is an upper bound
+    try:
+        return work.searched(_FLOAT_SHARE * rtol, permute=permute, rng=rng)
+    except IncompressibleError as error:
+        raise error.at(rtol) from None
+
+
+def _factors_for(work: Work, bits: float, permute: Permute, rng: np.random.Generator | int | None) -> ButterflyOperator:
+    """Return float factors about as exact as codes of so many bits: of the default chain, else the best of a search."""
+    target = 2.0 ** -max(bits, 1.0)
+    default = work.factorize(permute=permute, rng=rng) if isinstance(work.source, ArraySource) else None
+    if default is not None and (default.relative_error <= target or bits < TILED_BITS[0]):
+        return default
+    refused: ValueError | None = None
+    while target <= LARGE:
+        try:
+            op = work.searched(target, permute=permute, rng=rng)
+        except ValueError as error:
+            refused, target = error, _LOOSER * target
+            continue
+        return op if default is None or op.relative_error < default.relative_error else default
+    if default is None:
+        raise refused or ValueError("rtol: expected a tolerance, or a chain, beside what is no array")
+    return default
 
 
 def _check_request(rtol: float | None, bits: float | None, nbytes: int | None) -> None:
@@ -168,8 +200,7 @@ def _check_request(rtol: float | None, bits: float | None, nbytes: int | None) -
         raise ValueError("rtol, bits, nbytes: expected at least one of them, for example rtol=1e-3")
     if bits is not None and nbytes is not None:
         raise ValueError("bits, nbytes: expected at most one of them")
-    if rtol is not None and not rtol >= 0:
-        raise ValueError(f"rtol: expected a number that is not negative, got {rtol}")
+    check_rtol(rtol)
 
 
 def _unmet(rtol: float, bits: float, error: float, op: ButterflyOperator) -> str:

@@ -11,17 +11,27 @@ from typing import Any, Literal
 import numpy as np
 
 from bitterfly import _core
+from bitterfly.advice import warn_if_large
 from bitterfly.balanced import balanced
 from bitterfly.chain import Chain
+from bitterfly.digits import rank_one_chains
 from bitterfly.estimate import check_products
 from bitterfly.greedy import greedy
 from bitterfly.hierarchy import Ledger, Radices
-from bitterfly.inputs import Array, Permutations, as_number, as_permutation, as_uint32
+from bitterfly.inputs import Array, Permutations, as_number, as_permutation, as_uint32, check_rtol
 from bitterfly.operator import ButterflyOperator
-from bitterfly.permute import Permute, candidate_orderings, sides_of
+from bitterfly.permute import Ordering, Permute, candidate_orderings, sides_of
 from bitterfly.precision import rounding_term, split_rounding
 from bitterfly.scaling import rescaled
-from bitterfly.search import WORTHWHILE, Choice, IncompressibleError, best_ordering, choose
+from bitterfly.search import (
+    WORTHWHILE,
+    Choice,
+    IncompressibleError,
+    best_ordering,
+    choose,
+    rank_one_ordering,
+    stored_bytes,
+)
 from bitterfly.skeletons import from_skeletons
 from bitterfly.sources import (
     ArraySource,
@@ -134,8 +144,7 @@ def factorize(
     """
     require_chain(chain)
     rtol = None if rtol is None else as_number(rtol, "rtol")
-    if rtol is not None and not rtol >= 0:
-        raise ValueError(f"rtol: expected a number that is not negative, got {rtol}")
+    check_rtol(rtol)
     if order not in ("left_to_right", "balanced"):
         raise ValueError(f"order: expected 'left_to_right' or 'balanced', got {order!r}")
     if index(terms) < 1:
@@ -161,7 +170,9 @@ def factorize(
                 "matrix is not that close to this chain in the orderings tried; larger ranks, or no chain (a search), "
                 "may meet it"
             )
-        return op
+    if rtol is None:
+        warn_if_large(op.relative_error, "rtol= searches for larger ranks and other chains")
+    return op
 
 
 def require_chain(chain: Any, takes_bits: bool = False) -> None:
@@ -237,41 +248,100 @@ def _dyadic(matrix: Array, permutations: Permutations) -> ButterflyOperator:
 def _searched(source: Source, rtol: float, permute: Permute, seed: int) -> ButterflyOperator:
     least = float(np.finfo(source.dtype).eps)
     if not rtol > least:
-        raise ValueError(f"rtol: {rtol:.3g} is below the precision of {source.dtype}, {least:.2g}")
-    choices = choose(source, candidate_orderings(source, permute), rtol, seed)
+        raise ValueError(f"rtol: {rtol:.3g} is below the precision of {source.dtype}, {least:.2g}{_finer(source)}")
+    orderings = candidate_orderings(source, permute)
+    found = _rank_one(source, orderings, rtol, permute, seed)
+    choices = choose(source, orderings, rtol, seed, np.inf if found is None else found.store.nbytes)
     if isinstance(source, OperatorSource):
         source.forget()
-    if not isinstance(source, ArraySource):
-        return from_skeletons(source, choices[0], rtol, seed)
-    op = _smallest(source, choices, rtol)
+    op = _smallest(source, choices, rtol, seed, found)
     m, n = source.shape
-    if op.chain.nnz > WORTHWHILE * m * n:
+    ratio = op.nbytes / (m * n * source.dtype.itemsize)
+    if ratio > WORTHWHILE:
         raise IncompressibleError(
             f"a: not a butterfly at rtol={rtol:.3g}: the chain chosen from sampled blocks needs the ranks "
-            f"{op.chain.ranks}, {op.chain.nnz / (m * n):.2g} times the entries of the {m} x {n} matrix; pass a chain "
-            "to factorize all the same",
+            f"{op.chain.ranks}, {ratio:#.2g} times the bytes of the {m} x {n} matrix; pass a chain to factorize "
+            "all the same",
             max(op.chain.ranks, default=0),
-            storage=op.chain.nnz / (m * n),
+            storage=ratio,
         )
     if not op.relative_error <= rtol:
-        raise ValueError(f"rtol: {rtol:.3g} is not met, full ranks reach {op.relative_error:.3g} in {source.dtype}")
+        raise ValueError(
+            f"rtol: {rtol:.3g} is not met, full ranks reach {op.relative_error:.3g} in {source.dtype}{_finer(source)}"
+        )
     return op
 
 
-def _smallest(source: ArraySource, choices: list[Choice], rtol: float) -> ButterflyOperator:
+def _finer(source: Source) -> str:
+    """Say what would meet a tolerance that single precision cannot."""
+    wide = np.result_type(source.dtype, np.float64)
+    return "" if wide == source.dtype else f"; in {wide} it may be met: pass a.astype({str(wide)!r})"
+
+
+def _rank_one(
+    source: Source, orderings: list[Ordering], rtol: float, permute: Permute, seed: int
+) -> ButterflyOperator | None:
+    """Return the smallest chain of rank one that meets `rtol`: with digits in any order, or the default chain."""
+    candidates = list(rank_one_chains(source, rtol)) if permute == "auto" else []
+    default = Radices.of(Chain.for_shape(source.shape))
+    if not candidates and len(default.rows) > 1:
+        ordering = rank_one_ordering(source, orderings, default, rtol, seed)
+        candidates = [] if ordering is None else [(ordering, default)]
+    found: ButterflyOperator | None = None
+    dense = source.shape[0] * source.shape[1] * source.dtype.itemsize
+    for ordering, radices in candidates:
+        ranks = (1,) * (len(radices.rows) - 1)
+        nbytes = stored_bytes(radices.chain(ranks), source.shape, source.dtype)
+        if nbytes >= (dense if found is None else found.store.nbytes):
+            continue
+        try:
+            op = _with_ranks(source, Choice(ordering, radices, ranks, nbytes), rtol, seed)
+        except ValueError as error:  # skeletons, of entries that samples showed wrongly
+            _log.debug("%s", error)
+            continue
+        _log.info("radices %s, %s: relative error %.2e", radices.rows, ordering.name, op.relative_error)
+        if op.relative_error <= rtol and op.store.nbytes <= nbytes:
+            found = op
+    return found
+
+
+def _with_ranks(source: Source, choice: Choice, rtol: float, seed: int) -> ButterflyOperator:
+    """Factorize with the ranks predicted; from skeletons with those that they need."""
+    if not isinstance(source, ArraySource):
+        return from_skeletons(source, choice, rtol, seed)
+    permutations = choice.ordering.permutations(choice.radices)
+    op = _as_dyadic(source, choice, permutations)
+    return op or _operator(source, permutations, *rescaled(source, permutations, choice.radices, choice.ranks))
+
+
+def _smallest(
+    source: Source, choices: list[Choice], rtol: float, seed: int, found: ButterflyOperator | None
+) -> ButterflyOperator:
     """Factorize with the first choice; with the others too where that takes much more than predicted."""
-    best: ButterflyOperator | None = None
-    for choice in choices:
-        if best is not None and best.chain.nnz <= _SURPRISE * choice.entries:
+    best = found
+    for at, choice in enumerate(choices):
+        if at > 0 and best is not None and best.store.nbytes <= _SURPRISE * choice.nbytes:
             break
-        permutations = choice.ordering.permutations(choice.radices)
-        op = _as_dyadic(source, choice, permutations)
-        if op is None or not op.relative_error <= rtol:
-            op = _adaptive(source, permutations, choice.radices, rtol, choice.ranks, None)
-        if best is None or op.chain.nnz < best.chain.nnz:
+        try:
+            op = _of_choice(source, choice, rtol, seed)
+        except ValueError:
+            if best is None:
+                raise
+            continue
+        if best is None or (op.relative_error <= rtol and op.store.nbytes < best.store.nbytes):
             best = op
     assert best is not None
     return best
+
+
+def _of_choice(source: Source, choice: Choice, rtol: float, seed: int) -> ButterflyOperator:
+    if not isinstance(source, ArraySource):
+        return from_skeletons(source, choice, rtol, seed)
+    permutations = choice.ordering.permutations(choice.radices)
+    op = _as_dyadic(source, choice, permutations)
+    if op is None or not op.relative_error <= rtol:
+        op = _adaptive(source, permutations, choice.radices, rtol, choice.ranks, None)
+    return op
 
 
 def _adaptive(
@@ -285,7 +355,9 @@ def _adaptive(
     """Factorize with the smallest ranks, at most those of `most`, that spend what `rtol` allows evenly."""
     rounding = split_rounding(radices.rows, expected, source.dtype)
     if not 2 * rounding < rtol:
-        raise ValueError(f"rtol: {rtol:.3g} is below the rounding errors of {source.dtype}, about {2 * rounding:.2g}")
+        raise ValueError(
+            f"rtol: {rtol:.3g} is below the rounding errors of {source.dtype}, about {2 * rounding:.2g}{_finer(source)}"
+        )
     splits = len(radices.rows) - 1
 
     def rule(at: int, total: float, discarded: float) -> float:

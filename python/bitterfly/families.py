@@ -123,7 +123,7 @@ def for_shape(shape: tuple[int, int], rank: int) -> list[Pattern]:
     """Return the patterns of the prime factors of both sides, the shorter list filled up with ones."""
     if rank < 1:
         raise ValueError(f"rank: expected at least 1, got {rank}")
-    rows, columns = (_primes(_smooth(size)) for size in sizes(shape))
+    rows, columns = (primes(smooth(size)) for size in sizes(shape))
     count = max(len(rows), len(columns), 1)
     rows, columns = rows + [1] * (count - len(rows)), columns + [1] * (count - len(columns))
     ranks: list[int] = []
@@ -206,14 +206,15 @@ def _middle_divisor(n: int) -> int:
     return next(p for p in range(isqrt(n), 0, -1) if n % p == 0)
 
 
-def _smooth(n: int) -> int:
+def smooth(n: int) -> int:
     """Return the least size from `n` on without prime factors above 7."""
-    while max(_primes(n), default=1) > _SMOOTH:
+    while max(primes(n), default=1) > _SMOOTH:
         n += 1
     return n
 
 
-def _primes(n: int) -> list[int]:
+def primes(n: int) -> list[int]:
+    """Return the prime factors of `n`, ascending."""
     out, p = [], 2
     while p * p <= n:
         while n % p == 0:

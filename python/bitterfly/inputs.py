@@ -80,6 +80,14 @@ def as_number(x: Any, name: str) -> float:
     return float(x)
 
 
+def check_rtol(rtol: float | None) -> None:
+    """Raise a ValueError for tolerances that no result can have, or any."""
+    if rtol is not None and not rtol >= 0:
+        raise ValueError(f"rtol: expected a number that is not negative, got {rtol}")
+    if rtol is not None and not rtol < 1:
+        raise ValueError(f"rtol: expected a number below 1, the relative error of a matrix of zeros, got {rtol:.3g}")
+
+
 def as_matrix(a: Any) -> Array:
     """Return a square matrix whose size a square dyadic chain fits, as a floating-point array.
 

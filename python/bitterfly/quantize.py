@@ -7,6 +7,7 @@ from typing import Any, overload
 
 import numpy as np
 
+from bitterfly.advice import LARGE, quiet, warn_if_large
 from bitterfly.allocate import Allocation, fewest_bytes, unmet
 from bitterfly.alphabet_coding import default_bits, quantize_alphabet
 from bitterfly.alphabets import ALPHABETS
@@ -131,8 +132,12 @@ def quantize(
     For Gaussian factors the error is about ``0.907 sqrt(log2 n) / 4**bits`` (real). Directions have unit length, hence
     the errors of all columns are orthogonal and add up exactly.
     """
-    with set_workers(building_workers(workers)), np.errstate(under="ignore"):
-        return _quantize(op, bits, rtol, nbytes, code, driver, significand, rng)
+    with set_workers(building_workers(workers)), quiet(), np.errstate(under="ignore"):
+        out = _quantize(op, bits, rtol, nbytes, code, driver, significand, rng)
+    if rtol is None:
+        cause = "that of the float factors already" if op.relative_error > LARGE else "more bits, or another code"
+        warn_if_large(out.relative_error, cause)
+    return out
 
 
 def _quantize(

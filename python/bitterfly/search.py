@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from heapq import heapify, heappop, heapreplace
 from itertools import product
-from math import ceil, log2
+from math import ceil, log2, prod
+from typing import Any
 
 import numpy as np
 
+from bitterfly import families
+from bitterfly.chain import Chain
 from bitterfly.hierarchy import Radices
 from bitterfly.inputs import Array
 from bitterfly.permute import MOST, Ordering
 from bitterfly.sources import EntrySource, OperatorSource, Source
+from bitterfly.tiles import layouts, planes_of
 
 _log = logging.getLogger("bitterfly")
 
-# Chains that keep more than this share of the entries are no compression: kernels on them are slower than dense ones.
+# Chains that keep more than this share of the bytes are no compression: kernels on them are slower than dense ones.
 WORTHWHILE = 0.9
 _SAMPLES = 12
 _FEW_SAMPLES = 7  # of an entry function
@@ -32,6 +37,10 @@ _WHOLE = 256  # rows of a matrix of which one block can be divided as a whole
 _NAMED = 4
 _LEAVES = tuple(1 << k for k in range(1, 8))
 _GROUPS = tuple(1 << k for k in range(8))
+_MOST = 128  # largest leaf and number of groups of mixed radices
+_CUTS = (16, 64, 256, 1024, 4096)  # blocks of the longer side of very rectangular matrices
+_THIN = 8  # times the shorter side, from which on a matrix is very rectangular
+_GLANCES = (8, 40)  # rows and columns that show that a block has a larger rank than a chain can pay for
 
 
 class IncompressibleError(ValueError):
@@ -42,12 +51,17 @@ class IncompressibleError(ValueError):
     rank, block : int, (int, int)
         Numerical rank of the sampled blocks of this shape in the best ordering.
     storage : float
-        Smallest predicted number of factor entries, as a multiple of the entries of the matrix.
+        Smallest predicted bytes of the factors, as a multiple of those of the matrix.
     """
 
     def __init__(self, message: str, rank: int = 0, block: tuple[int, int] = (0, 0), storage: float = 0.0) -> None:
         super().__init__(message)
         self.rank, self.block, self.storage = rank, block, storage
+
+    def at(self, rtol: float) -> IncompressibleError:
+        """Return the same for the tolerance that was asked for, of which the search was given a share."""
+        message = re.sub(r"^a: not a butterfly at rtol=\S+:", f"a: not a butterfly at rtol={rtol:.3g}:", str(self))
+        return IncompressibleError(message, self.rank, self.block, self.storage)
 
 
 class RankProbe:
@@ -58,10 +72,15 @@ class RankProbe:
         # Every split may discard this share of the energy; there are about log2 n of them.
         self._share = rtol**2 / max(1.0, log2(max(source.shape)) - 3)
         self._shared = isinstance(source, OperatorSource)
+        self.itemsize = source.dtype.itemsize
         self._few = isinstance(source, EntrySource)
         self._samples = _FEW_SAMPLES if self._few else _SAMPLES
         self._sides: tuple[int, ...] = _FEW_SIDES if self._few else _SIDES
         self.rank = cache(self._rank)
+
+    def nbytes(self, radices: Radices, ranks: list[int]) -> int:
+        """Return the bytes of factors with these ranks."""
+        return stored_bytes(radices.chain(tuple(ranks)), self._source.shape, self._source.dtype)
 
     def _rank(self, height: int, width: int, sides: tuple[int, ...] | None = None) -> int:
         """Return the rank that most blocks of this size need; at least 1."""
@@ -118,20 +137,31 @@ def _tails(blocks: Array) -> Array:
 
 @dataclass(frozen=True)
 class Choice:
-    """A chain without its final ranks, its ordering, and what is predicted of it."""
+    """A chain without its final ranks, its ordering, and the bytes that are predicted of it."""
 
     ordering: Ordering
     radices: Radices
     ranks: tuple[int, ...]
-    entries: int
+    nbytes: int
 
 
-def families(shape: tuple[int, int]) -> Iterator[Radices]:
-    """Yield the radices of the general dyadic family that fit a shape, padded where they must be, and of an SVD."""
+def stored_bytes(chain: Chain, shape: tuple[int, int], dtype: np.dtype[Any]) -> int:
+    """Return the bytes of dense factors, with what fills up tiles."""
+    if chain.is_square_dyadic and chain.shape == shape:
+        return chain.nbytes(dtype)
+    numbers = sum(at.numbers(planes_of(dtype)) for at in layouts(chain, [0] * len(chain)))
+    return numbers * (dtype.itemsize // planes_of(dtype))
+
+
+def dyadic(shape: tuple[int, int]) -> list[Radices]:
+    """Return the radices of the general dyadic family that fit a shape, padded where they must be, and of SVDs."""
     m, n = shape
-    seen = set()
-    if m <= _WHOLE:
-        yield Radices((m, 1), (1, n))  # a truncated SVD
+    found = [Radices((m, 1), (1, n))] if m <= _WHOLE else []  # a truncated SVD
+    for cuts in _CUTS:  # of blocks of the longer side: enough of them to fill the tiles
+        if _THIN * n <= m and 2 * cuts <= m:
+            found.append(Radices((ceil(m / cuts), cuts), (1, n)))
+        if _THIN * m <= n and 2 * cuts <= n:
+            found.append(Radices((m, 1), (cuts, ceil(n / cuts))))
     for leaf, groups in product(_LEAVES, _GROUPS):
         levels = int(log2(m / leaf)) if m >= 2 * leaf else 0
         while levels > 1 and groups << (levels - 1) > n:
@@ -140,67 +170,116 @@ def families(shape: tuple[int, int]) -> Iterator[Radices]:
             continue
         columns = groups << (levels - 1)
         rows = (ceil(m / (1 << levels)), *[2] * levels)
-        radices = Radices(rows, (groups, *[2] * (levels - 1), ceil(n / columns)))
-        if radices not in seen:
-            seen.add(radices)
-            yield radices
+        found.append(Radices(rows, (groups, *[2] * (levels - 1), ceil(n / columns))))
+    return list(dict.fromkeys(found))
 
 
-def predicted(probe: RankProbe, radices: Radices, sides: tuple[int, ...] | None = None) -> Choice:
-    """Predict the ranks of all junctions of a chain, and its entries."""
+def mixed(shape: tuple[int, int]) -> list[Radices]:
+    """Return the same with the prime factors of sides that are no powers of two, as many of one as of the other."""
+    rows, columns = (families.primes(families.smooth(size)) for size in shape)
+    count = len(rows)
+    if count != len(columns) or max(rows + columns, default=2) == 2:
+        return []
+    found = []
+    for k, g in product(range(1, count), range(count)):
+        levels = min(count - k, count - g)
+        leaf, groups = prod(rows[: count - levels]), prod(columns[:g])
+        if max(leaf, groups) <= _MOST:
+            splits = columns[g : g + levels - 1]
+            found.append(Radices((leaf, *rows[count - levels :]), (groups, *splits, prod(columns[g + levels - 1 :]))))
+    return list(dict.fromkeys(found))
+
+
+def _middle_of(radices: Radices) -> tuple[int, int]:
+    """Return the rows and columns of the blocks at the junction in the middle."""
+    at = len(radices.rows) // 2
+    return prod(radices.rows[:at]), prod(radices.columns[at:])
+
+
+def _hopeful(probes: list[RankProbe], block: tuple[int, int]) -> tuple[list[int], list[RankProbe]]:
+    """Return the ranks of blocks in all orderings, and the probes of those in which they are small."""
+    ranks = _middle_ranks(probes, block)
+    _log.debug("ranks of %d x %d blocks: %s", *block, {p.ordering.name: r for p, r in zip(probes, ranks, strict=True)})
+    return ranks, [probe for probe, rank in zip(probes, ranks, strict=True) if rank <= 2 * min(ranks)]
+
+
+def _drafts(probes: list[RankProbe], radices: list[Radices], limit: float) -> list[tuple[Choice, RankProbe]]:
+    """Return what is predicted of all chains in all orderings, where that is below the limit."""
+    pairs = [(_within(probe, one, limit), probe) for probe in probes for one in radices]
+    return [(draft, probe) for draft, probe in pairs if draft is not None]
+
+
+def predicted(
+    probe: RankProbe, radices: Radices, sides: tuple[int, ...] | None = None, limit: float = np.inf
+) -> Choice | None:
+    """Predict the ranks of all junctions of a chain, and its bytes; None where these are not below the limit."""
     height, width = 1, radices.shape[1]
     ranks: list[int] = []
+    splits = len(radices.rows) - 1
+    nbytes = probe.nbytes(radices, [1] * splits)
     for p, q in zip(radices.rows[:-1], radices.columns[:-1], strict=True):
+        if nbytes >= limit:
+            return None
         height, width = height * p, width // q
         ranks.append(min(probe.rank(height, width, sides), p * (ranks[-1] if ranks else 1), width))
-    chain = radices.chain(tuple(ranks))
-    return Choice(probe.ordering, radices, tuple(ranks), chain.nnz)
+        if limit < np.inf or len(ranks) == splits:
+            nbytes = probe.nbytes(radices, [*ranks, *[1] * (splits - len(ranks))])
+    return Choice(probe.ordering, radices, tuple(ranks), nbytes) if nbytes < limit else None
 
 
-def choose(source: Source, orderings: list[Ordering], rtol: float, seed: int) -> list[Choice]:
-    """Return the chains with the least predicted storage, best first, all less than the matrix itself.
+def _within(probe: RankProbe, radices: Radices, limit: float) -> Choice | None:
+    """As `predicted`, with fewer rows and columns first where there is a limit."""
+    glances = [(side,) for side in _GLANCES] if limit < np.inf else []
+    for sides in (*glances, _SIDES):
+        choice = predicted(probe, radices, sides, limit)
+        if choice is None:
+            break
+    return choice
+
+
+def choose(source: Source, orderings: list[Ordering], rtol: float, seed: int, limit: float = np.inf) -> list[Choice]:
+    """Return the chains with the least predicted bytes, best first, all less than those of the matrix.
+
+    With a limit, that of a chain already found, only such as take fewer bytes; there may be none.
 
     Raises
     ------
     IncompressibleError
-        Where there are none.
+        Where there are none, without a limit.
     """
     m, n = source.shape
     middle = (min(m, 1 << round(log2(4 * m) / 2)), min(n, 1 << round(log2(4 * n) / 2)))
     probes = [RankProbe(source, ordering, rtol, seed) for ordering in orderings]
-    ranks = _middle_ranks(probes, middle)
-    _log.debug("ranks of %d x %d blocks: %s", *middle, {p.ordering.name: r for p, r in zip(probes, ranks, strict=True)})
-    hopeful = [probe for probe, rank in zip(probes, ranks, strict=True) if rank <= 2 * min(ranks)]
+    ranks, hopeful = _hopeful(probes, middle)
     if isinstance(source, EntrySource):
-        found = [choice for probe in hopeful if (choice := least(probe, families(source.shape))) is not None]
-        found.sort(key=lambda c: c.entries)
-        return _worthwhile(found, source, rtol, probes, ranks, middle)
-    drafts = sorted(
-        ((predicted(probe, radices), probe) for probe in hopeful for radices in families(source.shape)),
-        key=lambda draft: draft[0].entries,
-    )
+        found = [choice for probe in hopeful if (choice := least(probe, dyadic((m, n)))) is not None]
+        choices = sorted([c for c in found if c.nbytes < limit], key=lambda c: c.nbytes)
+    else:
+        choices = _choices(source, probes, hopeful, limit)
+    dense = m * n * source.dtype.itemsize
+    if limit == np.inf and (not choices or choices[0].nbytes > WORTHWHILE * dense):
+        raise refusal(source, rtol, probes, ranks, middle, choices[0] if choices else None)
+    if not choices:
+        return []
+    choice = choices[0]
+    _log.info("chose %s: predicted ranks %s, %.3g of the bytes", choice.radices, choice.ranks, choice.nbytes / dense)
+    return [c for c in choices[:_TRIED] if c.nbytes <= min(WORTHWHILE * dense, 1.3 * choice.nbytes)]
+
+
+def _choices(source: Source, probes: list[RankProbe], hopeful: list[RankProbe], limit: float) -> list[Choice]:
+    """Return the chains with the least predicted bytes, best first."""
+    m, n = source.shape
+    drafts = _drafts(hopeful, dyadic((m, n)), limit)
+    others = mixed((m, n))
+    if others:
+        known = sorted(draft[0].nbytes for draft in drafts)
+        _, hopeful = _hopeful(probes, _middle_of(others[0]))
+        drafts += _drafts(hopeful, others, min([limit, *known[_FINALISTS - 1 : _FINALISTS]]))
+    drafts.sort(key=lambda draft: draft[0].nbytes)
     # A first split that keeps nearly all directions of a leaf finds no structure, it only moves entries.
     drafts = [d for d in drafts if 4 * d[0].ranks[0] <= 3 * min(d[0].radices.rows[0], n)] or drafts
-    choices = [predicted(probe, draft.radices, _SIDES[-1:]) for draft, probe in drafts[:_FINALISTS]]
-    choices.sort(key=lambda c: c.entries)
-    return _worthwhile(choices, source, rtol, probes, ranks, middle)
-
-
-def _worthwhile(
-    choices: list[Choice],
-    source: Source,
-    rtol: float,
-    probes: list[RankProbe],
-    ranks: list[int],
-    middle: tuple[int, int],
-) -> list[Choice]:
-    """Return the best of the sorted choices; refuse where they are no smaller than the matrix."""
-    m, n = source.shape
-    if not choices or choices[0].entries > WORTHWHILE * m * n:
-        raise refusal(source, rtol, probes, ranks, middle, choices[0] if choices else None)
-    choice = choices[0]
-    _log.info("chose %s: predicted ranks %s, %.3g of the entries", choice.radices, choice.ranks, choice.entries / m / n)
-    return [c for c in choices[:_TRIED] if c.entries <= min(WORTHWHILE * m * n, 1.3 * choice.entries)]
+    finals = [predicted(probe, draft.radices, _SIDES[-1:], limit) for draft, probe in drafts[:_FINALISTS]]
+    return sorted([final for final in finals if final is not None], key=lambda c: c.nbytes)
 
 
 def _middle_ranks(probes: list[RankProbe], block: tuple[int, int]) -> list[int]:
@@ -232,7 +311,7 @@ def least(probe: RankProbe, candidates: Iterable[Radices]) -> Choice | None:
     heapify(heap)
     while heap:
         entries, at, radices = heap[0]
-        if best is not None and best.entries <= _NEARLY * entries:
+        if best is not None and best.nbytes <= _NEARLY * entries * probe.itemsize:
             break
         ranks = bound(radices)
         unknown = [size for size in junctions[radices] if size not in known]
@@ -241,8 +320,8 @@ def least(probe: RankProbe, candidates: Iterable[Radices]) -> Choice | None:
                 heappop(heap)
                 # A first split that keeps nearly all directions of a leaf finds no structure, it only moves entries.
                 moved = ranks and 4 * ranks[0] > 3 * min(radices.rows[0], radices.shape[1])
-                if not moved and (best is None or entries < best.entries):
-                    best = Choice(probe.ordering, radices, ranks, entries)
+                if not moved and (best is None or entries * probe.itemsize < best.nbytes):
+                    best = Choice(probe.ordering, radices, ranks, entries * probe.itemsize)
                 continue
             size = unknown[len(unknown) // 2]
             rank = probe.rank(*size)
@@ -283,15 +362,15 @@ def refusal(
     m, n = source.shape
     best = sorted(zip(ranks, (p.ordering.name for p in probes), strict=True), key=lambda pair: pair[0])[:_NAMED]
     found = ", ".join(f"{name}: {rank}" for rank, name in best)
-    ratio = choice.entries / (m * n) if choice is not None else float("inf")
-    return IncompressibleError(
-        f"a: not a butterfly at rtol={rtol:.3g}: sampled {block[0]} x {block[1]} blocks have numerical rank "
-        f"{min(ranks)} of {min(block)} in the best ordering ({found}), and the smallest chain would take "
-        f"{ratio:.2g} times the entries of the {m} x {n} matrix; pass a chain to factorize all the same",
-        min(ranks),
-        block,
-        ratio,
+    ratio = choice.nbytes / (m * n * source.dtype.itemsize) if choice is not None else float("inf")
+    facts = (
+        "factors of a single row or column take no fewer bytes; keep the array"
+        if min(m, n) == 1
+        else f"sampled {block[0]} x {block[1]} blocks have numerical rank {min(ranks)} of {min(block)} in the best "
+        f"ordering ({found}), and the smallest chain would take {ratio:#.2g} times the bytes of the {m} x {n} matrix; "
+        "pass a chain to factorize all the same"
     )
+    return IncompressibleError(f"a: not a butterfly at rtol={rtol:.3g}: {facts}", min(ranks), block, ratio)
 
 
 def best_ordering(
@@ -311,7 +390,19 @@ def best_ordering(
     return best
 
 
-def _discarded(source: Source, ordering: Ordering, radices: Radices, ranks: tuple[int, ...], seed: int) -> float:
+def rank_one_ordering(
+    source: Source, candidates: list[Ordering], radices: Radices, rtol: float, seed: int
+) -> Ordering | None:
+    """Return the ordering in which small samples look most like a chain of rank one; None where none does."""
+    ranks = (1,) * (len(radices.rows) - 1)
+    scores = [_discarded(source, ordering, radices, ranks, seed, _GLANCES[0]) for ordering in candidates]
+    least = min(scores)
+    return candidates[scores.index(least)] if least <= max(4 * rtol**2, 1e-9) else None
+
+
+def _discarded(
+    source: Source, ordering: Ordering, radices: Radices, ranks: tuple[int, ...], seed: int, most: int | None = None
+) -> float:
     """Return the share of the energy of sampled blocks that a chain discards, to nine digits behind the point.
 
     Differences at rounding level are ties.
@@ -322,8 +413,8 @@ def _discarded(source: Source, ordering: Ordering, radices: Radices, ranks: tupl
     for at in sorted({0, len(ranks) // 2, len(ranks) - 1}):
         rng = np.random.default_rng([seed, at])
         block = int(heights[at]), int(widths[at])
-        most = next((side for side in _SIDES if 2 * ranks[at] <= side), MOST)
-        samples = [ordering.sample(source.shape, block, rng, most) for _ in range(_SAMPLES)]
+        side = most or next((side for side in _SIDES if 2 * ranks[at] <= side), MOST)
+        samples = [ordering.sample(source.shape, block, rng, side) for _ in range(_SAMPLES)]
         tails = np.sum(_tails(np.stack([source.block(*sample) for sample in samples])), axis=0)
         lost, total = lost + tails[min(ranks[at], len(tails) - 1)], total + tails[0]
     return round(float(lost / total), 9) if total > 0 else 0.0

@@ -1,0 +1,28 @@
+"""Warnings of results that are hardly approximations, given once, to whoever called the package."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+LARGE = 0.5  # relative error from which on a matrix of zeros is half as good
+_quiet: ContextVar[bool] = ContextVar("bitterfly_quiet", default=False)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Give no warnings of results that are steps of something larger."""
+    token = _quiet.set(True)
+    try:
+        yield
+    finally:
+        _quiet.reset(token)
+
+
+def warn_if_large(error: float, advice: str) -> None:
+    """Warn of a relative error above one half, with what to do about it."""
+    if error > LARGE and not _quiet.get():
+        text = f"the relative error is {error:.2g}, a matrix of zeros has 1: {advice}"
+        warnings.warn(text, UserWarning, stacklevel=3)
