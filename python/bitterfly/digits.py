@@ -13,8 +13,8 @@ from bitterfly.inputs import Array, IndexArray, Permutations
 from bitterfly.permute import Ordering
 from bitterfly.sources import Source
 
-_BASES = 3  # rows and columns at which the minors of two digits are taken, each with each
-_DOUBT = 8.0  # times the tolerance: the largest of nine minors of noise beside its root mean square, and its four terms
+_BASES = 5  # rows and columns at which the minors of two digits are taken, each with each
+_DOUBT = 8.0  # times the tolerance: the largest of 25 minors of noise beside its root mean square, and its four terms
 _COARSE = 0.05  # a tolerance from which on minors tell nothing
 
 
