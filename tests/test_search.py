@@ -58,7 +58,7 @@ def test_volumes_with_shuffled_axes(sizes: list[int], axes: object) -> None:
     assert op.nbytes <= 1.01 * bitterfly.factorize(fourier(len(a))).nbytes + 8 * len(a)
 
 
-@pytest.mark.parametrize("part", [np.s_[100:433], np.s_[:, :250], np.s_[:400, 50:]])
+@pytest.mark.parametrize("part", [np.s_[100:433], np.s_[:, :250], np.s_[50:450]])
 def test_parts_of_transforms(part: object) -> None:
     a = fourier(500)[part]  # type: ignore[index]
     op = bitterfly.factorize(a, rtol=1e-10)
