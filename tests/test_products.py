@@ -13,7 +13,7 @@ import products
 import strategies as own
 from bitterfly import _core, reference
 
-OPERATORS = 2 * settings.default.max_examples  # HYPOTHESIS_PROFILE=deep: 2000 on each tier
+OPERATORS = 3 * settings.default.max_examples  # HYPOTHESIS_PROFILE=deep: 3000 on each tier
 FIRST = int(os.environ.get("BITTERFLY_FIRST_SEED", "0"))
 PARTS = 8
 
