@@ -163,6 +163,8 @@ def _factors(
         return op
     if rtol is None:
         assert bits is not None
+        if not 0 < bits <= TILED_BITS[1]:
+            raise ValueError(f"bits: expected a number above 0, at most {TILED_BITS[1]}, got {bits}")
         return _factors_for(work, bits, permute, rng)
     m, n = work.source.shape
     if isinstance(work.source, ArraySource) and m == n >= 2 and n & (n - 1) == 0:
