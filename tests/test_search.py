@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -119,3 +120,23 @@ def test_refusals_name_what_was_asked() -> None:
     for work in (bitterfly.factorize, bitterfly.compress):
         with pytest.raises(ValueError, match="rtol: expected a number below 1"):
             work(noise, rtol=2)
+
+
+@pytest.mark.parametrize("shape", [(7000, 24), (24, 7000)])
+def test_rectangular_matrices_take_a_few_times_their_memory(shape: tuple[int, int]) -> None:
+    """The longer side alone, squared, would take 400 MB."""
+    a = 1 / (np.linspace(0, 1, shape[0])[:, None] + np.linspace(2, 3, shape[1]))
+    tracemalloc.start()
+    op = bitterfly.factorize(a, rtol=1e-6, workers=1)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert op.shape == shape
+    assert op.nbytes < a.nbytes / 4
+    assert peak < 4 * a.nbytes
+    assert np.linalg.norm(op.todense() - a) <= op.relative_error * np.linalg.norm(a)
+
+
+def test_refusals_of_tall_matrices_say_that_their_transpose_was_searched() -> None:
+    a = np.random.default_rng(0).standard_normal((900, 30))
+    with pytest.raises(IncompressibleError, match=r"those of a\.T"):
+        bitterfly.factorize(a, rtol=1e-3)

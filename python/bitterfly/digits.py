@@ -16,6 +16,7 @@ from bitterfly.sources import Source
 _BASES = 5  # rows and columns at which the minors of two digits are taken, each with each
 _DOUBT = 8.0  # times the tolerance: the largest of 25 minors of noise beside its root mean square, and its four terms
 _COARSE = 0.05  # a tolerance from which on minors tell nothing
+_PADDED = 8  # largest padded side over the shorter one: as many times the work of a split
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,8 @@ def rank_one_chains(source: Source, rtol: float) -> Iterator[tuple[Ordering, Rad
     if rtol >= _COARSE:
         return
     m, n = (families.smooth(size) for size in source.shape)
-    for shape in dict.fromkeys([(m, n), (max(m, n), max(m, n))]):
+    side = max(m, n)
+    for shape in dict.fromkeys([(m, n), (side, side)] if side <= _PADDED * min(m, n) else [(m, n)]):
         found = _order(source, shape, rtol)
         if found is not None:
             yield found

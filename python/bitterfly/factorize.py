@@ -47,6 +47,7 @@ from bitterfly.workers import building_workers, get_workers, set_workers
 _log = logging.getLogger("bitterfly")
 
 _DEFAULT_SEED = 0
+_TALL = 4  # rows a column from which a search works on the transpose
 _SURPRISE = 1.25  # times the entries predicted, from which on other chains are tried
 
 Order = Literal["left_to_right", "balanced"]
@@ -246,6 +247,18 @@ def _dyadic(matrix: Array, permutations: Permutations) -> ButterflyOperator:
 
 
 def _searched(source: Source, rtol: float, permute: Permute, seed: int) -> ButterflyOperator:
+    """Search chains; tall arrays as their transposes, since splits work on Gram matrices of the rows of a block."""
+    m, n = source.shape
+    if not (isinstance(source, ArraySource) and permute == "auto" and m > _TALL * n):
+        return _found(source, rtol, permute, seed)
+    try:
+        op: ButterflyOperator = _found(source.transposed(), rtol, permute, seed).T
+        return op
+    except IncompressibleError as error:
+        raise error.transposed() from None
+
+
+def _found(source: Source, rtol: float, permute: Permute, seed: int) -> ButterflyOperator:
     least = float(np.finfo(source.dtype).eps)
     if not rtol > least:
         raise ValueError(f"rtol: {rtol:.3g} is below the precision of {source.dtype}, {least:.2g}{_finer(source)}")

@@ -63,6 +63,11 @@ class IncompressibleError(ValueError):
         message = re.sub(r"^a: not a butterfly at rtol=\S+:", f"a: not a butterfly at rtol={rtol:.3g}:", str(self))
         return IncompressibleError(message, self.rank, self.block, self.storage)
 
+    def transposed(self) -> IncompressibleError:
+        """Return the same for a matrix whose transpose was searched."""
+        message = f"{self}; blocks and ranks are those of a.T, since a is tall"
+        return IncompressibleError(message, self.rank, self.block[::-1], self.storage)
+
 
 class RankProbe:
     """Numerical ranks of sampled blocks of a matrix, in one ordering."""

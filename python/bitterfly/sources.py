@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from copy import copy
 from itertools import permutations, product
 from operator import index
 from typing import Any, Protocol, cast
@@ -53,6 +54,12 @@ class ArraySource:
         self.rounding = conversion_error(a, self.array)
         self.shape = _checked_shape(self.array.shape)
         self.dtype = self.array.dtype
+
+    def transposed(self) -> ArraySource:
+        """Return the transpose, a view."""
+        out = copy(self)
+        out.array, out.shape = self.array.T, self.shape[::-1]
+        return out
 
     def rows(self, index: IndexArray) -> Array:
         step = int(index[1] - index[0]) if len(index) > 1 else 1
