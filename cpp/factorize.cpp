@@ -227,12 +227,13 @@ double largest_entry(const View& a) {
     return largest;
 }
 
-// Squares of entries of this size neither overflow nor vanish in Real, even summed over a chunk of rows.
+// Squares of entries of this size neither overflow nor vanish in Real, even summed over a chunk of rows, nor do
+// products of two such sums in double precision, which decide on the leading direction.
 template <class Real>
 bool well_scaled(double energy, std::size_t n) {
     const double mean = energy / (static_cast<double>(n) * static_cast<double>(n));
-    const double tiny = std::numeric_limits<Real>::min();
-    return std::isfinite(energy) && mean > tiny * 1e12 && mean < 1e-12 / tiny;
+    const double tiny = std::numeric_limits<Real>::min(), least = 1e-140;
+    return std::isfinite(energy) && mean > std::max(tiny * 1e12, least) && mean < std::min(1e-12 / tiny, 1 / least);
 }
 
 template <class Real>

@@ -253,6 +253,12 @@ def test_no_error_below_the_true_one(part: int, tmp_path: Any) -> None:
     assert not found and checked["measured"] > 0 and checked["ledger"] > 0, "\n".join(found)
 
 
+@pytest.mark.parametrize("seed", [300236, 401517, 405031])
+def test_found_before(seed: int, tmp_path: Any) -> None:
+    """A long integer from slices, and entries whose squares fit double precision though their fourth powers do not."""
+    assert above(seed, str(tmp_path), Counter(), Counter()) == []
+
+
 def main(first: int, last: int) -> int:
     checked: Counter[str] = Counter()
     refused: Counter[str] = Counter()

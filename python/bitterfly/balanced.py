@@ -12,6 +12,7 @@ from bitterfly import _core
 from bitterfly.energy import Energy
 from bitterfly.hierarchy import Ledger, PaddedRows, Radices
 from bitterfly.inputs import Array, Permutations
+from bitterfly.precision import squares_fit
 from bitterfly.sources import ArraySource, Source
 from bitterfly.workers import threaded
 
@@ -44,8 +45,7 @@ def balanced(
 
 def _scale(largest: float, dtype: np.dtype[Any]) -> float:
     """Return 1 where squares of numbers as large as `largest` are far from the limits, else what brings it near 1."""
-    tiny = float(np.finfo(dtype).tiny)
-    if largest == 0 or (tiny * 1e12) ** 0.5 < largest < (1e-12 / tiny) ** 0.5:
+    if largest == 0 or (1e-150 < largest < 1e150 and squares_fit(largest**2, dtype)):
         return 1.0
     return float(np.ldexp(1.0, min(-int(np.frexp(largest)[1]), np.finfo(dtype).maxexp - 1)))
 

@@ -55,6 +55,12 @@ def conversion_error(given: Any, kept: Array) -> float:
     return 0.0 if same else float(np.finfo(kept.dtype).eps) / 2
 
 
+def conversion_bound(dtype: np.dtype[Any]) -> float:
+    """Return a bound on what the conversion of any numbers of `dtype` to their working precision rounds."""
+    exact = dtype.itemsize < 8 or dtype.newbyteorder("=").type in FLOATING
+    return 0.0 if exact else float(np.finfo(np.float64).eps) / 2
+
+
 def numpy_dtype(dtype: Any) -> np.dtype[Any] | None:
     """Return a dtype as NumPy has it, or None."""
     try:

@@ -9,6 +9,8 @@ import numpy as np
 
 from bitterfly.inputs import FLOATING, Array
 
+_LEAST_SQUARE = 1e-140
+
 
 def rounding_term(n: int, dtype: np.dtype[Any]) -> float:
     """Bound on the relative rounding error of the factors of an n x n matrix: 3 eps a factor, 4 eps if complex.
@@ -17,6 +19,15 @@ def rounding_term(n: int, dtype: np.dtype[Any]) -> float:
     (complex, three products), and its product with the last factor by one more; an eps is two units.
     """
     return (4.0 if dtype.kind == "c" else 3.0) * (n.bit_length() - 1) * float(np.finfo(dtype).eps)
+
+
+def squares_fit(mean: float, dtype: np.dtype[Any]) -> bool:
+    """Whether sums of squares near `mean` are far from the limits of a precision, and so are their own squares.
+
+    Products of two entries of a Gram matrix decide which directions are the leading ones; they are in double precision.
+    """
+    tiny = float(np.finfo(dtype).tiny)
+    return max(tiny * 1e12, _LEAST_SQUARE) < mean < min(1e-12 / tiny, 1 / _LEAST_SQUARE)
 
 
 def decoding_term(factors: int, scale: Array) -> float:

@@ -8,6 +8,7 @@ import numpy as np
 
 from bitterfly.hierarchy import Ledger, left_to_right
 from bitterfly.inputs import Array, Permutations
+from bitterfly.precision import squares_fit
 from bitterfly.sources import Source
 
 
@@ -16,8 +17,7 @@ def rescaled(source: Source, permutations: Permutations, *rest: Any) -> tuple[li
     with np.errstate(over="ignore", invalid="ignore"):
         factors, ranks, ledger = left_to_right(source, permutations, *_with_scale(rest, 1.0))
     mean = ledger.total / (source.shape[0] * source.shape[1])
-    tiny = float(np.finfo(source.dtype).tiny)
-    if np.isfinite(mean) and tiny * 1e12 < mean < 1e-12 / tiny:
+    if squares_fit(mean, source.dtype):
         return factors, ranks, ledger
     largest = _largest(source)
     if largest == 0:

@@ -15,7 +15,15 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import aslinearoperator
 
-from bitterfly.inputs import Array, IndexArray, as_floating, conversion_error, numpy_dtype, working_dtype
+from bitterfly.inputs import (
+    Array,
+    IndexArray,
+    as_floating,
+    conversion_bound,
+    conversion_error,
+    numpy_dtype,
+    working_dtype,
+)
 from bitterfly.powers import near_one, scaled
 
 # An entry function is evaluated once, and what it stands for goes the way of arrays, up to so many bytes: 1024 x 1024
@@ -49,9 +57,10 @@ class Source(Protocol):
 class ArraySource:
     """An array in memory, or mapped into it."""
 
-    def __init__(self, a: Any) -> None:
+    def __init__(self, a: Any, rounding: float = 0.0) -> None:
+        """Take an array; `rounding` bounds what a conversion before has rounded, relative to it."""
         self.array = as_floating(a, "a")
-        self.rounding = conversion_error(a, self.array)
+        self.rounding = rounding or conversion_error(a, self.array)
         self.shape = _checked_shape(self.array.shape)
         self.dtype = self.array.dtype
 
@@ -81,6 +90,7 @@ class SliceableSource:
         if self._stored.kind not in "fciub":
             raise TypeError(f"a: expected real or complex numbers, got dtype {self._stored}")
         self.dtype = working_dtype(self._stored)
+        self.rounding = conversion_bound(self._stored)
 
     def whole(self) -> Array:
         """Return all entries; those of a large file in a copy on disk that vanishes with the array."""
@@ -135,6 +145,7 @@ class EntrySource:
         self._entry = entry
         self.shape = _checked_shape(shape)
         self.entries = 0
+        self.rounding = 0.0
         self.dtype = self._probed_dtype()
 
     def block(self, rows: IndexArray, columns: IndexArray) -> Array:
@@ -144,6 +155,7 @@ class EntrySource:
                 f"entry: expected {self.dtype}, as in the first block, got {block.dtype} at rows {rows[0]} to "
                 f"{rows[-1]}, columns {columns[0]} to {columns[-1]}; return all blocks in one dtype"
             )
+        self.rounding = max(self.rounding, conversion_bound(block.dtype))
         return block.astype(self.dtype, copy=False)
 
     def rows(self, index: IndexArray) -> Array:
@@ -418,10 +430,10 @@ def rounding_of_products(source: OperatorSource) -> float:
 def at_hand(source: Source | SliceableSource) -> Source:
     """Return a source as an array where reading all of it, once, is the least work; else as it is."""
     if isinstance(source, SliceableSource):
-        return ArraySource(source.whole())
+        return ArraySource(source.whole(), source.rounding)
     m, n = source.shape
     if isinstance(source, EntrySource) and m * n * source.dtype.itemsize <= _EVALUATED_BYTES:
-        return ArraySource(source.whole())
+        return ArraySource(source.whole(), source.rounding)
     if isinstance(source, OperatorSource) and min(m, n) <= _SMALL_SIDE:
         return ArraySource(source.whole())
     return source
