@@ -46,7 +46,7 @@ def row(case: str, kind: str, bits: int) -> dict[str, Any]:
         packed = bitterfly.quantize(op, code=kind, bits=bits)
         a = op.todense()
         errors.append(np.linalg.norm(packed.todense() - a) / np.linalg.norm(a))
-        true_bits.append(packed.bits_per_factor_entry)
+        true_bits.append(packed.bits_per_number)
     error = float(np.sqrt(np.mean(np.square(errors))))
     return {"factors": case, "code": kind, "bits": bits, "true bits": float(np.mean(true_bits)), "error": error}
 

@@ -79,7 +79,7 @@ def against_lazylinop(rounds: int) -> list[dict[str, Any]]:
             "n": n,
             "error": true_error(op, packed),
             "bytes": packed.nbytes,
-            "bits per factor entry": packed.bits_per_factor_entry,
+            "bits per stored number": packed.bits_per_number,
         }
     ]
     rows.append({"what": "published, t = 4, left to right, n = 256 (flat in n)", "error": PUBLISHED_T4})
@@ -100,7 +100,7 @@ def against_lazylinop(rounds: int) -> list[dict[str, Any]]:
                 "n": n,
                 "error": float(error),
                 "bytes": nbytes,
-                "bits per factor entry": 8 * nbytes / (2 * n * 10),
+                "bits per stored number": 8 * nbytes / (2 * n * 10),
             }
         )
         rows[0]["ms"], rows[-1]["ms"] = 1e3 * seconds["bitterfly"], 1e3 * seconds["lazylinop"]

@@ -33,7 +33,7 @@ def plot_laws(rows: list[dict[str, Any]]) -> None:
         for n in (64, 256, 1024):
             points = [(r["bits"], r["rms error"]) for r in rows if r["n"] == n and r["dtype"] == dtype]
             axes.semilogy(*zip(*points, strict=True), "o-" if dtype == "float64" else "s--", label=f"{dtype}, n = {n}")
-    axes.set(xlabel="bits per real number in the factors", ylabel="rms relative error", title="Gaussian factors")
+    axes.set(xlabel="bits per number stored in the factors", ylabel="rms relative error", title="Gaussian factors")
     axes.grid(True, alpha=0.3)
     axes.legend()
     figure.savefig(timing.RESULTS / "laws.png", dpi=120)

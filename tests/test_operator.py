@@ -327,7 +327,7 @@ def test_trace_and_views_of_the_dense_matrix(op: Operator) -> None:
 
 def test_facts(op: Operator) -> None:
     reals = 2 * N * 6 * (2 if op.dtype.kind == "c" else 1)
-    assert op.bits_per_factor_entry == pytest.approx(8 * op.nbytes / reals)
+    assert op.bits_per_number == pytest.approx(8 * op.nbytes / reals)
     assert op.bits_per_entry == pytest.approx(8 * op.nbytes / N**2)
     assert "\n" not in repr(op)
     for fact in ("64 x 64", str(op.dtype), "bits", "error"):

@@ -92,9 +92,9 @@ class Allocation:
 
     def of_bits(self, mean: float) -> list[int] | None:
         """Return the widths of the least predicted change whose mean over the numbers stored is at most `mean`."""
-        weights = [at.weights * at.lanes for at in self._layouts]
+        weights = [at.entries for at in self._layouts]
         parts = [[o._replace(nbytes=w * o.width) for o in part] for w, part in zip(weights, self._parts, strict=True)]
-        return widths_of(Knapsack(parts).in_bytes(int((mean + 5e-3) * sum(weights))))
+        return widths_of(Knapsack(parts).in_bytes(int((mean + 1e-9) * sum(weights))))
 
     def coded(self, widths: list[int]) -> PackedButterfly:
         """Return the operator with codes of these widths, its error not known yet."""
@@ -144,7 +144,7 @@ def fewest_bytes(
             break
         tried.append(widths)
         trial, excess = accepted(allocation, widths)
-        _log.debug("bits %s: %d bytes, %.3g of the error allowed", widths, trial.nbytes, excess)
+        _log.debug("widths %s: %d bytes, %.3g of the error allowed", widths, trial.nbytes, excess)
         is_refused = not excess <= 1
         if not is_refused and (best is None or trial.nbytes < best[0].nbytes):
             best = trial, excess
@@ -154,21 +154,22 @@ def fewest_bytes(
     return best or accepted(allocation, [most] * len(chain))
 
 
-def unmet(rtol: float, bits: float, error: float, op: ButterflyOperator) -> str:
+def unmet(rtol: float, widest: PackedButterfly, op: ButterflyOperator) -> str:
     """Say what the widest codes reach."""
-    reached = f"{bits:g} bits reach {error:.3g}, the float factors {op.relative_error:.3g}"
+    reached = f"{widest.mean_bits:.4g} bits per stored number reach {widest.relative_error:.3g}"
+    reached += f", the float factors {op.relative_error:.3g}"
     return f"rtol: {rtol:.3g} cannot be met: {reached}"
 
 
 def fewest_bits(
-    op: ButterflyOperator, widths: range, unit: float, coded: Callable[[int], PackedButterfly], rtol: float, every: bool
+    op: ButterflyOperator, widths: range, coded: Callable[[int], PackedButterfly], rtol: float, every: bool
 ) -> PackedButterfly:
     """Return the codes of the least equal width whose error is at most `rtol`, else raise a ValueError.
 
     Parameters
     ----------
     widths : range
-        What there is to choose from, in steps of one; `unit` bits per real number each.
+        What there is to choose from, in steps of one: bits of a code.
     coded : callable
         Returns `op` at a width.
     every : bool
@@ -177,7 +178,7 @@ def fewest_bits(
     low, high = widths[0], widths[-1]
     best = coded(high)
     if not best.relative_error <= rtol:
-        raise ValueError(unmet(rtol, high * unit, best.relative_error, op))
+        raise ValueError(unmet(rtol, best, op))
     if every:
         return next((trial for trial in map(coded, widths[:-1]) if trial.relative_error <= rtol), best)
     while low < high:
@@ -221,7 +222,7 @@ def refine(
         if trial is None or trial.nbytes >= packed.nbytes:
             break
         excess = accepted(trial)
-        _log.debug("bits %s: %d bytes, %.3g of the error allowed", widths, trial.nbytes, excess)
+        _log.debug("widths %s: %d bytes, %.3g of the error allowed", widths, trial.nbytes, excess)
         if excess <= 1:
             return trial
         change *= 0.995 / excess

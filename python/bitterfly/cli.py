@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from bitterfly.bits import in_words
 from bitterfly.console import Group, progress_bars
 from bitterfly.kinds import TILED_KINDS
 
@@ -82,7 +83,7 @@ def main(context: click.Context) -> None:
 @main.command(short_help="Compress a matrix from an .npy file.")
 @click.argument("matrix", metavar="A.npy", type=_input_path)
 @click.option("--rtol", type=float, help="Largest relative error (Frobenius norm) to accept.")
-@click.option("--bits", type=float, help="Stored bits per real number: up to 8; 2 to 16 on general chains.")
+@click.option("--bits", type=float, help="Bits per number stored in the factors: up to 8; 2 to 16 on general chains.")
 @click.option("--nbytes", type=click.IntRange(min=1), help="Instead of --bits: the least error in so many bytes.")
 @click.option("-o", "--output", type=_output_path, help=f"File to write. Default: the matrix's name{_SUFFIX}.")
 @click.option(
@@ -287,10 +288,11 @@ def _facts(op: Any) -> Iterator[tuple[str, str]]:
         yield "kind", f"sum of {len(op.terms)} operators"
     yield from () if hasattr(op, "terms") else _factors(op)
     yield "relative error", f"{op.relative_error:.3g} ({op.error_kind})"
-    yield "bytes", f"{op.nbytes:,} ({op.nbytes / dense:.3%} of the dense {dense:,})"
-    yield "bits", f"{op.bits_per_entry:.3g} per entry" + _per_factor_entry(op)
+    yield "bytes", f"{op.nbytes:,} ({op.nbytes / dense:.3%} of the dense {dense:,}; {_per_entry(op)})"
+    yield "bits", in_words(op.mean_bits, op.bits_per_number)
     for at, term in enumerate(getattr(op, "terms", ()), 1):
-        yield f"term {at}", f"{term.nbytes:,} bytes" + _per_factor_entry(term)
+        yield f"term {at}", f"{term.nbytes:,} bytes"
+        yield "  bits", in_words(term.mean_bits, term.bits_per_number)
         yield from ((f"  {name}", fact) for name, fact in _factors(term))
 
 
@@ -314,8 +316,8 @@ def _pattern(pattern: tuple[int, ...]) -> str:
     return "({},{},{},{})".format(*pattern)
 
 
-def _per_factor_entry(op: Any) -> str:
-    return f", {op.bits_per_factor_entry:.3g} per factor entry" if hasattr(op, "chain") else ""
+def _per_entry(op: Any) -> str:
+    return f"{op.bits_per_entry:.3g} bits per matrix entry"
 
 
 def _runs(codes: Sequence[Code]) -> Iterator[str]:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from bitterfly import _core
+from bitterfly.bits import Numbers
 from bitterfly.chain import Chain
 from bitterfly.directions import DirectionCodes
 from bitterfly.inputs import Array, Permutations, as_floating, as_size
@@ -50,8 +51,12 @@ class CodeStore(Protocol):
         """Value of a unit of each factor's codes, for codes in tiles."""
 
     @property
+    def numbers(self) -> tuple[Numbers, ...]:
+        """The numbers that the codes of each factor stand for, and their bits."""
+
+    @property
     def code_bytes(self) -> int:
-        """Bytes of all codes."""
+        """Bytes of all codes, pivots among them."""
 
     def kernel(self, shape: tuple[int, int], base: Permutations) -> _core.Core:
         """Return the product that borrows the buffers."""

@@ -8,6 +8,7 @@ from typing import Any, Self
 import numpy as np
 from scipy.sparse.linalg import LinearOperator
 
+from bitterfly.bits import Numbers, Stored
 from bitterfly.change import after_cast
 from bitterfly.inputs import Array, as_floating
 from bitterfly.known import ERROR_KINDS, ErrorKind, weakest
@@ -18,7 +19,7 @@ from bitterfly.workers import as_workers, set_workers
 _PANEL = 256
 
 
-class Composite(Products):
+class Composite(Stored, Products):
     """What sums and stacks share: products of all members, views of all members, the dense matrix."""
 
     __array_priority__ = 20.0
@@ -59,14 +60,15 @@ class Composite(Products):
         return sum(op.nbytes for op in self._members)
 
     @property
-    def bits_per_entry(self) -> float:
-        """Stored bits for each entry of the dense matrix."""
-        return float(8 * self.nbytes / (self.shape[0] * self.shape[1]))
+    def numbers(self) -> tuple[Numbers, ...]:
+        """The numbers that each factor of all members stores, and their bits."""
+        return tuple(part for op in self._members for part in op.numbers)
 
     def __repr__(self) -> str:
         return (
             f"<{self.shape[0]} x {self.shape[1]} {type(self).__name__} of {len(self._members)} operators of "
-            f"{self.dtype}, {self.nbytes:,} bytes, relative error {self.relative_error:.2e} ({self.error_kind})>"
+            f"{self.dtype}, {self.mean_bits:.3g} bits per stored number, "
+            f"relative error {self.relative_error:.2e} ({self.error_kind})>"
         )
 
     # ---- products ----

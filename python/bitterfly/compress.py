@@ -10,7 +10,6 @@ from bitterfly.advice import LARGE, quiet, warn_if_large
 from bitterfly.allocate import TRIES, Allocation, fewest_bytes
 from bitterfly.budget import least_error
 from bitterfly.direction_bits import entries_per_column, smaller_directions
-from bitterfly.directions import DirectionCodes
 from bitterfly.factorize import require_chain
 from bitterfly.inputs import as_bytes, as_number, check_rtol
 from bitterfly.kinds import TILED_BITS
@@ -22,7 +21,6 @@ from bitterfly.search import IncompressibleError
 from bitterfly.sources import ArraySource, as_source, at_hand
 from bitterfly.stages import Measured, Progress, Work
 from bitterfly.stores import DyadicFloats
-from bitterfly.tiled_codes import plan
 from bitterfly.workers import building_workers, set_workers
 
 if TYPE_CHECKING:
@@ -64,8 +62,8 @@ def compress(
         Largest relative error in the Frobenius norm. Without `bits`, the fewest bits whose measured error meets it are
         taken. In a search, the float factors are allowed half of it.
     bits : float, optional
-        Stored bits per real number in the factors, see `quantize`. With `rtol` as well, the error at that width is
-        checked.
+        As for `quantize`: most bits per number stored in the factors, or the width of its integer. With `rtol` as well,
+        the error at that width is checked. ``op.mean_bits``, and ``op.report.bits``, say how many were needed.
     nbytes : int, optional
         Instead of `bits`: the least error found in at most so many bytes, all buffers counted; without a chain, float
         factors of several tolerances are tried. With `rtol` as well, the error is checked. At least one of `rtol`,
@@ -105,7 +103,7 @@ def compress(
     >>> import numpy as np, bitterfly
     >>> op = bitterfly.compress(np.fft.fft(np.eye(64)), rtol=1e-10)
     >>> op.report.bits, op.report.relative_error < 1e-10
-    (1.5, True)
+    (0.875, True)
     """
     require_chain(chain, takes_bits=True)
     rtol = None if rtol is None else as_number(rtol, "rtol")
@@ -131,17 +129,16 @@ def _compress(
         found = least_error(work, chain, as_bytes(nbytes), permute, rng)
         if rtol is not None and not found.error <= rtol:
             raise ValueError(f"rtol: {rtol:.3g} is not met: {nbytes} bytes reach {found.error:.3g}")
-        return _finish(work, found, rtol, _bits_of(found.packed))
+        return _finish(work, found, rtol)
     op = _factors(work, chain, rtol, bits, permute, rng)
     if bits is None:
         assert rtol is not None
         found = _fewest_bits(work, op, rtol)
-        bits = _bits_of(found.packed)
     else:
         found = work.trial(op, bits)
         if rtol is not None and not found.error <= rtol:
-            raise ValueError(_unmet(rtol, bits, found.error, op))
-    return _finish(work, found, rtol, bits)
+            raise ValueError(_unmet(rtol, found.packed.mean_bits, found.error, op))
+    return _finish(work, found, rtol)
 
 
 def _factors(
@@ -207,32 +204,25 @@ def _check_request(rtol: float | None, bits: float | None, nbytes: int | None) -
 
 def _unmet(rtol: float, bits: float, error: float, op: ButterflyOperator) -> str:
     return (
-        f"rtol: {rtol:.3g} is not met: {bits:g} bits per factor entry reach {error:.3g}, "
+        f"rtol: {rtol:.3g} is not met: {bits:.4g} bits per stored number reach {error:.3g}, "
         f"the float factors {op.relative_error:.3g}{' (factorize keeps them)' if op.relative_error <= rtol else ''}"
     )
 
 
-def _widths(op: ButterflyOperator | PackedButterfly) -> tuple[float, int, int]:
-    """Return the step between the bits of codes, and their least and largest number in such steps."""
-    if isinstance(op.store, (DyadicFloats, DirectionCodes)):
-        return 1 / entries_per_column(op), 1, _MOST_BITS * entries_per_column(op)
-    return 1.0, *TILED_BITS
-
-
 def _fewest_bits(work: Work, op: ButterflyOperator, rtol: float) -> Measured:
-    """Start at the width that the ledger predicts; measure there, and then its neighbours."""
+    """Start at the width of a column that the ledger predicts; measure there, and then its neighbours."""
     if not isinstance(op.store, DyadicFloats):
         return _tiled(work, op, rtol)
-    unit, least, most = _widths(op)
+    reals = entries_per_column(op)
     width = _predicted_width(work, op, rtol)
-    found = work.trial(op, width * unit)
+    found = work.trial(op, width / reals)
     while not found.error <= rtol:
-        if width == most:
-            raise ValueError(_unmet(rtol, width * unit, found.error, op))
+        if width == _MOST_BITS * reals:
+            raise ValueError(_unmet(rtol, found.packed.mean_bits, found.error, op))
         width += 1
-        found = work.trial(op, width * unit)
-    while (width := _widest(found.packed) - 1) >= least:
-        narrower = work.trial(op, width * unit)
+        found = work.trial(op, width / reals)
+    while (width := max(code.bits for code in found.packed.codes) - 1) >= 1:
+        narrower = work.trial(op, width / reals)
         if not narrower.error <= rtol:
             break
         found = narrower
@@ -269,7 +259,7 @@ def _tiled(work: Work, op: ButterflyOperator, rtol: float) -> Measured:
         packed, excess = fewest_bytes(op, "skeleton", _left(rtol, factors), accepted, np.random.default_rng(0))
     best = next(one for one in found if one.packed is packed)
     if not excess <= 1:
-        raise ValueError(_unmet(rtol, _bits_of(packed), best.error, op))
+        raise ValueError(_unmet(rtol, packed.mean_bits, best.error, op))
     return best
 
 
@@ -279,11 +269,12 @@ def _left(rtol: float, factors: float) -> float:
 
 
 def _predicted_width(work: Work, op: ButterflyOperator, rtol: float) -> int:
-    """Bisect for the fewest bits whose predicted error is at most `rtol`, else all."""
-    unit, low, high = _widths(op)
+    """Bisect for the fewest bits of a column whose predicted error is at most `rtol`, else all."""
+    reals = entries_per_column(op)
+    low, high = 1, _MOST_BITS * reals
     while low < high:
         middle = (low + high) // 2
-        packed = work.quantize(op, middle * unit)
+        packed = work.quantize(op, middle / reals)
         if _predicted_error(op, packed) <= rtol:
             high = middle
         else:
@@ -296,34 +287,18 @@ def _predicted_error(op: ButterflyOperator, packed: PackedButterfly) -> float:
     return float(np.hypot(op.relative_error, Known.of(op).room_for(packed.relative_error)))
 
 
-def _widest(packed: PackedButterfly) -> int:
-    return max(code.bits for code in packed.codes)
-
-
-def _bits_of(packed: PackedButterfly) -> float:
-    return _mean_width(packed) * _widths(packed)[0]
-
-
-def _mean_width(packed: PackedButterfly) -> float:
-    """Return the mean bits of a number in tiles, else those of the widest code."""
-    if packed.steps is None:
-        return _widest(packed)
-    weights = [at.weights * at.lanes for at in plan(packed.stored_chain, packed.codes)]
-    return round(float(np.average([code.bits for code in packed.codes], weights=weights)), 2)
-
-
-def _finish(work: Work, found: Measured, rtol: float | None, bits: float) -> PackedButterfly:
+def _finish(work: Work, found: Measured, rtol: float | None) -> PackedButterfly:
     (m, n), dtype, packed = work.source.shape, work.source.dtype, found.packed
     report = CompressReport(
         shape=(m, n),
         dtype=np.dtype(packed.dtype).name,
         rtol=rtol,
-        bits=bits,
+        bits=packed.mean_bits,
         **found.known.facts,
         nbytes=packed.nbytes,
         dense_nbytes=m * n * dtype.itemsize,
+        bits_per_number=packed.bits_per_number,
         bits_per_entry=packed.bits_per_entry,
-        bits_per_factor_entry=packed.bits_per_factor_entry,
         seconds=work.seconds,
     )
     return packed.replaced(**found.known.facts, report=report)

@@ -198,7 +198,7 @@ def table(result: Result) -> str:
     lines = [title, head + f"{'picture error':>15}"]
     lines += [_line(row, dense) for row in result.rows]
     notes = (
-        "\nbits: per real number in the factors. error: ||A - Q||_F / ||A||_F, measured."
+        "\nbits: per number stored in the factors. error: ||A - Q||_F / ||A||_F, measured."
         "\nproduct: with one vector, on one thread; speed: against NumPy's dense product."
         "\npicture error: of the picture that scipy.sparse.linalg.lsqr finds with the operator."
     )

@@ -90,7 +90,7 @@ def _equal(op: ButterflyOperator, candidates: tuple[str, ...], width: int) -> Pa
 
 def _fewest_bits(op: ButterflyOperator, candidates: tuple[str, ...], rtol: float) -> PackedButterfly:
     widths, small = range(1, _max_width(candidates) + 1), op.shape[0] <= _SCANNED
-    return fewest_bits(op, widths, 1 / entries_per_column(op), partial(_equal, op, candidates), rtol, every=small)
+    return fewest_bits(op, widths, partial(_equal, op, candidates), rtol, every=small)
 
 
 def _widest_in(op: ButterflyOperator, candidates: tuple[str, ...], nbytes: int) -> PackedButterfly:

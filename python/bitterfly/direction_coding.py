@@ -48,7 +48,6 @@ def code_directions(
     lost = float(np.sum(losses))
     ledger = float(np.sqrt(lost + max(1 - lost, 0.0) * missed)) + rounding
     known = Known.of(op).then(ledger, rounding_term(op.shape[0], np.dtype(op.dtype)), kind="ledger")
-    _log.info("quantized to %s bits a column: relative error %.2e", _short(widths), known.error)
     packed = PackedButterfly(
         words,
         tuple(Code(*c) for c in codes),
@@ -57,8 +56,5 @@ def code_directions(
         mode=op.mode,
         **known.facts,
     )
+    _log.info("quantized to %.4g bits per stored number: relative error %.2e", packed.mean_bits, known.error)
     return Coding(packed, tuple(losses), scale)
-
-
-def _short(widths: Sequence[int]) -> str:
-    return str(widths[0]) if len(set(widths)) == 1 else ", ".join(map(str, widths))

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 
 from bitterfly import _core
+from bitterfly.bits import Numbers
 from bitterfly.chain import Chain
 from bitterfly.inputs import Array, Permutations, as_uint32
 from bitterfly.kinds import Code
 from bitterfly.scale_codes import ScaleCodes, numbers_of
 from bitterfly.stores import DyadicFloats
-from bitterfly.tiles import slices
+from bitterfly.tiles import planes_of, slices
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,11 @@ class DirectionCodes:
         words = _core.reordered(list(self.codes), self.stream, False)
         words.flags.writeable = False
         return words
+
+    @property
+    def numbers(self) -> tuple[Numbers, ...]:
+        n = self.chain.shape[1]
+        return tuple(Numbers(2 * planes_of(self.dtype) * n, code.bits * n) for code in self.codes)
 
     @property
     def code_bytes(self) -> int:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Self, cast
+from typing import Any, Protocol, Self, cast
 
 import numpy as np
 from scipy.sparse.linalg import LinearOperator
 
 from bitterfly import _core
+from bitterfly.bits import Numbers, Stored, in_words
 from bitterfly.chain import Chain
 from bitterfly.inputs import Array, Permutations, Side, as_floating, as_permutation
 from bitterfly.known import ERROR_KINDS, ErrorKind
@@ -88,7 +89,15 @@ def _is_vector(x: Any, n: int) -> bool:
     return shape in ((n,), (n, 1))
 
 
-class Butterfly(Products):
+class Store(Protocol):
+    """The factors or codes of an operator."""
+
+    @property
+    def numbers(self) -> tuple[Numbers, ...]:
+        """The numbers that each factor stores, and their bits."""
+
+
+class Butterfly(Stored, Products):
     """What both operators share: an immutable view (mode) of a butterfly ``A``.
 
     ``A[rows][:, columns]`` is the product of the factors, where ``A`` is padded with zeros if the chain is larger than
@@ -99,6 +108,7 @@ class Butterfly(Products):
     _kernel: _core.Core
     _base: Permutations
     _chain: Chain
+    _store: Store
     relative_error: float
     error_kind: ErrorKind
     mode: Mode
@@ -185,14 +195,9 @@ class Butterfly(Products):
         return self._buffer_bytes() + sum(4 * p.size for p in self._base if p is not None)
 
     @property
-    def bits_per_entry(self) -> float:
-        """Stored bits for each entry of the dense matrix."""
-        return float(8 * self.nbytes / (self.shape[0] * self.shape[1]))
-
-    @property
-    def bits_per_factor_entry(self) -> float:
-        """Stored bits for each real number in the factors."""
-        return float(8 * self.nbytes / (self._chain.nnz * (2 if self.dtype.kind == "c" else 1)))
+    def numbers(self) -> tuple[Numbers, ...]:
+        """The numbers that each stored factor holds, and their bits."""
+        return self._store.numbers
 
     def _buffer_bytes(self) -> int:
         raise NotImplementedError
@@ -208,7 +213,7 @@ class Butterfly(Products):
     def __repr__(self) -> str:
         return (
             f"<{self.shape[0]} x {self.shape[1]} {type(self).__name__} of {self.dtype}, "
-            f"{self.bits_per_factor_entry:.3g} bits per factor entry, "
+            f"{self.mean_bits:.3g} bits per stored number, "
             f"relative error {self.relative_error:.2e} ({self.error_kind})>"
         )
 
@@ -218,7 +223,7 @@ class Butterfly(Products):
             "dtype": str(self.dtype),
             "relative error": f"{self.relative_error:.2e} ({self.error_kind})",
             "bytes": f"{self.nbytes:,} ({self.bits_per_entry:.3g} bits per entry of the matrix)",
-            "bits per factor entry": f"{self.bits_per_factor_entry:.3g}",
+            "bits": in_words(self.mean_bits, self.bits_per_number),
         }
         rows = "".join(f"<tr><th>{key}</th><td>{value}</td></tr>" for key, value in facts.items())
         return f"<table><caption>{type(self).__name__}</caption>{rows}</table>"

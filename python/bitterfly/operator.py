@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
@@ -111,7 +110,7 @@ class ButterflyOperator(Butterfly):
 
     def plan(self) -> ProductPlan:
         """Return how a product with one vector runs: passes, what they read, bytes that they move; print it."""
-        bits = [8 * self.dtype.itemsize * math.prod(p) for p in self._chain]
+        bits = [part.bits for part in self.numbers]
         return plan_of(
             self._chain, self.dtype, [str(self.dtype)] * len(bits), bits, isinstance(self._store, DyadicFloats)
         )
@@ -264,11 +263,9 @@ class PackedButterfly(Butterfly):
 
     def plan(self) -> ProductPlan:
         """Return how a product with one vector runs: passes, what they read, bytes that they move; print it."""
-        directions, planes = isinstance(self._store, DirectionCodes), 2 if self.dtype.kind == "c" else 1
-        counts = [self._chain.shape[1] if directions else planes * math.prod(p) for p in self._chain]
-        bits = [code.bits * count for code, count in zip(self.codes, counts, strict=True)]
         names = [f"{code.kind} of {code.bits} bits" for code in self.codes]
-        return plan_of(self._chain, self.dtype, names, bits, directions)
+        bits = [part.bits for part in self.numbers]
+        return plan_of(self._chain, self.dtype, names, bits, isinstance(self._store, DirectionCodes))
 
     def unpack(self) -> tuple[Array, ...]:
         """Return the codes of the stored factors: of the square dyadic chain (2**(l-1), 2, n / 2**l), one a column."""

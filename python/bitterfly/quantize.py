@@ -69,11 +69,12 @@ def quantize(
     op : ButterflyOperator, or ButterflySum of such
         Float factors, of any precision.
     bits : float, optional
-        Stored bits per real number in the factors. A real column of two entries takes ``2 * bits`` bits (1 to 16), a
-        complex one ``4 * bits`` (1 to 32), so `bits` goes up to 8. In steps of 1/2 (real) or 1/4 (complex) all factors
-        have equal widths; between, `bits` is the mean, each factor having a width of its own. A factor whose codes all
-        end in zero bits is stored in fewer bits, without loss. For "skeleton" and "lattice", the width of an integer, 2
-        to 16; between integers, the mean width, each factor having bits of its own.
+        Most bits per real number that the factors store: ``op.mean_bits`` of the result is `bits`, or less. Directions
+        are coded by columns: a real one of two numbers takes ``2 * bits`` bits (1 to 16), a complex one of four ``4 *
+        bits`` (1 to 32), so `bits` goes up to 8. In steps of 1/2 (real) or 1/4 (complex) all factors have equal widths;
+        between, `bits` is the mean, each factor having a width of its own. A factor whose codes all end in zero bits is
+        stored in fewer bits, without loss. For "skeleton" and "lattice", the width of an integer, 2 to 16; between
+        integers, the mean width, each factor having bits of its own. For lists, the width of an index.
     rtol : float, optional
         Instead of `bits`: few bytes whose relative error is at most `rtol`. Beyond n = 256 the equal width to start
         from is found by bisection, which takes the error to fall with every bit.
@@ -223,5 +224,5 @@ def _quantize_tiled(
 
     packed, excess = fewest_bytes(op, kind, Known.of(op).room_for(target), accepted, rng)
     if not excess <= 1:
-        raise ValueError(unmet(target, float(most), packed.relative_error, op))
+        raise ValueError(unmet(target, packed, op))
     return packed

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from bitterfly.bits import in_words
+
 
 @dataclass(frozen=True)
 class CompressReport:
@@ -16,15 +18,15 @@ class CompressReport:
     rtol : float or None
         Largest relative error asked for.
     bits : float
-        Stored bits per real number in the factors, at most (factors may need fewer).
+        Bits of the codes per real number that the factors store, in the mean: ``op.mean_bits``.
     relative_error : float
         ``||a - op||_F / ||a||_F``.
     error_kind : str
         How the error is known: "measured", on all entries of the matrix, or "estimated", from random rows.
     nbytes, dense_nbytes : int
         Bytes of all buffers of the operator, and of the matrix.
-    bits_per_entry, bits_per_factor_entry : float
-        Stored bits over the entries of the matrix, and over the real numbers in the factors.
+    bits_per_number, bits_per_entry : float
+        Bits of all buffers over the real numbers that the factors store, and over the entries of the matrix.
     seconds : dict
         Wall time of the stages: "factorize", "quantize", "measure", "allocate" (bits of each factor), each without
         those that run within it.
@@ -38,8 +40,8 @@ class CompressReport:
     error_kind: str
     nbytes: int
     dense_nbytes: int
+    bits_per_number: float
     bits_per_entry: float
-    bits_per_factor_entry: float
     seconds: dict[str, float] = field(compare=False)
 
     def __str__(self) -> str:
@@ -50,10 +52,9 @@ class CompressReport:
             [
                 f"matrix          {self.shape[0]} x {self.shape[1]}, {self.dtype}",
                 f"relative error  {self.relative_error:.3g} ({self.error_kind}; {asked})",
-                f"bytes           {self.nbytes:,} of {self.dense_nbytes:,} ({self.nbytes / self.dense_nbytes:.3%})",
-                f"bits            {self.bits:g} per real number in the factors"
-                f" ({self.bits_per_factor_entry:.3g} with scale and permutations),"
-                f" {self.bits_per_entry:.3g} per matrix entry",
+                f"bytes           {self.nbytes:,} of {self.dense_nbytes:,} ({self.nbytes / self.dense_nbytes:.3%};"
+                f" {self.bits_per_entry:.3g} bits per matrix entry)",
+                f"bits            {in_words(self.bits, self.bits_per_number)}",
                 f"time            {stages}",
             ]
         )

@@ -44,7 +44,9 @@ def quantize_floats(op: ButterflyOperator, significand: int | Sequence[int], dri
     if (nearest_error := _core.chain_error(factors, plain)) <= error:  # none where factors are that short already
         rounded, error = plain, nearest_error
     packed, change = _packed(op, factors, rounded, widths, exponent, error)
-    _log.info("quantized to significands of %s bits: relative error %.2e, %d sweeps", widths, change, sweeps)
+    _log.info(
+        "quantized to %.4g bits per stored number: relative error %.2e, %d sweeps", packed.mean_bits, change, sweeps
+    )
     rounding = rounding_term(max(op.shape), np.dtype(op.dtype))
     return packed.replaced(**Known.of(op).then(change, rounding, kind="ledger").facts)
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from math import prod
 from typing import Any, Protocol, cast
 
 import numpy as np
 
 from bitterfly import _core
+from bitterfly.bits import Numbers
 from bitterfly.chain import Chain
 from bitterfly.inputs import Array, Permutations, as_floating, as_uint32
 from bitterfly.tiles import Layout, Skeleton, layouts, planes_of, slices
@@ -23,6 +25,10 @@ class FloatStore(Protocol):
     @property
     def buffers(self) -> dict[str, Array]:
         """All memory, by the names that files use."""
+
+    @property
+    def numbers(self) -> tuple[Numbers, ...]:
+        """The numbers that each factor stores, and their bits."""
 
     @property
     def nbytes(self) -> int:
@@ -58,6 +64,10 @@ class DyadicFloats:
     @property
     def buffers(self) -> dict[str, Array]:
         return {"values": self.values}
+
+    @property
+    def numbers(self) -> tuple[Numbers, ...]:
+        return tuple(_of_dtype(prod(pattern), self.dtype) for pattern in self.chain)
 
     @property
     def nbytes(self) -> int:
@@ -109,6 +119,10 @@ class TiledFloats:
     @property
     def buffers(self) -> dict[str, Array]:
         return {"values": self.values} | ({"pivots": self.pivots} if any(self.ranks) else {})
+
+    @property
+    def numbers(self) -> tuple[Numbers, ...]:
+        return tuple(_of_dtype(at.entries, self.dtype) for at in layouts(self.chain, self.ranks))
 
     @property
     def nbytes(self) -> int:
@@ -187,6 +201,10 @@ def fitted(store: FloatStore, shape: tuple[int, int]) -> FloatStore:
     if isinstance(store, DyadicFloats) and shape != store.chain.shape:
         return TiledFloats.of(store.chain, store.factors(), store.dtype)
     return store
+
+
+def _of_dtype(entries: int, dtype: np.dtype[Any]) -> Numbers:
+    return Numbers(planes_of(dtype) * entries, 8 * dtype.itemsize * entries)
 
 
 def _as_complex(factor: Array | Skeleton) -> Array | Skeleton:

@@ -10,6 +10,7 @@ import numpy as np
 
 from bitterfly import _core
 from bitterfly.alphabets import levels_of
+from bitterfly.bits import Numbers
 from bitterfly.chain import Chain
 from bitterfly.inputs import Array, Permutations, as_uint32
 from bitterfly.kinds import Code, has_negative_zero, is_joined, significand_of
@@ -55,6 +56,11 @@ class TiledCodes:
         for array in (words, scale):
             array.flags.writeable = False
         return cls(chain, tuple(codes), words, scale, np.asarray(steps, np.float64))
+
+    @property
+    def numbers(self) -> tuple[Numbers, ...]:
+        counts = [planes_of(self.dtype) * at.entries for at in plan(self.chain, self.codes)]
+        return tuple(Numbers(count, count * code.bits) for count, code in zip(counts, self.codes, strict=True))
 
     @property
     def code_bytes(self) -> int:

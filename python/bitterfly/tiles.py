@@ -70,6 +70,12 @@ class Layout:
         return a * self.split * d
 
     @property
+    def entries(self) -> int:
+        """Numbers that the factor stores, without padding."""
+        a, b, c, d = self.pattern
+        return a * (b - self.rank) * c * d
+
+    @property
     def weights(self) -> int:
         """Numbers of one lane."""
         _, b, c, _ = self.pattern
