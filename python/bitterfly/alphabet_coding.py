@@ -10,15 +10,13 @@ from bitterfly import _core
 from bitterfly.allocate import fewest_bits
 from bitterfly.alphabets import ALPHABETS, levels_of, magnitudes_of
 from bitterfly.inputs import Array, as_number
+from bitterfly.junctions import DEPENDENT, at_rows, receive
 from bitterfly.kinds import Code
 from bitterfly.operator import ButterflyOperator, PackedButterfly
 from bitterfly.powers import near_one, scaled
-from bitterfly.recode import at_rows, finite_dense, packed_operator, receive, scale_vector, stored_factors
+from bitterfly.recode import finite_dense, packed_operator, scale_vector, stored_factors
 from bitterfly.tiled_codes import TiledCodes, plan
 from bitterfly.tiles import planes_of
-
-# Eigenvalues of a Gram matrix, over the largest, below which columns count as dependent.
-_DEPENDENT = 1e-12
 
 
 def quantize_alphabet(
@@ -119,7 +117,7 @@ def _fitted(factor: Array, values: Array, gram: Array, rank: int) -> tuple[Array
     lengths = np.divide(dots, norms, out=np.zeros_like(dots), where=norms != 0)
     m = lengths[..., np.newaxis] * np.eye(rank)
     if rank > 1:  # a diagonal one stays where it is exact, also where columns depend on each other
-        m = m + np.linalg.pinv(after, rcond=_DEPENDENT, hermitian=True) @ (projected - after @ m)
+        m = m + np.linalg.pinv(after, rcond=DEPENDENT, hermitian=True) @ (projected - after @ m)
     return m, after
 
 

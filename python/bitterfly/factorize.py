@@ -19,6 +19,7 @@ from bitterfly.estimate import check_products
 from bitterfly.greedy import greedy
 from bitterfly.hierarchy import Ledger, Radices
 from bitterfly.inputs import Array, Permutations, as_number, as_permutation, as_uint32, check_rtol
+from bitterfly.interpolative import in_skeletons
 from bitterfly.operator import ButterflyOperator
 from bitterfly.permute import Ordering, Permute, candidate_orderings, sides_of
 from bitterfly.precision import rounding_term, split_rounding
@@ -120,7 +121,7 @@ def factorize(
     Notes
     -----
     Each split replaces blocks by their best approximation of the junction's rank, ``U (U^H block)`` with orthonormal
-    columns in ``U``: the hierarchical algorithm of Le, Zheng, Riccietti and Gribonval, *Butterfly factorization with
+    columns in ``U`` (kept as skeletons ``P [I; T]`` by a search): the hierarchical algorithm of Le, Zheng, Riccietti and Gribonval, *Butterfly factorization with
     error guarantees* (2024). The discarded energies add up exactly to the squared error, which with `L` factors is at
     most ``sqrt(L - 1)`` times that of the best possible factors; with two factors (:meth:`Chain.monarch`) it is the
     least possible. Blocks are divided by their Gram matrices; singular values below the square root of the precision
@@ -324,7 +325,9 @@ def _with_ranks(source: Source, choice: Choice, rtol: float, seed: int) -> Butte
         return from_skeletons(source, choice, rtol, seed)
     permutations = choice.ordering.permutations(choice.radices)
     op = _as_dyadic(source, choice, permutations)
-    return op or _operator(source, permutations, *rescaled(source, permutations, choice.radices, choice.ranks))
+    if op is None:
+        op = _lean(_operator(source, permutations, *rescaled(source, permutations, choice.radices, choice.ranks)), rtol)
+    return op
 
 
 def _smallest(
@@ -353,8 +356,14 @@ def _of_choice(source: Source, choice: Choice, rtol: float, seed: int) -> Butter
     permutations = choice.ordering.permutations(choice.radices)
     op = _as_dyadic(source, choice, permutations)
     if op is None or not op.relative_error <= rtol:
-        op = _adaptive(source, permutations, choice.radices, rtol, choice.ranks, None)
+        op = _lean(_adaptive(source, permutations, choice.radices, rtol, choice.ranks, None), rtol)
     return op
+
+
+def _lean(op: ButterflyOperator, rtol: float) -> ButterflyOperator:
+    """Return the operator in skeleton form, unless its rounding takes the error beyond `rtol`."""
+    lean = in_skeletons(op)
+    return lean if lean.relative_error <= rtol or not op.relative_error <= rtol else op
 
 
 def _adaptive(

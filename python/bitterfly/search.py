@@ -20,7 +20,7 @@ from bitterfly.hierarchy import Radices
 from bitterfly.inputs import Array
 from bitterfly.permute import MOST, Ordering
 from bitterfly.sources import EntrySource, OperatorSource, Source
-from bitterfly.tiles import layouts, planes_of
+from bitterfly.tiles import layouts, lean_ranks
 
 _log = logging.getLogger("bitterfly")
 
@@ -151,11 +151,10 @@ class Choice:
 
 
 def stored_bytes(chain: Chain, shape: tuple[int, int], dtype: np.dtype[Any]) -> int:
-    """Return the bytes of dense factors, with what fills up tiles."""
+    """Return the bytes of factors as a search keeps them, with what fills up tiles."""
     if chain.is_square_dyadic and chain.shape == shape:
         return chain.nbytes(dtype)
-    numbers = sum(at.numbers(planes_of(dtype)) for at in layouts(chain, [0] * len(chain)))
-    return numbers * (dtype.itemsize // planes_of(dtype))
+    return sum(at.nbytes(dtype) for at in layouts(chain, lean_ranks(chain, dtype)))
 
 
 def dyadic(shape: tuple[int, int]) -> list[Radices]:

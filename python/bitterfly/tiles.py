@@ -14,6 +14,7 @@ from bitterfly.families import Pattern
 from bitterfly.inputs import Array
 
 LANES = 16
+_LEAN = 0.8  # of the bytes of dense factors
 
 
 @dataclass(frozen=True)
@@ -39,14 +40,19 @@ class Skeleton:
         """Columns of a group."""
         return int(self.t.shape[3])
 
+    def blocks(self) -> Array:
+        """Return the blocks P [I; T], (a*d, c/r, b, r)."""
+        r = self.rank
+        out = np.zeros((*self.pivots.shape, r), self.t.dtype)
+        out[self.pivots] = np.broadcast_to(np.eye(r, dtype=self.t.dtype), (*self.pivots.shape[:2], r, r)).reshape(-1, r)
+        out[~self.pivots] = self.t.reshape(-1, r)
+        return out
+
     def dense(self) -> Array:
         """Return the 4-D array of the factor."""
         a, b, c, d = self.pattern
-        r = self.rank
-        out = np.zeros((a * d, c // r, b, r), self.t.dtype)
-        out[self.pivots] = np.broadcast_to(np.eye(r, dtype=self.t.dtype), (a * d, c // r, r, r)).reshape(-1, r)
-        out[~self.pivots] = self.t.reshape(-1, r)
-        return np.ascontiguousarray(out.reshape(a, d, c // r, b, r).transpose(0, 3, 2, 4, 1)).reshape(a, b, c, d)
+        parts = self.blocks().reshape(a, d, c // self.rank, b, self.rank).transpose(0, 3, 2, 4, 1)
+        return np.ascontiguousarray(parts).reshape(a, b, c, d)
 
 
 @dataclass(frozen=True)
@@ -95,6 +101,11 @@ class Layout:
 
     def numbers(self, planes: int) -> int:
         return self.tiles * LANES * self.weights * planes
+
+    def nbytes(self, dtype: np.dtype[Any]) -> int:
+        """Bytes of float numbers and of pivot masks."""
+        planes = planes_of(dtype)
+        return self.numbers(planes) * (dtype.itemsize // planes) + 4 * self.pivot_words
 
     # ---- between arrays and tiles ----
 
@@ -181,6 +192,26 @@ class Layout:
 def layouts(chain: Chain, ranks: Sequence[int]) -> list[Layout]:
     """Return the layout of each factor of a chain, given the rank of those in skeleton form and 0 for the others."""
     return [Layout.of(pattern, rank) for pattern, rank in zip(chain, ranks, strict=True)]
+
+
+def lean_ranks(chain: Chain, dtype: np.dtype[Any]) -> list[int]:
+    """Return the ranks of the factors that are kept in skeleton form for fewer bytes, and 0 for the others.
+
+    All are 0 where that saves less than a fifth of an operator: products read the masks.
+    """
+    forms = list(zip(layouts(chain, [0] * len(chain)), _skeletons(chain), strict=True))
+    dense = [at.nbytes(dtype) for at, _ in forms]
+    lean = [size if at is None else min(size, at.nbytes(dtype)) for size, (_, at) in zip(dense, forms, strict=True)]
+    if sum(lean) > _LEAN * sum(dense):
+        return [0] * len(chain)
+    return [at.rank if at and less < size else 0 for (_, at), less, size in zip(forms, lean, dense, strict=True)]
+
+
+def _skeletons(chain: Chain) -> list[Layout | None]:
+    """Return the layouts in skeleton form, None for the last factor and where there are more ranks than rows."""
+    fits = [rank <= pattern[1] for pattern, rank in zip(chain, chain.ranks, strict=False)]
+    pairs = zip(chain, (*chain.ranks, 0), (*fits, False), strict=True)
+    return [Layout.of(pattern, rank) if good else None for pattern, rank, good in pairs]
 
 
 def slices(sizes: Sequence[int]) -> Iterator[slice]:
