@@ -121,11 +121,11 @@ def factorize(
     Notes
     -----
     Each split replaces blocks by their best approximation of the junction's rank, ``U (U^H block)`` with orthonormal
-    columns in ``U`` (kept as skeletons ``P [I; T]`` by a search): the hierarchical algorithm of Le, Zheng, Riccietti and Gribonval, *Butterfly factorization with
-    error guarantees* (2024). The discarded energies add up exactly to the squared error, which with `L` factors is at
-    most ``sqrt(L - 1)`` times that of the best possible factors; with two factors (:meth:`Chain.monarch`) it is the
-    least possible. Blocks are divided by their Gram matrices; singular values below the square root of the precision
-    are taken again from the rotated rows.
+    columns in ``U`` (which a search keeps as ``P [I; T]``): the hierarchical algorithm of Le, Zheng, Riccietti and
+    Gribonval, *Butterfly factorization with error guarantees* (2024). The discarded energies add up exactly to the
+    squared error, which with `L` factors is at most ``sqrt(L - 1)`` times that of the best possible factors; with two
+    factors (:meth:`Chain.monarch`) it is the least possible. Blocks are divided by their Gram matrices; singular values
+    below the square root of the precision are taken again from the rotated rows.
 
     A LinearOperator is multiplied with blocks of unit vectors, ``min(m, n)`` of them in all where that is at most 4096,
     else ``m`` on a given chain; up to 11 more products compare it with itself and with its adjoint. Without a chain,
