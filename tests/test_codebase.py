@@ -1,4 +1,4 @@
-"""The tree itself: layers, one symbol a tier, docstrings, a quiet and light import."""
+"""The tree itself: layers, the check of one symbol a tier, docstrings, a quiet and light import."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from bitterfly.transforms import trigonometric
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = [
     p
-    for folder in ("cpp", "python", "tests", "bench")
+    for folder in ("cmake", "cpp", "python", "tests", "bench")
     for p in (ROOT / folder).rglob("*")
     if p.suffix in {".py", ".pyi", ".cpp", ".hpp", ".inl"}
 ]
@@ -42,25 +42,33 @@ def test_only_the_command_line_prints() -> None:
     assert set(loud) <= {"demo.py"}  # the text of a program that it runs in a child process
 
 
-@pytest.mark.parametrize("tier", ["scalar", "avx2", "avx512"])
-def test_each_tier_exports_one_symbol(tier: str, tmp_path: Path) -> None:
-    """A weak symbol of a file compiled for AVX could be linked into everyone's code."""
+TABLE = "namespace bitterfly { extern const int kScalarKernels; }  const int bitterfly::kScalarKernels = 1;"
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        (f"namespace {{ inline int twice(int x) {{ return 2 * x; }} }} static int of = twice(1); {TABLE}", None),
+        (f"inline int twice(int x) {{ return 2 * x; }} int (*weak)(int) = twice; {TABLE}", "twice"),
+        (f"int twice(int x) {{ return 2 * x; }} {TABLE}", "twice"),
+        ("static int nothing;", "found none"),
+        (TABLE.replace("Scalar", "Avx2"), "kAvx2Kernels"),
+    ],
+    ids=["one", "weak", "strong", "none", "another"],
+)
+def test_a_tier_that_exports_more_than_its_table_is_not_linked(source: str, found: str | None, tmp_path: Path) -> None:
+    """A weak symbol of a file compiled for AVX could be linked into everyone's code; every build checks its objects."""
     compiler, nm = shutil.which("g++") or shutil.which("c++"), shutil.which("nm")
     if compiler is None or nm is None:
         pytest.skip("no compiler or nm")
-    if tier != "scalar" and not bitterfly.show_config()["x86_tiers"]:
-        pytest.skip("built without the x86 tiers")
-    settings = dict(re.findall(r"set\(BITTERFLY_FLAGS_(\w+) ([^)]*)\)", (ROOT / "CMakeLists.txt").read_text()))
-    flags = settings[tier].replace("${BITTERFLY_FLAGS_avx2}", settings["avx2"]).split()
     target = tmp_path / "tier.o"
-    source = ROOT / "cpp" / "kernels" / f"{tier}.cpp"
-    subprocess.run([compiler, "-std=c++20", "-O1", *flags, "-w", "-c", str(source), "-o", str(target)], check=True)
-    symbols = subprocess.run(
-        [nm, "--defined-only", "--extern-only", str(target)], check=True, capture_output=True, text=True
+    subprocess.run([compiler, "-x", "c++", "-c", "-", "-o", str(target)], input=source, text=True, check=True)
+    script = ROOT / "cmake" / "one_symbol.py"
+    run = subprocess.run(
+        [sys.executable, str(script), nm, str(target), "scalar"], capture_output=True, text=True, check=False
     )
-    names = [line.split()[-1] for line in symbols.stdout.splitlines()]
-    assert len(names) == 1
-    assert f"k{tier.capitalize()}Kernels" in names[0]
+    assert (run.returncode == 0) is (found is None), run.stderr
+    assert found is None or found in run.stderr
 
 
 PUBLIC = {name: getattr(bitterfly, name) for name in bitterfly.__all__ if callable(getattr(bitterfly, name))}
