@@ -183,7 +183,7 @@ def test_more_numbers_err_less() -> None:
     assert by_code["ternary", 2] == by_code["power_of_two", 2]
     packed = bitterfly.quantize(op, code="power_of_two", rtol=1.01 * by_code["power_of_two", 3])
     assert packed.codes[0] == ("power_of_two", 3)
-    with pytest.raises(ValueError, match="cannot be met: 4 bits reach"):
+    with pytest.raises(ValueError, match="cannot be met: 4 bits per stored number reach"):
         bitterfly.quantize(op, code="shift", rtol=1e-6)
 
 
