@@ -169,7 +169,9 @@ def _step(t: Array, most: int) -> float:
     units = np.arange(most, most // 2, -1.0)
     others = parts[(parts != 0) & (np.abs(parts) != largest)]
     sample = others[:: max(others.size // _GRID_SAMPLE, 1)] / largest
-    for unit in units[_is_whole(np.multiply.outer(units, sample)).all(axis=1)][:_GRIDS]:
+    for part in (sample[:1], sample[1:]):  # off a grid, the first number leaves one unit in fifty
+        units = units[_is_whole(np.multiply.outer(units, part)).all(axis=1)]
+    for unit in units[:_GRIDS]:
         if _is_whole(parts * (unit / largest)).all():
             return largest / float(unit)
     return largest / most
