@@ -18,7 +18,7 @@ from click.testing import CliRunner, Result
 
 import bitterfly
 import tolerances
-from bitterfly import demo, storage, transforms
+from bitterfly import bits, demo, storage, transforms
 from bitterfly.cli import main
 
 PNG = b"\x89PNG\r\n"
@@ -111,7 +111,9 @@ def test_info_of_any_chain(folder: Path) -> None:
     assert facts["shape"] == "300 x 200" and facts["padded to"] == "300 x 240" and facts["factors"] == "2"
     assert facts["patterns"] == "(1,10,6,30) (3,60,80,1)" and facts["ranks"] == "2"
     share = op.nbytes / (300 * 200 * 8)
-    assert facts["bytes"] == f"{op.nbytes:,} ({share:.3%} of the dense 480,000)"
+    per_entry = f"{op.bits_per_entry:.3g} bits per matrix entry"
+    assert facts["bytes"] == f"{op.nbytes:,} ({share:.3%} of the dense 480,000; {per_entry})"
+    assert facts["bits"] == bits.in_words(op.mean_bits, op.bits_per_number)
     bitterfly.save("Q.safetensors", bitterfly.quantize(op, bits=5))
     text = succeeds("info", "Q.safetensors")
     assert "skeleton:5, lattice:5; bits a number" in text and "dyadic" not in text
