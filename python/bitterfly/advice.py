@@ -26,3 +26,10 @@ def warn_if_large(error: float, advice: str) -> None:
     if error > LARGE and not _quiet.get():
         text = f"the relative error is {error:.2g}, a matrix of zeros has 1: {advice}"
         warnings.warn(text, UserWarning, stacklevel=3)
+
+
+def warn_if_larger(nbytes: int, dense_nbytes: int, advice: str) -> None:
+    """Warn of an operator of more bytes than its matrix, with what to do about it."""
+    if nbytes > dense_nbytes and not _quiet.get():
+        text = f"the operator takes {nbytes:,} bytes, its matrix {dense_nbytes:,}: {advice}"
+        warnings.warn(text, UserWarning, stacklevel=3)

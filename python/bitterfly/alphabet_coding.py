@@ -33,7 +33,7 @@ def quantize_alphabet(
         raise ValueError(f"nbytes: expected bits or rtol for code {kind!r}, whose factors have equal widths")
     if rtol is not None:
         widths = range(least, most + 1)
-        return fewest_bits(op, widths, lambda w: _quantized(op, kind, w, rng), as_number(rtol, "rtol"), every=True)
+        return fewest_bits(op, widths, lambda w: _quantized(op, kind, w, rng), rtol, every=True)
     width = as_number(bits, "bits")
     if not (least <= width <= most and width == int(width)):
         raise ValueError(f"bits: expected {_range(least, most)} for code {kind!r}, got {bits}")

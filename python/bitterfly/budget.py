@@ -61,7 +61,7 @@ class _Trials:
         try:
             op = factors()
         except IncompressibleError as error:
-            self._refused = str(error)
+            self._refused = error.facts  # the tolerance is one of those tried
             return None
         try:
             self._found.append(self._work.trial(op, nbytes=self._nbytes))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bitterfly.advice import LARGE, quiet, warn_if_large
+from bitterfly.advice import LARGE, quiet, warn_if_large, warn_if_larger
 from bitterfly.allocate import TRIES, Allocation, fewest_bytes
 from bitterfly.budget import least_error
 from bitterfly.direction_bits import entries_per_column, smaller_directions
@@ -113,6 +113,8 @@ def compress(
         packed = _compress(Work(at_hand(as_source(a, shape)), progress), chain, rtol, bits, nbytes, permute, rng)
     if rtol is None:
         warn_if_large(packed.relative_error, "more bits or bytes, or no chain; rtol= refuses what is no butterfly")
+    if bits is not None and packed.report is not None:
+        warn_if_larger(packed.nbytes, packed.report.dense_nbytes, "fewer bits, or nbytes=, which is never exceeded")
     return packed
 
 

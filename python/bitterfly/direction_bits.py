@@ -38,10 +38,10 @@ def quantize_directions(
         return _of_mean(op, candidates, _column_bits(op, as_number(bits, "bits"), candidates))
     if nbytes is not None:
         return _widest_in(op, candidates, as_bytes(nbytes))
-    target = as_number(rtol, "rtol")
-    allowed = Known.of(op).room_for(target) - rounding_term(op.shape[0], np.dtype(op.dtype))
-    best = _fewest_bits(op, candidates, target)
-    return smaller_directions(op, best, allowed, lambda trial: trial.relative_error / target, candidates)
+    assert rtol is not None
+    allowed = Known.of(op).room_for(rtol) - rounding_term(op.shape[0], np.dtype(op.dtype))
+    best = _fewest_bits(op, candidates, rtol)
+    return smaller_directions(op, best, allowed, lambda trial: trial.relative_error / rtol, candidates)
 
 
 def _candidates(code: str, is_complex: bool) -> tuple[str, ...]:

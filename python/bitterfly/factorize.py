@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from functools import partial
-from numbers import Real
 from operator import index
 from typing import Any, Literal
 
@@ -18,7 +17,7 @@ from bitterfly.digits import rank_one_chains
 from bitterfly.estimate import check_products
 from bitterfly.greedy import greedy
 from bitterfly.hierarchy import Ledger, Radices
-from bitterfly.inputs import Array, Permutations, as_number, as_permutation, as_uint32, check_rtol
+from bitterfly.inputs import Array, Permutations, as_number, as_permutation, as_uint32, check_rtol, meant
 from bitterfly.interpolative import in_skeletons
 from bitterfly.operator import ButterflyOperator
 from bitterfly.permute import Ordering, Permute, candidate_orderings, sides_of
@@ -181,10 +180,7 @@ def require_chain(chain: Any, takes_bits: bool = False) -> None:
     """Raise a TypeError unless `chain` is one, or None; a number there is one whose name was left out."""
     if chain is None or isinstance(chain, Chain):
         return
-    hint = ""
-    if isinstance(chain, Real) and not isinstance(chain, bool) and (chain < 1 or takes_bits):
-        hint = f"; did you mean {'rtol' if chain < 1 else 'bits'}={chain}?"
-    raise TypeError(f"chain: expected a Chain, got {type(chain).__name__}{hint}")
+    raise TypeError(f"chain: expected a Chain, got {type(chain).__name__}{meant(chain, takes_bits)}")
 
 
 def _seed(rng: np.random.Generator | int | None) -> int:

@@ -79,6 +79,20 @@ def working_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return np.dtype(np.complex128 if native.kind == "c" else np.float64)
 
 
+def meant(x: Any, takes_bits: bool = True) -> str:
+    """Return a hint at the option that a number without its name was meant for, or nothing."""
+    is_number = isinstance(x, Real) and not isinstance(x, (bool, np.bool_))
+    if not is_number or (x >= 1 and not takes_bits):
+        return ""
+    return f"; did you mean {'rtol' if x < 1 else 'bits'}={x}?"
+
+
+def require_names(unnamed: tuple[Any, ...]) -> None:
+    """Raise a TypeError where options are given without their names."""
+    if unnamed:
+        raise TypeError(f"options: expected by name, got {unnamed[0]!r}{meant(unnamed[0])}")
+
+
 def as_number(x: Any, name: str) -> float:
     """Return a real number, else raise a TypeError that names it."""
     if isinstance(x, (bool, np.bool_)) or not isinstance(x, Real):
@@ -92,25 +106,6 @@ def check_rtol(rtol: float | None) -> None:
         raise ValueError(f"rtol: expected a number that is not negative, got {rtol}")
     if rtol is not None and not rtol < 1:
         raise ValueError(f"rtol: expected a number below 1, the relative error of a matrix of zeros, got {rtol:.3g}")
-
-
-def as_matrix(a: Any) -> Array:
-    """Return a square matrix whose size a square dyadic chain fits, as a floating-point array.
-
-    Raises
-    ------
-    TypeError
-        For sparse, masked and object arrays, and anything that is not numbers.
-    ValueError
-        Where `a` is not two-dimensional, not square, or its size is not a power of two.
-    """
-    array = as_floating(a, "a")
-    if array.ndim != 2:
-        raise ValueError(f"a: expected a matrix (two dimensions), got {array.ndim} dimension(s)")
-    if array.shape[0] != array.shape[1]:
-        raise ValueError(f"a: expected a square matrix, got shape {array.shape}")
-    as_size(array.shape[0], "a")
-    return array
 
 
 def as_bytes(nbytes: Any) -> int:

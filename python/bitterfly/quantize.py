@@ -13,7 +13,7 @@ from bitterfly.alphabet_coding import default_bits, quantize_alphabet
 from bitterfly.alphabets import ALPHABETS
 from bitterfly.composite import ButterflySum
 from bitterfly.direction_bits import quantize_directions
-from bitterfly.inputs import as_bytes, as_number
+from bitterfly.inputs import as_bytes, as_number, check_rtol, require_names
 from bitterfly.kinds import INTEGER_KINDS, TILED_BITS
 from bitterfly.known import Known
 from bitterfly.operator import ButterflyOperator, PackedButterfly
@@ -52,7 +52,7 @@ def quantize(
 ) -> ButterflySum: ...
 def quantize(
     op: Any,
-    *,
+    *unnamed: Any,
     bits: float | None = None,
     rtol: float | None = None,
     nbytes: int | None = None,
@@ -133,6 +133,9 @@ def quantize(
     For Gaussian factors the error is about ``0.907 sqrt(log2 n) / 4**bits`` (real). Directions have unit length, hence
     the errors of all columns are orthogonal and add up exactly.
     """
+    require_names(unnamed)
+    rtol = None if rtol is None else as_number(rtol, "rtol")
+    check_rtol(rtol)
     with set_workers(building_workers(workers)), quiet(), np.errstate(under="ignore"):
         out = _quantize(op, bits, rtol, nbytes, code, driver, significand, rng)
     if rtol is None:
@@ -171,7 +174,7 @@ def _quantize(
         return quantize_sum(
             op,
             None if bits is None else as_number(bits, "bits"),
-            None if rtol is None else as_number(rtol, "rtol"),
+            rtol,
             lambda term, width: quantize(term, bits=width, code=code, rng=rng),
         )
     if code == "auto":
@@ -216,13 +219,13 @@ def _quantize_tiled(
             return packed_operator(op, recode(op, kind, int(width)), rng)
         allocation = Allocation(op, kind, max(least, int(width)), rng)
         return allocation.packed(allocation.of_bits(width) or [least] * len(op.store.chain))
-    target = as_number(rtol, "rtol")
+    assert rtol is not None
 
     def accepted(allocation: Allocation, widths: list[int]) -> tuple[PackedButterfly, float]:
         trial = allocation.packed(widths)
-        return trial, trial.relative_error / (target or np.finfo(float).tiny)
+        return trial, trial.relative_error / (rtol or np.finfo(float).tiny)
 
-    packed, excess = fewest_bytes(op, kind, Known.of(op).room_for(target), accepted, rng)
+    packed, excess = fewest_bytes(op, kind, Known.of(op).room_for(rtol), accepted, rng)
     if not excess <= 1:
-        raise ValueError(unmet(target, packed, op))
+        raise ValueError(unmet(rtol, packed, op))
     return packed

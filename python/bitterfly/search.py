@@ -58,9 +58,14 @@ class IncompressibleError(ValueError):
         super().__init__(message)
         self.rank, self.block, self.storage = rank, block, storage
 
+    @property
+    def facts(self) -> str:
+        """The message without the tolerance."""
+        return re.sub(r"^a: not a butterfly at rtol=\S+: ", "", str(self))
+
     def at(self, rtol: float) -> IncompressibleError:
         """Return the same for the tolerance that was asked for, of which the search was given a share."""
-        message = re.sub(r"^a: not a butterfly at rtol=\S+:", f"a: not a butterfly at rtol={rtol:.3g}:", str(self))
+        message = f"a: not a butterfly at rtol={rtol:.3g}: {self.facts}"
         return IncompressibleError(message, self.rank, self.block, self.storage)
 
     def transposed(self) -> IncompressibleError:
