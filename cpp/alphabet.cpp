@@ -8,6 +8,8 @@
 #include <numbers>
 #include <vector>
 
+#include "parallel.hpp"
+
 namespace bitterfly {
 namespace {
 
@@ -167,7 +169,10 @@ void alphabet_codes(const double* x, const double* weights, std::size_t count, s
                     std::span<const double> magnitudes, std::uint32_t* codes) {
     const std::size_t size = b * (is_complex ? 2 : 1);
     ColumnSearch search(magnitudes, b, is_complex);
-    for (std::size_t c = 0; c < count; ++c) search.run(x + c * size, weights + c * b, codes + c * size);
+    for (std::size_t c = 0; c < count; ++c) {
+        checkpoint();
+        search.run(x + c * size, weights + c * b, codes + c * size);
+    }
 }
 
 }  // namespace bitterfly

@@ -95,6 +95,7 @@ private:
     void for_each_range(std::size_t lines, Visit visit) {
         const std::size_t parts = (lines + kPart<T> - 1) / kPart<T>;
         parallel_for(parts, searches_.size(), [&](std::size_t worker, std::size_t i) {
+            checkpoint();
             visit(searches_[worker], i * kPart<T>, std::min(lines, (i + 1) * kPart<T>));
         });
     }
@@ -164,7 +165,10 @@ private:
         const std::size_t rows_of_block = mirrored_ ? f.c : f.b;
         parallel_for(f.a * f.d, searches_.size(), [&](std::size_t worker, std::size_t block) {
             const std::size_t first = block / f.d * rows_of_block * f.d + block % f.d;
-            for (std::size_t j = 0; j < rows_of_block; ++j) rescale_row(searches_[worker], l, first + j * f.d);
+            for (std::size_t j = 0; j < rows_of_block; ++j) {
+                checkpoint();
+                rescale_row(searches_[worker], l, first + j * f.d);
+            }
         });
     }
     void rescale_row(Searches<T>& searches, std::size_t l, std::size_t i) {

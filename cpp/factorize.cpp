@@ -95,10 +95,14 @@ public:
         std::vector<Tree> work;
         for (std::size_t w = 0; w < std::min(workers_, trees); ++w) work.emplace_back(matrix, tile, depth() * stride_);
         parallel_for(trees, work.size(), [&](std::size_t worker, std::size_t task) {
+            checkpoint();
             const std::size_t i = spread(task, trees);
             grow(depth(), i * tile, row(i * tile), work[worker], energies[i]);
         });
-        parallel_for(blocks, workers_, [&](std::size_t, std::size_t i) { split_block(i, energies[trees + i]); });
+        parallel_for(blocks, workers_, [&](std::size_t, std::size_t i) {
+            checkpoint();
+            split_block(i, energies[trees + i]);
+        });
         Energies sum;
         for (const Energies& e : energies) sum.all += e.all, sum.discarded += e.discarded;
         return sum;

@@ -9,6 +9,7 @@
 #include <mutex>
 #include <system_error>
 #include <thread>
+#include <utility>
 
 #if defined(__unix__) || defined(__APPLE__)
 #include <pthread.h>
@@ -179,6 +180,16 @@ void parallel_phases(const std::vector<std::size_t>& counts, std::size_t workers
             wait_until(phases[p].done, counts[p]);
         }
     });
+}
+
+namespace {
+thread_local Checkpoint current = nullptr;
+}  // namespace
+
+Checkpoint set_checkpoint(Checkpoint next) { return std::exchange(current, next); }
+
+void checkpoint() {
+    if (current) current();
 }
 
 namespace {

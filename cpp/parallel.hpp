@@ -26,21 +26,30 @@ void parallel_for(std::size_t count, std::size_t workers, const Body& body) {
 void parallel_phases(const std::vector<std::size_t>& counts, std::size_t workers,
                      const std::function<void(std::size_t, std::size_t, std::size_t)>& body);
 
+// What a thread that called the core looks at between tasks, or nothing; it may throw, which drops the tasks left.
+using Checkpoint = void (*)();
+Checkpoint set_checkpoint(Checkpoint next);  // returns the one before
+void checkpoint();                           // calls that of this thread; others, such as helpers, have none
+
 // The sum of body(first, end) for ranges of `part` of `count` items, always the same ranges in the same order: it does
 // not depend on the workers.
 template <class Body>
 double parallel_sum(std::size_t count, std::size_t part, std::size_t workers, const Body& body) {
     std::vector<double> sums((count + part - 1) / part);
-    parallel_for(sums.size(), workers,
-                 [&](std::size_t, std::size_t i) { sums[i] = body(i * part, std::min(count, (i + 1) * part)); });
+    parallel_for(sums.size(), workers, [&](std::size_t, std::size_t i) {
+        checkpoint();
+        sums[i] = body(i * part, std::min(count, (i + 1) * part));
+    });
     return std::accumulate(sums.begin(), sums.end(), 0.0);
 }
 
 // Calls body(first, end) for ranges of `part` of `count` items.
 template <class Body>
 void parallel_ranges(std::size_t count, std::size_t part, std::size_t workers, const Body& body) {
-    parallel_for((count + part - 1) / part, workers,
-                 [&](std::size_t, std::size_t i) { body(i * part, std::min(count, (i + 1) * part)); });
+    parallel_for((count + part - 1) / part, workers, [&](std::size_t, std::size_t i) {
+        checkpoint();
+        body(i * part, std::min(count, (i + 1) * part));
+    });
 }
 
 // Products of fewer multiply-adds stay on the calling thread: they are done before a sleeping one has woken up. Tests

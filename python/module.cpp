@@ -12,6 +12,7 @@
 #include "codes.hpp"
 #include "dyadic.hpp"
 #include "factorize.hpp"
+#include "interruptible.hpp"
 #include "kernels/dispatch.hpp"
 #include "lattice.hpp"
 #include "near_one.hpp"
@@ -37,7 +38,7 @@ py::tuple factorize_as(const py::array& a, const OptionalIndex& rows, const Opti
     auto* out = reinterpret_cast<Real*>(values.mutable_data());
     double error = 0;
     {
-        py::gil_scoped_release release;
+        const Interruptible interruptible;
         error = factorize<Real>(view, data_of(rows), data_of(columns), out, workers);
     }
     return py::make_tuple(values, error);
@@ -74,7 +75,7 @@ py::tuple py_quantize(const py::array& values, const std::vector<std::string>& c
         using Real = decltype(std::abs(zero));
         const auto* data = static_cast<const Real*>(values.data());
         const bool cplx = is_complex(values);
-        py::gil_scoped_release release;
+        const Interruptible interruptible;
         result = quantize<Real>(data, n, cplx, sources, bits, workers);
     });
     py::list codes;
@@ -141,7 +142,7 @@ py::tuple py_lattice_codes(const py::array& x, int bits, std::size_t workers) {
     auto* mu = lengths.mutable_data();
     const auto count = static_cast<std::size_t>(x.shape(0)), b = static_cast<std::size_t>(x.shape(1));
     {
-        py::gil_scoped_release release;
+        const Interruptible interruptible;
         lattice_codes(data, count, b, cplx, bits, q, mu, workers);
     }
     return py::make_tuple(codes, lengths);
@@ -162,7 +163,7 @@ IndexArray py_alphabet_codes(const py::array& x, const py::array& weights, const
     auto* q = codes.mutable_data();
     const auto count = static_cast<std::size_t>(x.shape(0)), b = static_cast<std::size_t>(x.shape(1));
     {
-        py::gil_scoped_release release;
+        const Interruptible interruptible;
         alphabet_codes(data, w, count, b, cplx, magnitudes, q);
     }
     return codes;

@@ -10,6 +10,7 @@
 #include "chain_error.hpp"
 #include "drivers.hpp"
 #include "float_codes.hpp"
+#include "interruptible.hpp"
 #include "rank_ones.hpp"
 
 namespace bitterfly {
@@ -54,7 +55,7 @@ py::tuple shorten_as(const std::vector<py::array>& values, const std::vector<int
     const std::vector<ShortFactor<T>> factors = short_factors<T>(values, rounded, bits);
     ShortReport report{};
     {
-        py::gil_scoped_release release;
+        const Interruptible interruptible;
         report = shorten<T>(factors, driver, depth, weighted, workers);
     }
     return py::make_tuple(rounded, report.relative_error, report.sweeps);

@@ -3,6 +3,7 @@
 
 #include "arrays.hpp"
 #include "closest.hpp"
+#include "interruptible.hpp"
 #include "skeletonize.hpp"
 #include "split.hpp"
 
@@ -51,7 +52,7 @@ inline py::tuple py_split(const py::array& x, std::size_t groups, std::size_t ra
     const Energies sums = by_dtype(x, [&](auto zero) {
         using Real = decltype(std::abs(zero));
         auto *f = static_cast<Real*>(factor.mutable_data()), *r = static_cast<Real*>(right.mutable_data());
-        py::gil_scoped_release release;
+        const Interruptible interruptible;
         return split<Real>(blocks, rank, first, d, f, r);
     });
     return py::make_tuple(sums.total, sums.discarded);
@@ -70,7 +71,7 @@ inline double py_spectra(const py::array& x, std::size_t groups, double floor, s
     auto *lambda = static_cast<double*>(values.mutable_data()), *u = static_cast<double*>(vectors.mutable_data());
     return by_dtype(x, [&](auto zero) {
         using Real = decltype(std::abs(zero));
-        py::gil_scoped_release release;
+        const Interruptible interruptible;
         return spectra<Real>(blocks, floor, first, d, lambda, u);
     });
 }
@@ -86,7 +87,7 @@ inline void py_project(const py::array& x, std::size_t groups, const py::array& 
     by_dtype(x, [&](auto zero) {
         using Real = decltype(std::abs(zero));
         auto *f = static_cast<Real*>(factor.mutable_data()), *r = static_cast<Real*>(right.mutable_data());
-        py::gil_scoped_release release;
+        const Interruptible interruptible;
         project<Real>(blocks, u, rank, first, d, f, r);
     });
 }
@@ -108,7 +109,7 @@ inline py::array py_pivot_tails(const py::array& x, double enough, std::size_t w
         using Real = decltype(std::abs(zero));
         const auto* data = static_cast<const Real*>(x.data());
         const bool cplx = is_complex(x);
-        py::gil_scoped_release release;
+        const Interruptible interruptible;
         pivot_tails<Real>(data, count, b, s, cplx, enough, out, workers);
     });
     return tails;
@@ -129,7 +130,7 @@ inline py::array py_pivot_rows(const py::array& x, const py::array& known, std::
         using Real = decltype(std::abs(zero));
         const auto* data = static_cast<const Real*>(x.data());
         const bool cplx = is_complex(x);
-        py::gil_scoped_release release;
+        const Interruptible interruptible;
         pivot_rows<Real>(data, count, b, s, cplx, rank, flags, workers);
     });
     return pivots;
@@ -153,7 +154,7 @@ inline py::tuple py_skeletonize(const py::array& x, std::size_t rank, std::size_
         const bool cplx = is_complex(x);
         double left = 0;
         {
-            py::gil_scoped_release release;
+            const Interruptible interruptible;
             left = skeletonize<Real>(data, count, b, s, cplx, rank, flags, out, workers);
         }
         return py::make_tuple(pivots, t, left);
@@ -176,7 +177,7 @@ inline py::array py_closest_codes(const py::array& t, const py::array& metric, d
     const auto* weights = static_cast<const double*>(metric.data());
     auto* to = static_cast<double*>(codes.mutable_data());
     {
-        py::gil_scoped_release release;
+        const Interruptible interruptible;
         closest_codes(from, weights, count, m, r, cplx, {step, most, floor}, to, workers);
     }
     return codes;
