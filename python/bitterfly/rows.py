@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -38,21 +39,36 @@ def _product_rows(store: TiledFloats, index: IndexArray) -> Array:
     """Return rows of the product of the stored factors.
 
     Row ``i*b*d + j*d + t`` of a factor has entries in block (i, t) alone. Of the rows of the next factor, these meet
-    ``s*p + t // d'``, s < r, of the blocks (i', t mod d') that their column group leads to.
+    ``s*p + t // d'``, s < r, of the blocks (i', t mod d') that their column group leads to. Rows that agree modulo
+    ``d`` meet the same rows of all following factors: in the order of reversed digits they lie side by side.
     """
+    order = _by_reversed_digits(store, index)
+    index = index[order]
     a, b, _, d = store.chain[0]
     block, t = np.divmod(index, b * d)
-    current = np.zeros((len(index), a, 1), store.dtype)
-    current[np.arange(len(index)), block, 0] = 1
-    for at, ((a, _, c, d), rank) in enumerate(zip(store.chain, (*store.chain.ranks, 1), strict=True)):
+    current = np.zeros((a, len(index), 1), store.dtype)
+    current[block, np.arange(len(index)), 0] = 1
+    for at, (a, _, _, d) in enumerate(store.chain):
+        starts = np.flatnonzero(np.diff(t, prepend=-1))
         digit, t = np.divmod(t, d)
-        following = np.empty((len(index), a, c), store.dtype)
-        for residue in np.unique(t):
-            blocks = store.blocks(at, int(residue)).reshape(a, current.shape[2], -1, c)
-            for sample in np.flatnonzero(t == residue):
-                following[sample] = (current[sample][:, None] @ blocks[:, :, digit[sample]])[:, 0]
-        current = following.reshape(len(index), -1, rank)
-    a, _, c, d = store.chain[-1]
-    out = np.zeros((len(index), a, c, d), store.dtype)
-    out[np.arange(len(index)), :, :, t] = current.reshape(len(index), a, c)
+        residues, places = np.unique(t, return_inverse=True)
+        blocks = store.blocks(at, residues)
+        groups, rank = blocks.shape[2], blocks.shape[4]
+        blocks = blocks.reshape(a, len(residues), groups, current.shape[2], -1, rank)
+        following = np.empty((a, groups, len(index), rank), store.dtype)
+        for first, last in pairwise([*starts.tolist(), len(index)]):
+            rows = blocks[:, places[first], :, :, digit[first]]
+            np.matmul(current[:, None, first:last], rows, out=following[:, :, first:last])
+        current = following.reshape(a * groups, len(index), rank)
+    out = np.zeros((len(index), len(current), d), store.dtype)
+    out[order, :, t] = current[:, :, 0].T
     return out.reshape(len(index), -1)
+
+
+def _by_reversed_digits(store: TiledFloats, index: IndexArray) -> IndexArray:
+    """Return the order of rows by their digits in the chain, the last one most significant."""
+    digits, t = [], index % (store.chain[0][1] * store.chain[0][3])
+    for _, _, _, d in store.chain:
+        digit, t = np.divmod(t, d)
+        digits.append(digit)
+    return np.lexsort([*digits, t])

@@ -14,13 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from bitterfly import families
+from bitterfly import _core, families
 from bitterfly.chain import Chain
 from bitterfly.hierarchy import Radices
 from bitterfly.inputs import Array
 from bitterfly.permute import MOST, Ordering
 from bitterfly.sources import EntrySource, OperatorSource, Source
 from bitterfly.tiles import layouts, lean_ranks
+from bitterfly.workers import get_workers
 
 _log = logging.getLogger("bitterfly")
 
@@ -86,7 +87,7 @@ class RankProbe:
         self._few = isinstance(source, EntrySource)
         self._samples = _FEW_SAMPLES if self._few else _SAMPLES
         self._sides: tuple[int, ...] = _FEW_SIDES if self._few else _SIDES
-        self.rank = cache(self._rank)
+        self.rank, self.look = cache(self._rank), cache(self._look)
 
     def nbytes(self, radices: Radices, ranks: list[int]) -> int:
         """Return the bytes of factors with these ranks."""
@@ -94,17 +95,27 @@ class RankProbe:
 
     def _rank(self, height: int, width: int, sides: tuple[int, ...] | None = None) -> int:
         """Return the rank that most blocks of this size need; at least 1."""
-        sides = self._sides if sides is None else sides
+        for most in self._sides if sides is None else sides:
+            rank, is_known = self._glance(height, width, most)
+            if is_known:
+                return rank
+        # A sample with a rank near its size says nothing of the block beyond it.
+        return min(height, width)
+
+    def _look(self, height: int, width: int, number: int) -> tuple[int, bool]:
+        """Return what look `number` = 0, 1, ... says of the rank, and whether that is it, or a bound from below."""
+        rank, is_known = self._glance(height, width, self._sides[number])
+        is_last = number == len(self._sides) - 1
+        return (rank, is_known) if is_known or not is_last else (min(height, width), True)
+
+    def _glance(self, height: int, width: int, most: int) -> tuple[int, bool]:
+        """Return the rank that `most` rows and columns of blocks show, and whether it is that of the blocks."""
         (m, n), size = self._source.shape, min(height, width)
         height, width = min(height, m), min(width, n)
-        for most in sides:
-            rank, seen = self._sampled(height, width, most)
-            # Few samples are taken again sooner: nothing but the skeletons themselves corrects them.
-            enough = 5 * rank <= 2 * seen if self._few and most < MOST else 2 * rank <= seen
-            if seen == min(height, width) or enough:
-                return min(rank, size)
-        # A sample with a rank near its size says nothing of the block beyond it.
-        return size
+        rank, seen = self._sampled(height, width, most)
+        # Few samples are taken again sooner: nothing but the skeletons themselves corrects them.
+        enough = 5 * rank <= 2 * seen if self._few and most < MOST else 2 * rank <= seen
+        return min(rank, size), seen == min(height, width) or enough
 
     def _sampled(self, height: int, width: int, most: int) -> tuple[int, int]:
         """Return the rank that `most` rows and columns of blocks of this size need, and what it can be at most."""
@@ -127,7 +138,10 @@ class RankProbe:
             weights.append(
                 max(down, across) if diagonal else down * across * on_diagonal / (self._samples - on_diagonal)
             )
-        lost = np.asarray(weights, np.longdouble) @ _tails(np.stack(blocks))
+        # Skeletons are chosen by pivoted QR: it tells the ranks that they need.
+        stack = np.ascontiguousarray(np.stack(blocks))
+        tails = _core.pivot_tails(stack, self._share / 16, get_workers()) if self._few else _tails(stack)
+        lost = np.asarray(weights, np.longdouble) @ tails
         return max(1, int(np.argmax(lost <= self._share * lost[0]))), min(blocks[0].shape)
 
 
@@ -292,11 +306,15 @@ def _choices(source: Source, probes: list[RankProbe], hopeful: list[RankProbe], 
 
 
 def _middle_ranks(probes: list[RankProbe], block: tuple[int, int]) -> list[int]:
-    """Return the ranks of blocks of this size in all orderings, their size where a small sample shows them hopeless."""
-    ranks = [probe.rank(*block, _SIDES[:1]) for probe in probes]
-    if 4 * min(ranks) <= _SIDES[0]:  # others need more than twice as many
-        return ranks
-    return [rank if rank < min(block) else probe.rank(*block) for probe, rank in zip(probes, ranks, strict=True)]
+    """Return the ranks of blocks of this size in all orderings; of hopeless ones what a few rows and columns show."""
+    ranks, looks, known = [1] * len(probes), [0] * len(probes), [False] * len(probes)
+    while True:
+        hopeful = [at for at, rank in enumerate(ranks) if not known[at] and rank <= 2 * min(ranks)]
+        if not hopeful:
+            return ranks
+        at = min(hopeful, key=ranks.__getitem__)
+        ranks[at], known[at] = probes[at].look(*block, looks[at])
+        looks[at] += 1
 
 
 def least(probe: RankProbe, candidates: Iterable[Radices]) -> Choice | None:
@@ -307,23 +325,28 @@ def least(probe: RankProbe, candidates: Iterable[Radices]) -> Choice | None:
     """
     junctions = {radices: _junctions(radices) for radices in candidates}
     bounds = dict.fromkeys((size for sizes in junctions.values() for size in sizes), 1)
+    looks = dict.fromkeys(bounds, 0)
     known: set[tuple[int, int]] = set()
 
-    def bound(radices: Radices) -> tuple[int, ...]:
-        ranks: list[int] = []
+    def bound(radices: Radices) -> tuple[tuple[int, ...], list[tuple[int, int]]]:
+        """Return the least ranks, and the blocks that may need larger ones."""
+        ranks, unknown, most = [], [], 1
         for p, (height, width) in zip(radices.rows, junctions[radices], strict=False):
-            ranks.append(min(bounds[height, width], p * (ranks[-1] if ranks else 1), width))
-        return tuple(ranks)
+            most = min(p * most, width)
+            if bounds[height, width] < most:
+                most = bounds[height, width]
+                unknown += [(height, width)] if (height, width) not in known else []
+            ranks.append(most)
+        return tuple(ranks), unknown
 
     best: Choice | None = None
-    heap = [(_entries(radices, bound(radices)), at, radices) for at, radices in enumerate(junctions)]
+    heap = [(_entries(radices, bound(radices)[0]), at, radices) for at, radices in enumerate(junctions)]
     heapify(heap)
     while heap:
         entries, at, radices = heap[0]
         if best is not None and best.nbytes <= _NEARLY * entries * probe.itemsize:
             break
-        ranks = bound(radices)
-        unknown = [size for size in junctions[radices] if size not in known]
+        ranks, unknown = bound(radices)
         if entries == _entries(radices, ranks):
             if not unknown:
                 heappop(heap)
@@ -333,12 +356,13 @@ def least(probe: RankProbe, candidates: Iterable[Radices]) -> Choice | None:
                     best = Choice(probe.ordering, radices, ranks, entries * probe.itemsize)
                 continue
             size = unknown[len(unknown) // 2]
-            rank = probe.rank(*size)
-            known.add(size)
+            rank, is_known = probe.look(*size, looks[size])
+            looks[size] += 1
+            known |= {size} if is_known else set()
             for other in bounds:
                 if other == size or (other not in known and other[0] >= size[0] and other[1] >= size[1]):
                     bounds[other] = max(bounds[other], rank)
-        heapreplace(heap, (_entries(radices, bound(radices)), at, radices))
+        heapreplace(heap, (_entries(radices, bound(radices)[0]), at, radices))
     return best
 
 

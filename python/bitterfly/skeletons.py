@@ -27,7 +27,7 @@ _RANK_BLOCKS = 256  # blocks of a level that decide its rank
 _SPARE = 6  # columns sampled beyond the rank and a quarter of it
 _SEEDS = 12  # one sampled column of so many is random
 _MOST = 0.75  # of the columns of a block: where more are needed, all are taken
-_AIM = 0.8  # of the tolerance: samples are left to chance
+_AIM = 0.9  # of the tolerance: samples are left to chance
 _ROUNDED = 2000  # eps below which combinations are worked out in double precision
 _TRIALS = 6
 

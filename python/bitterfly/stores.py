@@ -12,7 +12,7 @@ import numpy as np
 from bitterfly import _core
 from bitterfly.bits import Numbers
 from bitterfly.chain import Chain
-from bitterfly.inputs import Array, Permutations, as_floating, as_uint32
+from bitterfly.inputs import Array, IndexArray, Permutations, as_floating, as_uint32
 from bitterfly.tiles import Layout, Skeleton, layouts, planes_of, slices
 
 
@@ -151,10 +151,10 @@ class TiledFloats:
     def factors(self) -> list[Array]:
         return [f.dense() if isinstance(f, Skeleton) else f for f in self.stored()]
 
-    def blocks(self, at: int, t: int) -> Array:
-        """Return the blocks (i, t), i = 0 .. a - 1, of factor `at`, shape (a, b, c)."""
+    def blocks(self, at: int, t: IndexArray) -> Array:
+        """Return the blocks (i, t), i = 0 .. a - 1, of factor `at` by column group, shape (a, len(t), c/r, b, r)."""
         layout, values, masks = self._parts()[at]
-        return layout.blocks_at(values, masks, planes_of(self.dtype), t)
+        return layout.blocks_at(values, masks, planes_of(self.dtype), t, (*self.chain.ranks, 1)[at])
 
     def astype(self, target: np.dtype[Any]) -> TiledFloats:
         if planes_of(target) > planes_of(self.dtype):

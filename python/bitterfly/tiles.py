@@ -11,7 +11,7 @@ import numpy as np
 from bitterfly import _core
 from bitterfly.chain import Chain
 from bitterfly.families import Pattern
-from bitterfly.inputs import Array
+from bitterfly.inputs import Array, IndexArray
 
 LANES = 16
 _LEAN = 0.8  # of the bytes of dense factors
@@ -152,22 +152,27 @@ class Layout:
         out.real, out.imag = parts
         return out
 
-    def blocks_at(self, flat: Array, masks: Array | None, planes: int, t: int) -> Array:
-        """Return the dense blocks (i, t) of a flat array and flat masks in the order of tiles, shape (a, b, c)."""
+    def blocks_at(self, flat: Array, masks: Array | None, planes: int, t: IndexArray, rank: int) -> Array:
+        """Return the dense blocks (i, t) of a flat array and flat masks in the order of tiles, by groups of columns.
+
+        Their shape is (a, len(t), c/rank, b, rank).
+        """
         a, b, c, d = self.pattern
-        lanes = np.arange(a * self.split) * d + t
+        groups = c // rank
+        lanes = np.arange(a * self.split)[:, None] * d + t
         parts = flat.reshape(self.tiles, self.weights, planes, LANES)[lanes // LANES, :, :, lanes % LANES]
         numbers = np.ascontiguousarray(parts).view(
             np.result_type(flat.dtype, np.complex64) if planes == 2 else flat.dtype
         )
         if masks is None:
-            return cast(Array, numbers.reshape(a, -1, c)[:, :b])
-        shape = (self.tiles, c // self.rank, self.mask_words, LANES)
+            rows = numbers.reshape(a, self.split, len(t), self.group_rows, c).swapaxes(1, 2)
+            return rows.reshape(a, len(t), -1, groups, rank)[:, :, :b].swapaxes(2, 3)
+        shape = (self.tiles, groups, self.mask_words, LANES)
         words = np.ascontiguousarray(masks.reshape(shape)[lanes // LANES, :, :, lanes % LANES], "<u4")
-        octets = words.view(np.uint8).reshape(a, c // self.rank, -1)
+        octets = words.view(np.uint8).reshape(lanes.size, groups, -1)
         pivots = np.unpackbits(octets, axis=2, count=b, bitorder="little").astype(bool)
-        skeleton = Skeleton((a, b, c, 1), pivots, numbers.reshape(a, c // self.rank, b - self.rank, self.rank))
-        return skeleton.dense()[..., 0]
+        skeleton = Skeleton((a, b, c, len(t)), pivots, numbers.reshape(lanes.size, groups, b - rank, rank))
+        return skeleton.blocks().reshape(a, len(t), groups, b, rank)
 
     def masks_of(self, pivots: Array) -> Array:
         """Return the pivot masks, flat in the order of tiles."""
