@@ -45,9 +45,9 @@ class Digit:
 
 def digits_of(size: int) -> list[Digit]:
     """Return all digits of prime radix that some mixed-radix system of a size has, most significant first."""
-    weights = [w for w in range(1, size) if size % w == 0]
+    weights = np.flatnonzero(size % np.arange(1, size) == 0) + 1
     primes = sorted(set(families.primes(size)))
-    return [Digit(p, w) for w in reversed(weights) for p in primes if size % (w * p) == 0]
+    return [Digit(p, w) for w in weights[::-1].tolist() for p in primes if size % (w * p) == 0]
 
 
 def rank_one_chains(source: Source, rtol: float) -> Iterator[tuple[Ordering, Radices]]:
@@ -136,21 +136,45 @@ def _next(
 ) -> tuple[Digit, Digit] | None:
     """Return a pair of equal radices if there is one, else any, else what is left of one side."""
     one = Digit(1, 1)
-    left = [at for at, digit in enumerate(rows) if digit.fits(free_rows) is not None]
-    right = [at for at, digit in enumerate(columns) if digit.fits(free_columns) is not None]
+    left, right = (
+        np.flatnonzero(_parts_of(*side).any(axis=1)).tolist() for side in ((rows, free_rows), (columns, free_columns))
+    )
     if not right:
         return rows[left[0]], one
     if not left:
         return one, columns[right[0]]
-    # After a digit of columns is split, which ones are still free.
-    still = np.array([[x.fits(columns[at].without(free_columns)) is not None for x in columns] for at in right])
+    still = _still_free(columns, free_columns)[right]
     allowed = ~(coupled[left].astype(int) @ still.T.astype(int)).astype(bool)
-    equal = np.array([[rows[i].radix == columns[j].radix for j in right] for i in left])
+    equal = _numbers_of(rows)[left, :1] == _numbers_of(columns)[right, 0]
     for fits in (allowed & equal, allowed):
         at = np.argwhere(fits)
         if len(at):
             return rows[left[at[0][0]]], columns[right[at[0][1]]]
     return None
+
+
+def _numbers_of(digits: list[Digit]) -> Array:
+    """Return (radix, weight) of each digit."""
+    return np.array([(x.radix, x.weight) for x in digits]).reshape(-1, 2)
+
+
+def _parts_of(digits: list[Digit], free: list[Digit]) -> Array:
+    """Return of which free parts each digit is one, as `Digit.fits`."""
+    radix, weight = _numbers_of(digits).T[:, :, None]
+    part_radix, part_weight = _numbers_of(free).T
+    local = weight // part_weight
+    return (weight % part_weight == 0) & (local > 0) & (part_radix % np.maximum(local * radix, 1) == 0)
+
+
+def _still_free(digits: list[Digit], free: list[Digit]) -> Array:
+    """Return for each digit that is split off which ones are free after it, (digits, digits)."""
+    parts = _parts_of(digits, free)
+    radix, weight = _numbers_of(digits).T
+    # Two digits of one part are free of each other where one lies above the other.
+    above = weight[None] % (weight * radix)[:, None] == 0
+    below = weight[:, None] % (weight * radix)[None] == 0
+    same = parts.astype(int) @ parts.T.astype(int) > 0
+    return parts.any(axis=1) & (~same | above | below)
 
 
 def _numbers(digits: list[Digit]) -> IndexArray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 from itertools import pairwise
 from math import isqrt, prod
 from operator import index
@@ -206,11 +207,19 @@ def _middle_divisor(n: int) -> int:
     return next(p for p in range(isqrt(n), 0, -1) if n % p == 0)
 
 
+@cache
 def smooth(n: int) -> int:
     """Return the least size from `n` on without prime factors above 7."""
-    while max(primes(n), default=1) > _SMOOTH:
+    while not _is_smooth(n):
         n += 1
     return n
+
+
+def _is_smooth(n: int) -> bool:
+    for p in range(2, _SMOOTH + 1):
+        while n % p == 0:
+            n //= p
+    return n == 1
 
 
 def primes(n: int) -> list[int]:

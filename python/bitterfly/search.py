@@ -139,7 +139,7 @@ class RankProbe:
                 max(down, across) if diagonal else down * across * on_diagonal / (self._samples - on_diagonal)
             )
         # Skeletons are chosen by pivoted QR: it tells the ranks that they need.
-        stack = np.ascontiguousarray(np.stack(blocks))
+        stack = np.stack(blocks).astype(np.result_type(self._source.dtype, np.float64), copy=False)
         tails = _core.pivot_tails(stack, self._share / 16, get_workers()) if self._few else _tails(stack)
         lost = np.asarray(weights, np.longdouble) @ tails
         return max(1, int(np.argmax(lost <= self._share * lost[0]))), min(blocks[0].shape)
