@@ -31,6 +31,8 @@ from bitterfly.search import (
     choose,
     rank_one_ordering,
     stored_bytes,
+    thinnest,
+    worth_finding,
 )
 from bitterfly.skeletons import from_skeletons
 from bitterfly.sources import (
@@ -260,8 +262,9 @@ def _found(source: Source, rtol: float, permute: Permute, seed: int) -> Butterfl
     if not rtol > least:
         raise ValueError(f"rtol: {rtol:.3g} is below the precision of {source.dtype}, {least:.2g}{_finer(source)}")
     orderings = candidate_orderings(source, permute)
-    found = _rank_one(source, orderings, rtol, permute, seed)
-    choices = choose(source, orderings, rtol, seed, np.inf if found is None else found.store.nbytes)
+    slim = thinnest(source, orderings, rtol, seed)
+    found = _rank_one(source, orderings, rtol, permute, seed, worth_finding(slim))
+    choices = choose(source, orderings, rtol, seed, np.inf if found is None else found.store.nbytes, slim)
     if isinstance(source, OperatorSource):
         source.forget()
     op = _smallest(source, choices, rtol, seed, found)
@@ -289,23 +292,25 @@ def _finer(source: Source) -> str:
 
 
 def _rank_one(
-    source: Source, orderings: list[Ordering], rtol: float, permute: Permute, seed: int
+    source: Source, orderings: list[Ordering], rtol: float, permute: Permute, seed: int, limit: float
 ) -> ButterflyOperator | None:
-    """Return the smallest chain of rank one that meets `rtol`: with digits in any order, or the default chain."""
+    """Return the smallest chain of rank one, below the limit of bytes, that meets `rtol`.
+
+    Digits in any order are looked at, or the default chain.
+    """
     candidates = list(rank_one_chains(source, rtol)) if permute == "auto" else []
+    limit = min(limit, source.shape[0] * source.shape[1] * source.dtype.itemsize)
     default = Radices.of(Chain.for_shape(source.shape))
-    if not candidates and len(default.rows) > 1:
+    if not candidates and len(default.rows) > 1 and _rank_one_bytes(source, default) < limit:
         ordering = rank_one_ordering(source, orderings, default, rtol, seed)
         candidates = [] if ordering is None else [(ordering, default)]
     found: ButterflyOperator | None = None
-    dense = source.shape[0] * source.shape[1] * source.dtype.itemsize
     for ordering, radices in candidates:
-        ranks = (1,) * (len(radices.rows) - 1)
-        nbytes = stored_bytes(radices.chain(ranks), source.shape, source.dtype)
-        if nbytes >= (dense if found is None else found.store.nbytes):
+        nbytes = _rank_one_bytes(source, radices)
+        if nbytes >= (limit if found is None else found.store.nbytes):
             continue
         try:
-            op = _with_ranks(source, Choice(ordering, radices, ranks, nbytes), rtol, seed)
+            op = _with_ranks(source, Choice(ordering, radices, (1,) * (len(radices.rows) - 1), nbytes), rtol, seed)
         except ValueError as error:  # skeletons, of entries that samples showed wrongly
             _log.debug("%s", error)
             continue
@@ -313,6 +318,10 @@ def _rank_one(
         if op.relative_error <= rtol and op.store.nbytes <= nbytes:
             found = op
     return found
+
+
+def _rank_one_bytes(source: Source, radices: Radices) -> int:
+    return stored_bytes(radices.chain((1,) * (len(radices.rows) - 1)), source.shape, source.dtype)
 
 
 def _with_ranks(source: Source, choice: Choice, rtol: float, seed: int) -> ButterflyOperator:

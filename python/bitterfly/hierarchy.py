@@ -76,13 +76,10 @@ class PaddedRows:
         self, source: Source, permutations: Permutations, radices: Radices, ledger: Ledger, scale: float = 1.0
     ) -> None:
         self._source, self._radices, self._ledger, self._scale = source, radices, ledger, scale
-        m, n = radices.shape
         rows, columns = permutations
-        self._rows = np.arange(m) if rows is None else rows
-        self._columns = (
-            None if columns is None and n == source.shape[1] else np.arange(n) if columns is None else columns
-        )
-        self._plain = rows is None and self._columns is None and m == source.shape[0]
+        self._rows = np.arange(radices.shape[0]) if rows is None else rows
+        self._columns = columns
+        self._plain = rows is None and columns is None and radices.shape == source.shape
 
     def chunks(self) -> Iterator[tuple[int, Array]]:
         """Yield (t, block) with blocks of shape (a, b, some t, columns)."""
@@ -109,10 +106,10 @@ class PaddedRows:
         inside = wanted < source.shape[0]
         got = source.rows(wanted[inside]) if inside.any() else np.zeros((0, source.shape[1]), source.dtype)
         if self._columns is None and inside.all():
-            return np.asarray(got, source.dtype).reshape(a, b, len(t), n)
+            return _padded(np.asarray(got, source.dtype), n).reshape(a, b, len(t), n)
         out = np.zeros((len(wanted), n), source.dtype)
         if self._columns is None:
-            out[inside] = got
+            out[inside, : source.shape[1]] = got
         else:
             present = np.flatnonzero(self._columns < source.shape[1])
             out[np.ix_(inside, present)] = got[:, self._columns[present]]
@@ -132,6 +129,16 @@ class PaddedRows:
         wide = parts.astype(np.result_type(parts.dtype, np.float64))
         self._ledger.outside += float(np.sum(np.abs(wide * self._scale) ** 2))
         return kept
+
+
+def _padded(a: Array, n: int) -> Array:
+    """Return `n` columns, zeros behind those of `a`, in its memory order."""
+    if n == a.shape[1]:
+        return a
+    out = np.empty((a.shape[0], n), a.dtype, order="F" if a.flags.f_contiguous else "C")
+    out[:, : a.shape[1]] = a
+    out[:, a.shape[1] :] = 0
+    return out
 
 
 def left_to_right(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from heapq import heapify, heappop, heapreplace
@@ -19,7 +19,7 @@ from bitterfly.chain import Chain
 from bitterfly.hierarchy import Radices
 from bitterfly.inputs import Array
 from bitterfly.permute import MOST, Ordering
-from bitterfly.sources import EntrySource, OperatorSource, Source
+from bitterfly.sources import ArraySource, EntrySource, OperatorSource, Source
 from bitterfly.tiles import layouts, lean_ranks
 from bitterfly.workers import get_workers
 
@@ -30,7 +30,7 @@ WORTHWHILE = 0.9
 _SAMPLES = 12
 _FEW_SAMPLES = 7  # of an entry function
 _FEW_SIDES = (32, 64, MOST)
-_NEARLY = 1.05  # times the least entries that a chain can have: no more blocks are looked at
+_NEARLY = 1.05  # times the least bytes that a chain can have: no more blocks are looked at
 _SIDES = (40, MOST)  # rows and columns of a sampled block that are looked at: more where the rank needs them
 _FINALISTS = 12  # chains predicted to be small that are looked at with more rows and columns
 _TRIED = 3
@@ -41,6 +41,7 @@ _GROUPS = tuple(1 << k for k in range(8))
 _MOST = 128  # largest leaf and number of groups of mixed radices
 _CUTS = (16, 64, 256, 1024, 4096)  # blocks of the longer side of very rectangular matrices
 _THIN = 8  # times the shorter side, from which on a matrix is very rectangular
+_GAIN = 0.8  # times the bytes of truncated SVDs of a thin matrix, below which other chains are looked for
 _GLANCES = (8, 40)  # rows and columns that show that a block has a larger rank than a chain can pay for
 
 
@@ -83,15 +84,18 @@ class RankProbe:
         # Every split may discard this share of the energy; there are about log2 n of them.
         self._share = rtol**2 / max(1.0, log2(max(source.shape)) - 3)
         self._shared = isinstance(source, OperatorSource)
-        self.itemsize = source.dtype.itemsize
         self._few = isinstance(source, EntrySource)
         self._samples = _FEW_SAMPLES if self._few else _SAMPLES
         self._sides: tuple[int, ...] = _FEW_SIDES if self._few else _SIDES
         self.rank, self.look = cache(self._rank), cache(self._look)
 
-    def nbytes(self, radices: Radices, ranks: list[int]) -> int:
+    def nbytes(self, radices: Radices, ranks: tuple[int, ...]) -> int:
         """Return the bytes of factors with these ranks."""
-        return stored_bytes(radices.chain(tuple(ranks)), self._source.shape, self._source.dtype)
+        return stored_bytes(radices.chain(ranks), self._source.shape, self._source.dtype)
+
+    def skeleton_nbytes(self, radices: Radices, ranks: tuple[int, ...]) -> int:
+        """Return the bytes of skeletons of these ranks; those of identities, not stored but multiplied, count half."""
+        return self._source.dtype.itemsize * _entries(radices, ranks)
 
     def _rank(self, height: int, width: int, sides: tuple[int, ...] | None = None) -> int:
         """Return the rank that most blocks of this size need; at least 1."""
@@ -176,15 +180,22 @@ def stored_bytes(chain: Chain, shape: tuple[int, int], dtype: np.dtype[Any]) -> 
     return sum(at.nbytes(dtype) for at in layouts(chain, lean_ranks(chain, dtype)))
 
 
-def dyadic(shape: tuple[int, int]) -> list[Radices]:
-    """Return the radices of the general dyadic family that fit a shape, padded where they must be, and of SVDs."""
+def thin(shape: tuple[int, int]) -> list[Radices]:
+    """Return the radices of truncated SVDs: of a matrix with few rows, and of blocks of the longer side of thin ones."""
     m, n = shape
-    found = [Radices((m, 1), (1, n))] if m <= _WHOLE else []  # a truncated SVD
-    for cuts in _CUTS:  # of blocks of the longer side: enough of them to fill the tiles
+    found = [Radices((m, 1), (1, n))] if m <= _WHOLE else []
+    for cuts in _CUTS:  # enough of them to fill the tiles
         if _THIN * n <= m and 2 * cuts <= m:
             found.append(Radices((ceil(m / cuts), cuts), (1, n)))
         if _THIN * m <= n and 2 * cuts <= n:
             found.append(Radices((m, 1), (cuts, ceil(n / cuts))))
+    return found
+
+
+def dyadic(shape: tuple[int, int]) -> list[Radices]:
+    """Return the radices of the general dyadic family that fit a shape, padded where they must be, and of SVDs."""
+    m, n = shape
+    found = thin(shape)
     for leaf, groups in product(_LEAVES, _GROUPS):
         levels = int(log2(m / leaf)) if m >= 2 * leaf else 0
         while levels > 1 and groups << (levels - 1) > n:
@@ -239,14 +250,14 @@ def predicted(
     height, width = 1, radices.shape[1]
     ranks: list[int] = []
     splits = len(radices.rows) - 1
-    nbytes = probe.nbytes(radices, [1] * splits)
+    nbytes = probe.nbytes(radices, (1,) * splits)
     for p, q in zip(radices.rows[:-1], radices.columns[:-1], strict=True):
         if nbytes >= limit:
             return None
         height, width = height * p, width // q
         ranks.append(min(probe.rank(height, width, sides), p * (ranks[-1] if ranks else 1), width))
         if limit < np.inf or len(ranks) == splits:
-            nbytes = probe.nbytes(radices, [*ranks, *[1] * (splits - len(ranks))])
+            nbytes = probe.nbytes(radices, (*ranks, *[1] * (splits - len(ranks))))
     return Choice(probe.ordering, radices, tuple(ranks), nbytes) if nbytes < limit else None
 
 
@@ -260,10 +271,18 @@ def _within(probe: RankProbe, radices: Radices, limit: float) -> Choice | None:
     return choice
 
 
-def choose(source: Source, orderings: list[Ordering], rtol: float, seed: int, limit: float = np.inf) -> list[Choice]:
+def choose(
+    source: Source,
+    orderings: list[Ordering],
+    rtol: float,
+    seed: int,
+    limit: float = np.inf,
+    known: Choice | None = None,
+) -> list[Choice]:
     """Return the chains with the least predicted bytes, best first, all less than those of the matrix.
 
-    With a limit, that of a chain already found, only such as take fewer bytes; there may be none.
+    With a limit, that of a chain already found, only such as take fewer bytes; there may be none. What is known of
+    thin matrices, `thinnest`, is one of the candidates.
 
     Raises
     ------
@@ -271,22 +290,71 @@ def choose(source: Source, orderings: list[Ordering], rtol: float, seed: int, li
         Where there are none, without a limit.
     """
     m, n = source.shape
+    dense = m * n * source.dtype.itemsize
     middle = (min(m, 1 << round(log2(4 * m) / 2)), min(n, 1 << round(log2(4 * n) / 2)))
     probes = [RankProbe(source, ordering, rtol, seed) for ordering in orderings]
-    ranks, hopeful = _hopeful(probes, middle)
-    if isinstance(source, EntrySource):
-        found = [choice for probe in hopeful if (choice := least(probe, dyadic((m, n)))) is not None]
-        choices = sorted([c for c in found if c.nbytes < limit], key=lambda c: c.nbytes)
-    else:
-        choices = _choices(source, probes, hopeful, limit)
-    dense = m * n * source.dtype.itemsize
+    ranks: list[int] | None = None
+    choices: list[Choice] = [] if known is None or known.nbytes >= limit else [known]
+    candidates, most = dyadic((m, n)), limit
+    if known is not None:
+        most = min(limit, worth_finding(known), WORTHWHILE * dense)
+        candidates = _below([*candidates, *mixed((m, n))], source, most)
+    if candidates:
+        ranks, hopeful = _hopeful(probes, middle)
+        if isinstance(source, EntrySource):
+            found = [least(probe, candidates, probe.skeleton_nbytes, most) for probe in hopeful]
+        elif known is not None:
+            found = [least(probe, candidates, probe.nbytes, most) for probe in hopeful]
+        else:
+            found = [*_choices(source, probes, hopeful, most)]
+        choices = [*sorted([c for c in found if c is not None], key=lambda c: c.nbytes), *choices]
     if limit == np.inf and (not choices or choices[0].nbytes > WORTHWHILE * dense):
+        ranks = _middle_ranks(probes, middle) if ranks is None else ranks
         raise refusal(source, rtol, probes, ranks, middle, choices[0] if choices else None)
     if not choices:
         return []
     choice = choices[0]
     _log.info("chose %s: predicted ranks %s, %.3g of the bytes", choice.radices, choice.ranks, choice.nbytes / dense)
     return [c for c in choices[:_TRIED] if c.nbytes <= min(WORTHWHILE * dense, 1.3 * choice.nbytes)]
+
+
+def thinnest(source: Source, orderings: list[Ordering], rtol: float, seed: int) -> Choice | None:
+    """Return the smallest of truncated SVDs of blocks of the longer side, of an array that is thin; else None."""
+    m, n = source.shape
+    if not isinstance(source, ArraySource) or max(m, n) < _THIN * min(m, n) or min(m, n) > _WHOLE:
+        return None
+    # All of the shorter side is in each block: its order does not matter.
+    sides = {(id(o.bases[1]), o.reversed_columns) if m <= n else (id(o.bases[0]), o.reversed_rows): o for o in orderings}
+    probes = [RankProbe(source, ordering, rtol, seed) for ordering in sides.values()]
+    best: Choice | None = None
+    for probe in probes:
+        best = least(probe, thin((m, n)), probe.nbytes, np.inf if best is None else best.nbytes) or best
+    if best is not None:
+        return best
+    drafts = [draft for radices in thin((m, n)) if (draft := predicted(probes[0], radices)) is not None]
+    return min(drafts, key=lambda choice: choice.nbytes)
+
+
+def worth_finding(known: Choice | None) -> float:
+    """Return the bytes below which other chains are looked for where truncated SVDs are known."""
+    return np.inf if known is None else _GAIN * known.nbytes
+
+
+def _below(candidates: list[Radices], source: Source, limit: float) -> list[Radices]:
+    """Return the chains, but for truncated SVDs, whose entries, of rank one, are below the limit of bytes."""
+    known = thin(source.shape)
+    return [r for r in candidates if r not in known and _stored(r, 1) * source.dtype.itemsize < limit]
+
+
+def _stored(radices: Radices, rank: int) -> int:
+    """Return the entries, but identities, of skeletons of one rank."""
+    total, before, after, left = 0, 1, radices.shape[0], 1
+    for at, (p, q) in enumerate(zip(radices.rows, radices.columns, strict=True)):
+        after //= p
+        right = rank if at + 1 < len(radices.rows) else 0
+        total += before * after * q * (p * left - right) * max(1, right)
+        before, left = before * q, rank
+    return total
 
 
 def _choices(source: Source, probes: list[RankProbe], hopeful: list[RankProbe], limit: float) -> list[Choice]:
@@ -317,11 +385,14 @@ def _middle_ranks(probes: list[RankProbe], block: tuple[int, int]) -> list[int]:
         looks[at] += 1
 
 
-def least(probe: RankProbe, candidates: Iterable[Radices]) -> Choice | None:
+def least(
+    probe: RankProbe, candidates: Iterable[Radices], cost: Callable[[Radices, tuple[int, ...]], int], limit: float
+) -> Choice | None:
     """Return the chain that is predicted to be smallest, from no more blocks than it takes to know that.
 
-    Ranks grow with the sides of blocks: those seen bound others from below, and with them the entries of chains. The
-    chain of the least bound is looked at, until its ranks are known.
+    Ranks grow with the sides of blocks: those seen bound others from below, and with them the bytes of chains, as
+    `cost` says them. The chain of the least bound is looked at, until its ranks are known; None where all reach the
+    limit.
     """
     junctions = {radices: _junctions(radices) for radices in candidates}
     bounds = dict.fromkeys((size for sizes in junctions.values() for size in sizes), 1)
@@ -340,20 +411,20 @@ def least(probe: RankProbe, candidates: Iterable[Radices]) -> Choice | None:
         return tuple(ranks), unknown
 
     best: Choice | None = None
-    heap = [(_entries(radices, bound(radices)[0]), at, radices) for at, radices in enumerate(junctions)]
+    heap = [(cost(radices, bound(radices)[0]), at, radices) for at, radices in enumerate(junctions)]
     heapify(heap)
     while heap:
-        entries, at, radices = heap[0]
-        if best is not None and best.nbytes <= _NEARLY * entries * probe.itemsize:
+        nbytes, at, radices = heap[0]
+        if nbytes >= limit or (best is not None and best.nbytes <= _NEARLY * nbytes):
             break
         ranks, unknown = bound(radices)
-        if entries == _entries(radices, ranks):
+        if nbytes == cost(radices, ranks):
             if not unknown:
                 heappop(heap)
                 # A first split that keeps nearly all directions of a leaf finds no structure, it only moves entries.
                 moved = ranks and 4 * ranks[0] > 3 * min(radices.rows[0], radices.shape[1])
-                if not moved and (best is None or entries * probe.itemsize < best.nbytes):
-                    best = Choice(probe.ordering, radices, ranks, entries * probe.itemsize)
+                if not moved and (best is None or nbytes < best.nbytes):
+                    best = Choice(probe.ordering, radices, ranks, nbytes)
                 continue
             size = unknown[len(unknown) // 2]
             rank, is_known = probe.look(*size, looks[size])
@@ -362,7 +433,7 @@ def least(probe: RankProbe, candidates: Iterable[Radices]) -> Choice | None:
             for other in bounds:
                 if other == size or (other not in known and other[0] >= size[0] and other[1] >= size[1]):
                     bounds[other] = max(bounds[other], rank)
-        heapreplace(heap, (_entries(radices, bound(radices)[0]), at, radices))
+        heapreplace(heap, (cost(radices, bound(radices)[0]), at, radices))
     return best
 
 
@@ -374,7 +445,7 @@ def _junctions(radices: Radices) -> list[tuple[int, int]]:
 
 
 def _entries(radices: Radices, ranks: tuple[int, ...]) -> int:
-    """Return the entries of skeletons of these ranks; those of identities, not stored but multiplied, count half."""
+    """Return the entries of skeletons of these ranks, half of those of identities among them."""
     total, before, after = 0, 1, radices.shape[0]
     for p, q, left, right in zip(radices.rows, radices.columns, (1, *ranks), (*ranks, 0), strict=True):
         after //= p
