@@ -12,6 +12,9 @@ from hypothesis import strategies as st
 
 import bitterfly
 from bitterfly import Chain, IncompressibleError, gallery, transforms
+from bitterfly.digits import Digit, digits_of, still_free
+from bitterfly.hierarchy import Radices
+from bitterfly.truncated import truncated_svds
 
 
 def fourier(n: int) -> np.ndarray:
@@ -140,3 +143,53 @@ def test_refusals_of_tall_matrices_say_that_their_transpose_was_searched() -> No
     a = np.random.default_rng(0).standard_normal((900, 30))
     with pytest.raises(IncompressibleError, match=r"those of a\.T"):
         bitterfly.factorize(a, rtol=1e-3)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "complex128"])
+@pytest.mark.parametrize("n", [2999, 3000])
+def test_truncated_svds_of_blocks_are_those_of_the_general_algorithm(dtype: str, n: int) -> None:
+    x, y = np.linspace(0, 1, n), np.linspace(2, 3, 20)
+    a = (1 / (y[:, None] + x) * (np.exp(5j * np.outer(y, x)) if dtype[0] == "c" else 1)).astype(dtype)
+    radices, rtol = Radices((20, 1), (16, 188)), 1e-4
+    found = truncated_svds(a, radices, rtol, 2)
+    assert found is not None
+    factors, ranks, ledger = found
+    op = bitterfly.ButterflyOperator(factors, shape=a.shape)
+    wide = a.astype(np.result_type(dtype, np.float64))
+    error = np.linalg.norm(wide - op.astype(wide.dtype).todense()) / np.linalg.norm(wide)
+    assert 0.99 * ledger.relative < error <= ledger.relative <= rtol
+    assert ledger.total == pytest.approx(np.linalg.norm(wide) ** 2)
+    (pattern, _), smaller = op.chain, ranks[0] - 1
+    values = [np.linalg.svd(part, compute_uv=False) for part in np.split(wide, range(188, n, 188), axis=1)]
+    tails = [float(np.sqrt(sum(np.sum(v[r:] ** 2) for v in values) / ledger.total)) for r in (smaller, ranks[0])]
+    assert pattern == (1, 20, 16 * ranks[0], 1) and tails[0] > 0.9 * rtol
+    assert ledger.relative == pytest.approx(tails[1], rel=0.1)
+
+
+def test_gram_matrices_are_left_where_they_do_not_tell() -> None:
+    a = np.random.default_rng(0).standard_normal((10, 400))
+    assert truncated_svds(a, Radices((10, 1), (16, 25)), 1e-3, 2) is not None
+    assert truncated_svds(a, Radices((10, 1), (16, 25)), 1e-9, 2) is None
+    assert truncated_svds(a, Radices((10, 1), (64, 7)), 1e-3, 2) is None
+    for scale in (1e-200, 1e200, np.nan, 0):
+        assert truncated_svds(scale * a, Radices((10, 1), (16, 25)), 1e-3, 2) is None
+
+
+@pytest.mark.parametrize("scale", [1e-170, 1e170])
+@pytest.mark.parametrize("rtol", [1e-3, 1e-12])
+def test_thin_matrices_of_any_scale(scale: float, rtol: float) -> None:
+    a = 1 / (np.linspace(2, 3, 24)[:, None] + np.linspace(0, 1, 2000))
+    op = bitterfly.factorize(scale * a, rtol=rtol)
+    assert np.linalg.norm(op.todense() / scale - a) <= op.relative_error * np.linalg.norm(a) <= rtol * np.linalg.norm(a)
+
+
+@given(st.lists(st.sampled_from([2, 3, 4, 5, 6]), min_size=1, max_size=4), st.data())
+def test_digits_that_are_free_after_another_one(radices: list[int], data: st.DataObject) -> None:
+    digits, free = digits_of(int(np.prod(radices))), [Digit(int(np.prod(radices)), 1)]
+    while free:
+        possible = [digit for digit in digits if digit.fits(free) is not None]
+        still = still_free(digits, free)
+        for digit in possible:
+            after = digit.without(free)
+            assert still[digits.index(digit)].tolist() == [x.fits(after) is not None for x in digits]
+        free = data.draw(st.sampled_from(possible)).without(free)

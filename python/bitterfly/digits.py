@@ -143,7 +143,7 @@ def _next(
         return rows[left[0]], one
     if not left:
         return one, columns[right[0]]
-    still = _still_free(columns, free_columns)[right]
+    still = still_free(columns, free_columns)[right]
     allowed = ~(coupled[left].astype(int) @ still.T.astype(int)).astype(bool)
     equal = _numbers_of(rows)[left, :1] == _numbers_of(columns)[right, 0]
     for fits in (allowed & equal, allowed):
@@ -163,18 +163,20 @@ def _parts_of(digits: list[Digit], free: list[Digit]) -> Array:
     radix, weight = _numbers_of(digits).T[:, :, None]
     part_radix, part_weight = _numbers_of(free).T
     local = weight // part_weight
-    return (weight % part_weight == 0) & (local > 0) & (part_radix % np.maximum(local * radix, 1) == 0)
+    fits: Array = (weight % part_weight == 0) & (local > 0) & (part_radix % np.maximum(local * radix, 1) == 0)
+    return fits
 
 
-def _still_free(digits: list[Digit], free: list[Digit]) -> Array:
-    """Return for each digit that is split off which ones are free after it, (digits, digits)."""
+def still_free(digits: list[Digit], free: list[Digit]) -> Array:
+    """Return for each digit of a free part which ones are still free once it is split off, (digits, digits)."""
     parts = _parts_of(digits, free)
     radix, weight = _numbers_of(digits).T
     # Two digits of one part are free of each other where one lies above the other.
     above = weight[None] % (weight * radix)[:, None] == 0
     below = weight[:, None] % (weight * radix)[None] == 0
     same = parts.astype(int) @ parts.T.astype(int) > 0
-    return parts.any(axis=1) & (~same | above | below)
+    free_after: Array = parts.any(axis=1) & (~same | above | below)
+    return free_after
 
 
 def _numbers(digits: list[Digit]) -> IndexArray:

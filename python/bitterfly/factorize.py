@@ -44,6 +44,7 @@ from bitterfly.sources import (
     as_source,
     at_hand,
 )
+from bitterfly.truncated import truncated_svds
 from bitterfly.workers import building_workers, get_workers, set_workers
 
 _log = logging.getLogger("bitterfly")
@@ -263,7 +264,7 @@ def _found(source: Source, rtol: float, permute: Permute, seed: int) -> Butterfl
         raise ValueError(f"rtol: {rtol:.3g} is below the precision of {source.dtype}, {least:.2g}{_finer(source)}")
     orderings = candidate_orderings(source, permute)
     slim = thinnest(source, orderings, rtol, seed)
-    found = _rank_one(source, orderings, rtol, permute, seed, worth_finding(slim))
+    found = _rank_one(source, orderings, rtol, permute, seed, slim)
     choices = choose(source, orderings, rtol, seed, np.inf if found is None else found.store.nbytes, slim)
     if isinstance(source, OperatorSource):
         source.forget()
@@ -292,16 +293,17 @@ def _finer(source: Source) -> str:
 
 
 def _rank_one(
-    source: Source, orderings: list[Ordering], rtol: float, permute: Permute, seed: int, limit: float
+    source: Source, orderings: list[Ordering], rtol: float, permute: Permute, seed: int, slim: Choice | None
 ) -> ButterflyOperator | None:
-    """Return the smallest chain of rank one, below the limit of bytes, that meets `rtol`.
+    """Return the smallest chain of rank one that meets `rtol`: with digits in any order, or the default chain.
 
-    Digits in any order are looked at, or the default chain.
+    It takes fewer bytes than the truncated SVDs of a thin matrix.
     """
     candidates = list(rank_one_chains(source, rtol)) if permute == "auto" else []
-    limit = min(limit, source.shape[0] * source.shape[1] * source.dtype.itemsize)
+    limit = source.shape[0] * source.shape[1] * source.dtype.itemsize
+    limit = limit if slim is None else min(limit, slim.nbytes)
     default = Radices.of(Chain.for_shape(source.shape))
-    if not candidates and len(default.rows) > 1 and _rank_one_bytes(source, default) < limit:
+    if not candidates and len(default.rows) > 1 and _rank_one_bytes(source, default) < min(limit, worth_finding(slim)):
         ordering = rank_one_ordering(source, orderings, default, rtol, seed)
         candidates = [] if ordering is None else [(ordering, default)]
     found: ButterflyOperator | None = None
@@ -361,7 +363,14 @@ def _of_choice(source: Source, choice: Choice, rtol: float, seed: int) -> Butter
     permutations = choice.ordering.permutations(choice.radices)
     op = _as_dyadic(source, choice, permutations)
     if op is None or not op.relative_error <= rtol:
-        op = _lean(_adaptive(source, permutations, choice.radices, rtol, choice.ranks, None), rtol)
+        svds = None
+        if all(side is None for side in permutations) and choice.radices.rows == (source.shape[0], 1):
+            svds = truncated_svds(source.array, choice.radices, rtol, choice.ranks[0])
+        if svds is not None:
+            op = _operator(source, permutations, *svds)
+        else:
+            op = _adaptive(source, permutations, choice.radices, rtol, choice.ranks, None)
+        op = _lean(op, rtol)
     return op
 
 

@@ -89,9 +89,8 @@ def _some(
     size = min(size, total)
     count = total // size
     first = int(place * count)
-    index = first + count * np.arange(size) if strided else first * size + np.arange(size)
-    if size > most:
-        index = np.sort(rng.choice(index, most, replace=False))
+    places = np.arange(size) if size <= most else np.sort(rng.choice(size, most, replace=False))
+    index = first + count * places if strided else first * size + places
     return index if base is None else base[index]
 
 

@@ -180,8 +180,8 @@ def stored_bytes(chain: Chain, shape: tuple[int, int], dtype: np.dtype[Any]) -> 
     return sum(at.nbytes(dtype) for at in layouts(chain, lean_ranks(chain, dtype)))
 
 
-def thin(shape: tuple[int, int]) -> list[Radices]:
-    """Return the radices of truncated SVDs: of a matrix with few rows, and of blocks of the longer side of thin ones."""
+def svds(shape: tuple[int, int]) -> list[Radices]:
+    """Return the radices of truncated SVDs, of a matrix with few rows and of blocks of the longer side of thin ones."""
     m, n = shape
     found = [Radices((m, 1), (1, n))] if m <= _WHOLE else []
     for cuts in _CUTS:  # enough of them to fill the tiles
@@ -195,7 +195,7 @@ def thin(shape: tuple[int, int]) -> list[Radices]:
 def dyadic(shape: tuple[int, int]) -> list[Radices]:
     """Return the radices of the general dyadic family that fit a shape, padded where they must be, and of SVDs."""
     m, n = shape
-    found = thin(shape)
+    found = svds(shape)
     for leaf, groups in product(_LEAVES, _GROUPS):
         levels = int(log2(m / leaf)) if m >= 2 * leaf else 0
         while levels > 1 and groups << (levels - 1) > n:
@@ -324,14 +324,15 @@ def thinnest(source: Source, orderings: list[Ordering], rtol: float, seed: int) 
     if not isinstance(source, ArraySource) or max(m, n) < _THIN * min(m, n) or min(m, n) > _WHOLE:
         return None
     # All of the shorter side is in each block: its order does not matter.
-    sides = {(id(o.bases[1]), o.reversed_columns) if m <= n else (id(o.bases[0]), o.reversed_rows): o for o in orderings}
-    probes = [RankProbe(source, ordering, rtol, seed) for ordering in sides.values()]
-    best: Choice | None = None
+    side = 1 if m <= n else 0
+    sides = {(id(o.bases[side]), (o.reversed_rows, o.reversed_columns)[side]): o for o in reversed(orderings)}
+    probes = [RankProbe(source, ordering, rtol, seed) for ordering in reversed(sides.values())]
+    best, dense = None, m * n * source.dtype.itemsize
     for probe in probes:
-        best = least(probe, thin((m, n)), probe.nbytes, np.inf if best is None else best.nbytes) or best
+        best = least(probe, svds((m, n)), probe.nbytes, WORTHWHILE * dense if best is None else best.nbytes) or best
     if best is not None:
         return best
-    drafts = [draft for radices in thin((m, n)) if (draft := predicted(probes[0], radices)) is not None]
+    drafts = [draft for radices in svds((m, n)) if (draft := predicted(probes[0], radices)) is not None]
     return min(drafts, key=lambda choice: choice.nbytes)
 
 
@@ -342,18 +343,17 @@ def worth_finding(known: Choice | None) -> float:
 
 def _below(candidates: list[Radices], source: Source, limit: float) -> list[Radices]:
     """Return the chains, but for truncated SVDs, whose entries, of rank one, are below the limit of bytes."""
-    known = thin(source.shape)
-    return [r for r in candidates if r not in known and _stored(r, 1) * source.dtype.itemsize < limit]
+    known = svds(source.shape)
+    return [r for r in candidates if r not in known and _least_entries(r) * source.dtype.itemsize < limit]
 
 
-def _stored(radices: Radices, rank: int) -> int:
-    """Return the entries, but identities, of skeletons of one rank."""
-    total, before, after, left = 0, 1, radices.shape[0], 1
+def _least_entries(radices: Radices) -> int:
+    """Return the entries of skeletons of rank one, but for identities."""
+    total, before, after, last = 0, 1, radices.shape[0], len(radices.rows) - 1
     for at, (p, q) in enumerate(zip(radices.rows, radices.columns, strict=True)):
         after //= p
-        right = rank if at + 1 < len(radices.rows) else 0
-        total += before * after * q * (p * left - right) * max(1, right)
-        before, left = before * q, rank
+        total += before * after * q * (p - (at < last))
+        before *= q
     return total
 
 
@@ -499,17 +499,27 @@ def rank_one_ordering(
 ) -> Ordering | None:
     """Return the ordering in which small samples look most like a chain of rank one; None where none does."""
     ranks = (1,) * (len(radices.rows) - 1)
-    scores = [_discarded(source, ordering, radices, ranks, seed, _GLANCES[0]) for ordering in candidates]
-    least = min(scores)
-    return candidates[scores.index(least)] if least <= max(4 * rtol**2, 1e-9) else None
+    most = max(4 * rtol**2, 1e-9)
+    best: Ordering | None = None
+    for ordering in candidates:
+        score = _discarded(source, ordering, radices, ranks, seed, _GLANCES[0], most)
+        if score < most or (best is None and score == most):
+            best, most = ordering, score
+    return best
 
 
 def _discarded(
-    source: Source, ordering: Ordering, radices: Radices, ranks: tuple[int, ...], seed: int, most: int | None = None
+    source: Source,
+    ordering: Ordering,
+    radices: Radices,
+    ranks: tuple[int, ...],
+    seed: int,
+    most: int | None = None,
+    limit: float = np.inf,
 ) -> float:
     """Return the share of the energy of sampled blocks that a chain discards, to nine digits behind the point.
 
-    Differences at rounding level are ties.
+    Differences at rounding level are ties. No more junctions are looked at once one discards far more than the limit.
     """
     heights = np.cumprod(radices.rows[:-1])
     widths = radices.shape[1] // np.cumprod(radices.columns[:-1])
@@ -521,4 +531,6 @@ def _discarded(
         samples = [ordering.sample(source.shape, block, rng, side) for _ in range(_SAMPLES)]
         tails = np.sum(_tails(np.stack([source.block(*sample) for sample in samples])), axis=0)
         lost, total = lost + tails[min(ranks[at], len(tails) - 1)], total + tails[0]
+        if lost > 100 * limit * total:
+            break
     return round(float(lost / total), 9) if total > 0 else 0.0

@@ -77,7 +77,7 @@ class ArraySource:
         return self.array[index]
 
     def block(self, rows: IndexArray, columns: IndexArray) -> Array:
-        return self.array[np.ix_(rows, columns)]
+        return self.array[rows[:, None], columns]
 
 
 class SliceableSource:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, cast
 
 import numpy as np
@@ -67,6 +68,7 @@ class Layout:
     mask_words: int
 
     @classmethod
+    @lru_cache(maxsize=4096)
     def of(cls, pattern: Pattern, rank: int) -> Layout:
         return cls(pattern, rank, *_core.tile_layout(pattern, rank))
 
