@@ -515,7 +515,7 @@ def _discarded(
     ranks: tuple[int, ...],
     seed: int,
     most: int | None = None,
-    limit: float = np.inf,
+    limit: float | None = None,
 ) -> float:
     """Return the share of the energy of sampled blocks that a chain discards, to nine digits behind the point.
 
@@ -531,6 +531,6 @@ def _discarded(
         samples = [ordering.sample(source.shape, block, rng, side) for _ in range(_SAMPLES)]
         tails = np.sum(_tails(np.stack([source.block(*sample) for sample in samples])), axis=0)
         lost, total = lost + tails[min(ranks[at], len(tails) - 1)], total + tails[0]
-        if lost > 100 * limit * total:
+        if limit is not None and lost > 100 * limit * total:
             break
     return round(float(lost / total), 9) if total > 0 else 0.0

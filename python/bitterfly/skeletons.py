@@ -89,7 +89,7 @@ class Level:
         known = np.zeros(a * self.width, bool)
         known[self.columns.reshape(-1)] = True
         size = max(size, int(known.reshape(-1, width).sum(axis=1).max()))
-        if size > _MOST * width:
+        if size >= _MOST * width:
             picked = np.ones_like(known)
         else:
             picked = self._picked(entries, known.reshape(-1, width), size, rng)
@@ -196,9 +196,10 @@ def from_skeletons(source: Source, choice: Choice, rtol: float, seed: int) -> Bu
             return ButterflyOperator.from_store(
                 op.store, shape=op.shape, permutations=permutations, relative_error=upper, error_kind="estimated"
             )
-        reached, inner = min(reached, upper), inner * min(0.7, 0.7 * rtol / upper)
-        if inner < np.finfo(source.dtype).eps:
+        reached, least = min(reached, upper), float(np.finfo(source.dtype).eps)
+        if inner <= least:
             break
+        inner = max(least, inner * min(0.7, 0.7 * rtol / upper))
     message = (
         f"rtol: {rtol:.3g} is not met, skeletons reach {reached:.3g} (estimated on random rows) in {source.dtype}: "
         "blocks may have larger ranks than sampled columns show, at a singular diagonal, say; a dense array may do"
