@@ -20,7 +20,7 @@ from bitterfly.tiled_codes import TiledCodes, plan
 from bitterfly.tiles import Layout, Skeleton, planes_of
 from bitterfly.workers import get_workers
 
-_LARGEST = 1.25  # of a combination of pivot rows, see skeletonize.cpp
+_LARGEST = 1.25 * (1 + 1e-6)  # of a combination of pivot rows, see skeletonize.cpp, rounded to single precision
 _GRID_SAMPLE, _GRIDS = 64, 4  # numbers that decide which units are tried, and how many of these
 _ON_GRID = 0.01  # of a unit: what single precision leaves of 16 bits
 
@@ -127,9 +127,10 @@ def _skeleton(part: Part, bits: int, known: Array | None) -> tuple[Array, Array,
     a, d, groups, b, rank = part.x.shape
     blocks, right = part.x.reshape(-1, b, rank), part.right.reshape(-1, rank, rank)
     most = (1 << (bits - 1)) - 1
-    pivots, t = _pivoted(blocks, _LARGEST + 2 / most, known)
+    pivots, t = _pivoted(blocks, most, known)
     corner = blocks[pivots].reshape(-1, rank, rank)
-    metric, step = np.ascontiguousarray(corner @ right @ corner.conj().swapaxes(1, 2)), _step(t, most)
+    metric = np.ascontiguousarray(corner @ right @ corner.conj().swapaxes(1, 2))
+    step = _unit_of(t, most) or float(np.max(np.abs(t.view(np.float64)), initial=0.0)) / most
     q = t
     if t.size:
         q = _core.closest_codes(t, metric, step, float(most), 1.0 / most**2, get_workers())
@@ -140,19 +141,21 @@ def _skeleton(part: Part, bits: int, known: Array | None) -> tuple[Array, Array,
     return codes, pivots.reshape(a * d, groups, b), step, sides.reshape(part.x.shape)
 
 
-def _pivoted(blocks: Array, largest: float, known: Array | None) -> tuple[Array, Array]:
-    """Return the pivot rows and T; those known stay where no number of T exceeds `largest`."""
+def _pivoted(blocks: Array, most: int, known: Array | None) -> tuple[Array, Array]:
+    """Return the pivot rows and T; those known stay where no number of T is large, and where T are codes already."""
     count, b, rank = blocks.shape
     if known is None:
         flags, t, _ = _core.skeletonize(blocks, rank, get_workers())
         return flags.astype(bool), t
     pivots = known.reshape(count, b)
     corner = blocks[pivots].reshape(-1, rank, rank)
-    stays = np.linalg.slogdet(corner)[0] != 0
-    corner[~stays] = np.eye(rank)
+    regular = np.linalg.slogdet(corner)[0] != 0
+    corner[~regular] = np.eye(rank)
     others = blocks[~pivots].reshape(count, b - rank, rank)
     t = np.ascontiguousarray(np.linalg.solve(corner.swapaxes(1, 2), others.swapaxes(1, 2)).swapaxes(1, 2))
-    stays &= np.max(np.abs(t), axis=(1, 2), initial=0.0) <= largest
+    stays = regular & (np.max(np.abs(t), axis=(1, 2), initial=0.0) <= _LARGEST)
+    if not np.all(stays) and _unit_of(t[regular], most):
+        stays = regular
     if not np.all(stays):
         pivots = pivots.copy()
         flags, t[~stays], _ = _core.skeletonize(np.ascontiguousarray(blocks[~stays]), rank, get_workers())
@@ -160,8 +163,8 @@ def _pivoted(blocks: Array, largest: float, known: Array | None) -> tuple[Array,
     return pivots, t
 
 
-def _step(t: Array, most: int) -> float:
-    """Return the value of a unit for which all parts of T are whole, if there is one, else the least one."""
+def _unit_of(t: Array, most: int) -> float | None:
+    """Return the value of a unit for which all parts of T are whole, `most` of them at most; None if there is none."""
     parts = np.ravel(t).view(np.float64)
     largest = float(np.max(np.abs(parts), initial=0.0))
     if largest == 0:
@@ -174,7 +177,7 @@ def _step(t: Array, most: int) -> float:
     for unit in units[:_GRIDS]:
         if _is_whole(parts * (unit / largest)).all():
             return largest / float(unit)
-    return largest / most
+    return None
 
 
 def _is_whole(x: Array) -> Array:
