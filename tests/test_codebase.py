@@ -19,7 +19,7 @@ from bitterfly.transforms import trigonometric
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = [
     p
-    for folder in ("cmake", "cpp", "python", "tests", "bench")
+    for folder in ("cpp", "python", "tests", "bench")
     for p in (ROOT / folder).rglob("*")
     if p.suffix in {".py", ".pyi", ".cpp", ".hpp", ".inl"}
 ]
@@ -63,7 +63,7 @@ def test_a_tier_that_exports_more_than_its_table_is_not_linked(source: str, foun
         pytest.skip("no compiler or nm")
     target = tmp_path / "tier.o"
     subprocess.run([compiler, "-x", "c++", "-c", "-", "-o", str(target)], input=source, text=True, check=True)
-    script = ROOT / "cmake" / "one_symbol.py"
+    script = ROOT / "cpp" / "kernels" / "one_symbol.py"
     run = subprocess.run(
         [sys.executable, str(script), nm, str(target), "scalar"], capture_output=True, text=True, check=False
     )

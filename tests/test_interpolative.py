@@ -39,8 +39,10 @@ def test_the_same_operator(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     assert lean.store.ranks == (*chain.ranks, 0) and lean.chain == op.chain
     before, after = exact.dense(op), exact.dense(lean)
     change = _relative(after - before, before)
-    assert op.relative_error + change <= lean.relative_error * (1 + 1e-12)
-    assert lean.relative_error - op.relative_error <= 1e3 * n * np.finfo(dtype).eps * (1 + op.relative_error)
+    assert op.relative_error + change <= lean.relative_error
+    # 8 units for each of 2 r + 2 operations a factor, on moduli of up to four times the numbers.
+    rounded = 64 * max(chain.ranks) * len(chain) * float(np.finfo(dtype).eps)
+    assert lean.relative_error - op.relative_error <= rounded * (1 + op.relative_error)
     assert exact.error(a, lean) <= lean.relative_error and lean.error_kind == op.error_kind
 
 
@@ -68,7 +70,7 @@ def test_arrays_take_the_bytes_of_entries(name: str, monkeypatch: pytest.MonkeyP
     assert op.nbytes <= 1.1 * entries.nbytes
 
 
-def test_rounding_beyond_the_tolerance_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rounding_beyond_the_tolerance_is_left_out() -> None:
     """A factorization that meets the tolerance just so is kept as it is."""
     a = gallery.nonuniform_dft(256).todense().astype(np.complex64)
     op = bitterfly.factorize(a, rtol=1e-3)

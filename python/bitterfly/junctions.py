@@ -61,8 +61,7 @@ class Part(NamedTuple):
 
         These are regular (at least I) for ``[I; T]`` where all factors to the left have that form.
         """
-        adjoint = sides.conj().swapaxes(-1, -2)
-        after, projected = adjoint @ self.weighed(sides), adjoint @ self.weighed(self.x)
+        after, projected = self.gram(sides), sides.conj().swapaxes(-1, -2) @ self.weighed(self.x)
         if not is_diagonal and is_regular:
             return np.linalg.solve(after, projected), after
         if not is_diagonal:

@@ -17,7 +17,7 @@ from bitterfly.operator import ButterflyOperator, PackedButterfly
 from bitterfly.powers import near_one, scaled
 from bitterfly.stores import TiledFloats
 from bitterfly.tiled_codes import TiledCodes, plan
-from bitterfly.tiles import Layout, Skeleton, planes_of
+from bitterfly.tiles import Layout, Skeleton, planes_of, skeleton_ranks
 from bitterfly.workers import get_workers
 
 _LARGEST = 1.25 * (1 + 1e-6)  # of a combination of pivot rows, see skeletonize.cpp, rounded to single precision
@@ -88,8 +88,7 @@ def recode(op: ButterflyOperator, kind: str, bits: int | Sequence[int]) -> Tiled
 
 def kinds_of(chain: Chain, kind: str) -> list[str]:
     """Return the kind of code of each factor: the last one, and those with more ranks than rows, are lattices."""
-    fits = [rank <= pattern[1] for pattern, rank in zip(chain, chain.ranks, strict=False)]
-    return ["skeleton" if kind == "skeleton" and good else "lattice" for good in (*fits, False)]
+    return ["skeleton" if kind == "skeleton" and rank else "lattice" for rank in skeleton_ranks(chain)]
 
 
 def _as_dense(factor: Array | Skeleton) -> Array:

@@ -206,19 +206,16 @@ def lean_ranks(chain: Chain, dtype: np.dtype[Any]) -> list[int]:
 
     All are 0 where that saves less than a fifth of an operator: products read the masks.
     """
-    forms = list(zip(layouts(chain, [0] * len(chain)), _skeletons(chain), strict=True))
-    dense = [at.nbytes(dtype) for at, _ in forms]
-    lean = [size if at is None else min(size, at.nbytes(dtype)) for size, (_, at) in zip(dense, forms, strict=True)]
-    if sum(lean) > _LEAN * sum(dense):
+    ranks = skeleton_ranks(chain)
+    dense, lean = ([at.nbytes(dtype) for at in layouts(chain, form)] for form in ([0] * len(chain), ranks))
+    if sum(map(min, dense, lean)) > _LEAN * sum(dense):
         return [0] * len(chain)
-    return [at.rank if at and less < size else 0 for (_, at), less, size in zip(forms, lean, dense, strict=True)]
+    return [rank if less < size else 0 for rank, less, size in zip(ranks, lean, dense, strict=True)]
 
 
-def _skeletons(chain: Chain) -> list[Layout | None]:
-    """Return the layouts in skeleton form, None for the last factor and where there are more ranks than rows."""
-    fits = [rank <= pattern[1] for pattern, rank in zip(chain, chain.ranks, strict=False)]
-    pairs = zip(chain, (*chain.ranks, 0), (*fits, False), strict=True)
-    return [Layout.of(pattern, rank) if good else None for pattern, rank, good in pairs]
+def skeleton_ranks(chain: Chain) -> list[int]:
+    """Return the rank of each factor that has a skeleton form, else 0: of the last, and with more ranks than rows."""
+    return [*(rank if rank <= pattern[1] else 0 for pattern, rank in zip(chain, chain.ranks, strict=False)), 0]
 
 
 def slices(sizes: Sequence[int]) -> Iterator[slice]:
