@@ -7,11 +7,13 @@
 namespace bitterfly {
 
 // `x` holds `count` matrices of b rows and s columns, row-major, complex ones interleaved. tails[q*(b+1) + k] is the
-// energy of matrix q that its first k pivot rows leave (column-pivoted QR of the transpose), all in units of 4^e, where
-// 2^e is next above the largest number. Rows beyond those that leave `enough` of a matrix's energy are not looked for.
+// energy of matrix q that its first k pivot rows leave (column-pivoted QR of the transpose), or, `of_any`, what an
+// approximation of rank k leaves, by pivoted QR of the rows of R, seldom twice the least (Stewart, SIAM
+// J. Sci. Comput. 20, 1999). All in units of 4^e, where 2^e is next above the largest number. Rows beyond those that
+// leave `enough` of a matrix's energy are not looked for.
 template <class Real>
 void pivot_tails(const Real* x, std::size_t count, std::size_t b, std::size_t s, bool is_complex, double enough,
-                 double* tails, std::size_t workers);
+                 bool of_any, double* tails, std::size_t workers);
 
 // pivots[q*b + j]: whether row j of matrix q is chosen; on entry, rows that are in any case. Others join by pivoted QR
 // until there are `rank`, fewer where those leave nothing.

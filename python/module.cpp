@@ -264,7 +264,8 @@ PYBIND11_MODULE(_core, m) {
     m.def("project", &py_project, py::arg("x").noconvert(), py::arg("groups"), py::arg("vectors").noconvert(),
           py::arg("rank"), py::arg("first"), py::arg("factor").noconvert(), py::arg("right").noconvert(),
           py::arg("scale") = 1.0);
-    m.def("pivot_tails", &py_pivot_tails, py::arg("x").noconvert(), py::arg("enough") = 0.0, py::arg("workers") = 1);
+    m.def("pivot_tails", &py_pivot_tails, py::arg("x").noconvert(), py::arg("enough") = 0.0, py::arg("of_any") = false,
+          py::arg("workers") = 1);
     m.def("pivot_rows", &py_pivot_rows, py::arg("x").noconvert(), py::arg("known").noconvert(), py::arg("rank"),
           py::arg("workers") = 1);
     m.def("skeletonize", &py_skeletonize, py::arg("x").noconvert(), py::arg("rank"), py::arg("workers") = 1);

@@ -99,7 +99,7 @@ inline void require_matrices(const py::array& x) {
             "x: expected contiguous matrices of shape (count, b, s)");
 }
 
-inline py::array py_pivot_tails(const py::array& x, double enough, std::size_t workers) {
+inline py::array py_pivot_tails(const py::array& x, double enough, bool of_any, std::size_t workers) {
     require_matrices(x);
     auto tails = aligned_array<double>({x.shape(0), x.shape(1) + 1});
     const auto shape = [&](int axis) { return static_cast<std::size_t>(x.shape(axis)); };
@@ -110,7 +110,7 @@ inline py::array py_pivot_tails(const py::array& x, double enough, std::size_t w
         const auto* data = static_cast<const Real*>(x.data());
         const bool cplx = is_complex(x);
         const Interruptible interruptible;
-        pivot_tails<Real>(data, count, b, s, cplx, enough, out, workers);
+        pivot_tails<Real>(data, count, b, s, cplx, enough, of_any, out, workers);
     });
     return tails;
 }

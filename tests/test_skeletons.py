@@ -52,6 +52,11 @@ def test_pivots(dtype: str) -> None:
     unit = 4.0 ** np.frexp(np.max(np.abs(np.ascontiguousarray(x).view(x.real.dtype))))[1]
     np.testing.assert_allclose(tails[:, 0] * unit, energies, rtol=100 * eps)
     assert np.all(np.diff(tails, axis=1) <= 0) and np.all(tails[:, 9:] <= 1e3 * eps**2 * tails[:, :1])
+    any_rank = _core.pivot_tails(x, of_any=True)
+    least = np.cumsum(np.linalg.svd(wide, compute_uv=False)[:, ::-1] ** 2, axis=1)[:, ::-1] / unit
+    rounding = 1e3 * eps**2 * tails[:, :1]
+    assert np.all(any_rank[:, :9] >= least * (1 - 100 * eps) - rounding)
+    assert np.all(any_rank[:, :9] <= 2 * least + rounding) and np.all(any_rank[:, 9:] <= rounding)
     rank = 5
     flags, t, left = _core.skeletonize(x, rank)
     assert left == pytest.approx(unit * tails[:, rank].sum(), rel=1e-3)

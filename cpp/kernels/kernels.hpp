@@ -220,6 +220,18 @@ struct CombineArgs {
     std::size_t y_stride;
 };
 
+// Each of `columns` columns x, `planes` * `plane` numbers apart, becomes x - tau <v, x> v, real and imaginary parts in
+// planes. All have `rows` rows, and zeros behind them up to a multiple of kLanes. The numbers of the last row are moved
+// to `last`, complex ones interleaved; `squares` gets the squared norms of what is left.
+template <class Real>
+struct ReflectArgs {
+    const Real* v;
+    Real* x;
+    std::size_t plane, planes, columns, rows;
+    Real tau;
+    Real *last, *squares;
+};
+
 template <class Real>
 struct RealKernels {
     using Pass = void (*)(const PassArgs<Real>&);
@@ -240,6 +252,7 @@ struct RealKernels {
     void (*tile_columns)(const TileColumnsArgs<Real>&);
     void (*gram_rows)(const GramArgs<Real>&);
     void (*combine_rows)(const CombineArgs<Real>&);
+    void (*reflect)(const ReflectArgs<Real>&);
     // The numbers of a factor in floats, tile after tile.
     void (*floats)(const TileFactor&, std::size_t planes, Real* out);
     // For benchmarks: `rounds` times 64 independent additions of registers; returns the number of sums.

@@ -5,6 +5,7 @@
 #include "fused.inl"
 #include "gram.inl"
 #include "peak.inl"
+#include "reflect.inl"
 #include "searches.inl"
 #include "split.inl"
 #include "tile_columns.inl"
@@ -71,6 +72,7 @@ constexpr bitterfly::RealKernels<Real> real_kernels() {
                                      tile_columns<V>,
                                      gram_rows<V>,
                                      combine_rows<V>,
+                                     reflect<V>,
                                      all_floats<V>,
                                      add<V>};
     out.columns[static_cast<int>(Weights::kNone)] = columns<V, NoWeights<V>>;
@@ -81,7 +83,8 @@ constexpr bitterfly::RealKernels<Real> real_kernels() {
     Table::template numbers<RealNumbers<V>>(out.fused[static_cast<int>(Weights::kReal)]);
     Table::template numbers<ComplexNumbers<V>>(out.fused[static_cast<int>(Weights::kComplex)]);
     Table::template numbers<ColumnNumbers<V>>(out.fused[static_cast<int>(Weights::kColumns)]);
-    if constexpr (sizeof(Real) == sizeof(float)) {  // in double precision look-ups cost more than decoding once
+    // In double precision, and one lane at a time, look-ups cost more than decoding once.
+    if constexpr (sizeof(Real) == sizeof(float) && V::width > 1) {
         Table::template angles<2, 4, 6, 8, 10, 12>(out.fused);
         // Tables of four levels that do not fit the registers gain nothing over decoding once.
         if constexpr (V::registers >= 32) Table::template angles<14, 16>(out.fused);

@@ -11,6 +11,10 @@ namespace {
 
 using bitterfly::TileArgs;
 
+// Whether codes are multiplied as they are decoded: with one lane that gains nothing, and takes long to compile.
+template <class V>
+inline constexpr bool kDecodesInPlace = V::width > 1;
+
 // acc + w x for one lane vector; planes are real and imaginary parts.
 template <class V, bool IsComplex>
 struct Accumulator {
@@ -107,11 +111,13 @@ struct Tile {
     void multiply_groups(const Rows<const Real>& x, std::ptrdiff_t x_group, const Rows<Real>& y, std::ptrdiff_t y_group,
                          bool transposed) const {
         if (f.weights == 0) return;
-        if (N == 1 && weights == nullptr) {
-            const Groups<Real> all{groups(), group_rows(), group_columns(), x, x_group, y, y_group};
-            const std::uint32_t* line = lines_of(f, number, planes);
-            return transposed ? multiply_codes<V, IsComplex, true>(f, line, all)
-                              : multiply_codes<V, IsComplex, false>(f, line, all);
+        if constexpr (N == 1 && kDecodesInPlace<V>) {
+            if (weights == nullptr) {
+                const Groups<Real> all{groups(), group_rows(), group_columns(), x, x_group, y, y_group};
+                const std::uint32_t* line = lines_of(f, number, planes);
+                return transposed ? multiply_codes<V, IsComplex, true>(f, line, all)
+                                  : multiply_codes<V, IsComplex, false>(f, line, all);
+            }
         }
         const Sums sums = sums_of(group_rows(), group_columns(), planes, transposed);
         const Real* w = weights;
@@ -239,7 +245,7 @@ template <class V, bool IsComplex>
 void tiles_of(const TileArgs<typename V::Real>& args) {
     constexpr std::size_t planes = IsComplex ? 2 : 1, together = bitterfly::kTileVectors;
     const TileFactor& f = *args.factor;
-    const bool fused = args.vectors == 1 && f.bits > 0 && has_own_lines(f, planes);
+    const bool fused = kDecodesInPlace<V> && args.vectors == 1 && f.bits > 0 && has_own_lines(f, planes);
     typename V::Real* scratch = args.scratch + f.weights * planes * kLanes;
     for (std::size_t number = args.first; number < args.end; ++number) {
         const Tile<V, IsComplex> tile{f, number, fused ? nullptr : tile_weights<V>(f, number, planes, args.scratch)};

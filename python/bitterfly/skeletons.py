@@ -272,7 +272,7 @@ def _rank(level: Level, share: float, rng: np.random.Generator) -> tuple[int, fl
     freedom.
     """
     blocks = level.some(_RANK_BLOCKS, rng)
-    lost = np.sum(_core.pivot_tails(blocks, share / 16, get_workers()), axis=0)
+    lost = np.sum(_core.pivot_tails(blocks, share / 16, workers=get_workers()), axis=0)
     width, size = level.width // level.groups, level.size
     most = min(level.rows.shape[1], width)
     if size < width:
