@@ -8,7 +8,7 @@ import pytest
 import bitterfly
 from bitterfly import _core, gallery
 from bitterfly.change import change_of
-from bitterfly.recode import Recoder, recode, wrapped
+from bitterfly.recode import Recoder, _pivoted, recode, wrapped
 from tolerances import exact_codes, gamma
 
 DTYPES = ["float64", "complex128"]
@@ -159,3 +159,14 @@ def test_columns_of_very_different_sizes(small: float) -> None:
     a = a / a.max() * np.where(np.arange(16) % 2, small, 1.0)
     packed = bitterfly.quantize(bitterfly.factorize(a, chain), bits=16)
     assert packed.relative_error < 1e-3 + 2 * bitterfly.factorize(a, chain).relative_error
+
+
+def test_pivots_of_graded_rows() -> None:
+    """Combinations that are huge next to the others are no codes, though each of the others is a whole number of them
+    up to rounding."""
+    blocks = np.array([[[1.0, 0.0], [1.0, 1e-30], [0.5, 1.0]], [[1.0, 0.0], [0.0, 1.0], [0.5, 1.0]]])
+    known = np.array([[True, True, False], [True, True, False]])
+    pivots, t = _pivoted(blocks, 127, known)
+    assert np.max(np.abs(t)) <= 1.25 and np.array_equal(pivots[1], known[1])
+    for rows, chosen, combination in zip(blocks, pivots, t, strict=True):
+        np.testing.assert_allclose(combination @ rows[chosen], rows[~chosen], atol=1e-15)

@@ -25,6 +25,7 @@ from bitterfly.alphabets import ALPHABETS
 
 _SEEDS = 60_000 if os.environ.get("HYPOTHESIS_PROFILE") == "deep" else 300
 _PARTS = 6
+_ABSURD = 2.0  # codes of a few bits may miss by all of the matrix, nothing by more
 
 KINDS = (*own.KINDS, "low_rank", "diagonal", "sparse", "repeated", "dft", "integers", "small_integers", "half", "bool")
 # Numbers that a source cannot hold: what does not fit is refused, as documented.
@@ -237,6 +238,8 @@ def above(seed: int, folder: str, checked: Counter[str], refused: Counter[str]) 
             a = np.concatenate([a, a]) if name.endswith("stack") else a
             checked[op.error_kind] += 1
             true, reported = exact.error(a, op), np.longdouble(op.relative_error)
+            if true > _ABSURD:
+                found.append(f"seed {seed}: {a.dtype} of {a.shape}, {name}: error {true:.3g}, zeros would be nearer")
             if not true <= reported:
                 excess = true / reported - 1 if reported else np.inf
                 found.append(
@@ -253,9 +256,10 @@ def test_no_error_below_the_true_one(part: int, tmp_path: Any) -> None:
     assert not found and checked["measured"] > 0 and checked["ledger"] > 0, "\n".join(found)
 
 
-@pytest.mark.parametrize("seed", [300236, 401517, 405031])
+@pytest.mark.parametrize("seed", [300236, 401517, 405031, 5021008])
 def test_found_before(seed: int, tmp_path: Any) -> None:
-    """A long integer from slices, and entries whose squares fit double precision though their fourth powers do not."""
+    """A long integer from slices; entries whose squares fit double precision though their fourth powers do not; graded
+    pivot rows whose combinations looked like codes."""
     assert above(seed, str(tmp_path), Counter(), Counter()) == []
 
 

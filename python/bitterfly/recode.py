@@ -129,9 +129,11 @@ def _skeleton(part: Part, bits: int, known: Array | None) -> tuple[Array, Array,
     pivots, t = _pivoted(blocks, most, known)
     corner = blocks[pivots].reshape(-1, rank, rank)
     metric = np.ascontiguousarray(corner @ right @ corner.conj().swapaxes(1, 2))
-    step = _unit_of(t, most) or float(np.max(np.abs(t.view(np.float64)), initial=0.0)) / most
-    q = t
-    if t.size:
+    unit = _unit_of(t, most)
+    if unit:  # codes already; the search for closest ones would multiply what rounding left of them
+        step, q = unit, np.rint(t.view(np.float64) / unit).view(t.dtype)
+    else:
+        step = float(np.max(np.abs(t.view(np.float64)), initial=0.0)) / most
         q = _core.closest_codes(t, metric, step, float(most), 1.0 / most**2, get_workers())
     sides = np.zeros((len(blocks), b, rank), t.dtype)
     sides[pivots] = np.broadcast_to(np.eye(rank, dtype=t.dtype), (len(blocks), rank, rank)).reshape(-1, rank)
@@ -153,8 +155,9 @@ def _pivoted(blocks: Array, most: int, known: Array | None) -> tuple[Array, Arra
     others = blocks[~pivots].reshape(count, b - rank, rank)
     t = np.ascontiguousarray(np.linalg.solve(corner.swapaxes(1, 2), others.swapaxes(1, 2)).swapaxes(1, 2))
     stays = regular & (np.max(np.abs(t), axis=(1, 2), initial=0.0) <= _LARGEST)
-    if not np.all(stays) and _unit_of(t[regular], most):
-        stays = regular
+    if not np.all(stays):  # two codes make a complex number, so that they may be a little larger
+        codes = regular & (np.max(np.abs(t), axis=(1, 2), initial=0.0) <= 2.0)
+        stays |= codes & bool(_unit_of(t[codes], most))
     if not np.all(stays):
         pivots = pivots.copy()
         flags, t[~stays], _ = _core.skeletonize(np.ascontiguousarray(blocks[~stays]), rank, get_workers())
