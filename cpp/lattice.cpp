@@ -43,6 +43,8 @@ public:
         return scale;
     }
     int most() const { return most_; }
+    // How far below `most` the code of the largest number may lie.
+    int depth() const { return static_cast<int>(std::ceil(window_ * most_)) + 1; }
 
 private:
     static constexpr double kTie = 1e-12;  // of a gain, above its rounding errors
@@ -70,15 +72,88 @@ private:
                 events_.push_back({at, value, q});
             }
         }
-        std::sort(events_.begin(), events_.end(), [](const Event& a, const Event& b) { return a.at < b.at; });
+        sort(first, last);
+    }
+
+    // The events spread over the window: they are dealt to as many parts of it, each of which holds a few.
+    void sort(double first, double last) {
+        const std::size_t count = events_.size();
+        const double parts = static_cast<double>(count) / (last - first);
+        const auto part_of = [&](const Event& event) {
+            return std::min(static_cast<std::size_t>((event.at - first) * parts), count - 1);
+        };
+        ends_.assign(count + 1, 0);
+        for (const Event& event : events_) ++ends_[part_of(event) + 1];
+        for (std::size_t k = 0; k < count; ++k) ends_[k + 1] += ends_[k];
+        sorted_.resize(count);
+        for (const Event& event : events_) sorted_[ends_[part_of(event)]++] = event;
+        events_.swap(sorted_);
+        auto begin = events_.begin();
+        for (std::size_t k = 0; k < count; ++k) {
+            const auto end = events_.begin() + static_cast<std::ptrdiff_t>(ends_[k]);
+            if (end - begin > 1) std::sort(begin, end, [](const Event& a, const Event& b) { return a.at < b.at; });
+            begin = end;
+        }
     }
 
     int most_;
     double window_;  // share of the scales up to the largest that are walked
-    std::vector<Event> events_;
+    std::vector<Event> events_, sorted_;
+    std::vector<std::size_t> ends_;  // of the parts; while events are dealt, where the next one goes
 };
 
-int rounded(double x, int most) { return std::clamp(static_cast<int>(std::lround(x)), -most, most); }
+// Codes of one column, with real and imaginary parts side by side, and how near they come.
+struct Fit {
+    std::vector<int> q;
+    std::complex<double> dot = 0;  // <q, x>
+    double norm = 0;               // <q, q>
+
+    // x is nearest to q times this number.
+    std::complex<double> length() const { return norm > 0 ? dot / norm : 0; }
+    double gain() const { return norm > 0 ? std::norm(dot) / norm : 0; }
+
+    void round(const double* x, std::size_t size, std::size_t planes, std::complex<double> scale, int most) {
+        const auto code = [most](double z) { return std::clamp(static_cast<int>(std::lround(z)), -most, most); };
+        q.resize(size), dot = 0, norm = 0;
+        for (std::size_t e = 0; e < size; e += planes) {
+            const std::complex<double> z(x[e], planes == 2 ? x[e + 1] : 0.0), at = z * scale;
+            q[e] = code(at.real());
+            if (planes == 2) q[e + 1] = code(at.imag());
+            const std::complex<double> number(q[e], planes == 2 ? q[e + 1] : 0);
+            dot += std::conj(number) * z, norm += std::norm(number);
+        }
+    }
+};
+
+// The scale at which all parts of complex numbers are codes of up to `most`, but for rounding; 0 if there is none.
+// Codes of the largest part are tried from the largest on, `depth` of them, with those of the other part of its number
+// that a small turn makes of it. What is no multiple of codes leaves after one number or two.
+std::complex<double> scale_of_codes(const double* x, std::size_t size, std::size_t at, int most, int depth) {
+    constexpr int turned = 3;
+    constexpr double on_grid = 0.01;
+    const std::complex<double> largest(x[at / 2 * 2], x[at / 2 * 2 + 1]);
+    const double ratio = x[at ^ 1] / x[at];
+    const auto is_code = [most](double z) {
+        const double nearest = std::nearbyint(z);
+        return std::fabs(z - nearest) < on_grid && std::fabs(nearest) <= most;
+    };
+    for (int p = most; p > 0 && p >= most - depth; --p) {
+        const int middle = static_cast<int>(std::lround(ratio * p));
+        for (int r = middle - turned; r <= middle + turned; ++r) {
+            const std::complex<double> q = at % 2 == 0 ? std::complex<double>(p, r) : std::complex<double>(r, p);
+            const std::complex<double> scale = (x[at] < 0 ? -q : q) / largest;
+            bool fits = true;
+            for (std::size_t e = 0; fits && e < size; e += 2) {
+                const std::complex<double> z = std::complex<double>(x[e], x[e + 1]) * scale;
+                fits = is_code(z.real()) && is_code(z.imag());
+            }
+            if (fits) return scale;
+        }
+    }
+    return 0;
+}
+
+constexpr int kTurns = 4;
 
 void codes_of_columns(const double* x, std::size_t count, std::size_t b, bool is_complex, int bits,
                       std::uint32_t* codes, double* lengths) {
@@ -86,24 +161,30 @@ void codes_of_columns(const double* x, std::size_t count, std::size_t b, bool is
     LatticeSearch search(bits);
     const double unit = std::ldexp(1.0, 1 - bits);
     std::vector<double> scaled(size);
+    Fit best, other;
     for (std::size_t c = 0; c < count; ++c, x += size, codes += size, lengths += planes) {
-        double largest = 0;
-        for (std::size_t e = 0; e < size; ++e) largest = std::max(largest, std::fabs(x[e]));
+        std::size_t at = 0;
+        for (std::size_t e = 0; e < size; ++e) at = std::fabs(x[e]) > std::fabs(x[at]) ? e : at;
+        const double largest = std::fabs(x[at]);
         const int exponent = largest > 0 ? std::ilogb(largest) : 0;  // squares neither vanish nor overflow
         for (std::size_t e = 0; e < size; ++e) scaled[e] = std::ldexp(x[e], -exponent);
-        const double top = std::ldexp(largest, -exponent), plain = std::ldexp(1, bits - 1 + exponent);
-        const double scale = largest > 0 ? search(scaled.data(), size, top, plain) : 0;
-        std::complex<double> dot = 0;
-        double norm = 0;
-        for (std::size_t e = 0; e < size; e += planes) {
-            const int re = rounded(scaled[e] * scale, search.most());
-            const int im = is_complex ? rounded(scaled[e + 1] * scale, search.most()) : 0;
-            codes[e] = static_cast<std::uint32_t>(re + search.most() + 1);
-            if (is_complex) codes[e + 1] = static_cast<std::uint32_t>(im + search.most() + 1);
-            const std::complex<double> q(re, im), z(scaled[e], is_complex ? scaled[e + 1] : 0.0);
-            dot += std::conj(q) * z, norm += std::norm(q);
+        const std::complex<double> known =
+            is_complex && largest > 0 ? scale_of_codes(scaled.data(), size, at, search.most(), search.depth()) : 0;
+        if (known != 0.0) {
+            best.round(scaled.data(), size, planes, known, search.most());
+        } else {
+            const double top = std::ldexp(largest, -exponent), plain = std::ldexp(1, bits - 1 + exponent);
+            const double scale = largest > 0 ? search(scaled.data(), size, top, plain) : 0;
+            best.round(scaled.data(), size, planes, scale, search.most());
+            // The codes of complex numbers may be turned by the phase of their length.
+            for (int turn = 0; is_complex && best.dot != 0.0 && turn < kTurns; ++turn) {
+                other.round(scaled.data(), size, planes, 1.0 / best.length(), search.most());
+                if (!(other.gain() > best.gain())) break;
+                std::swap(best, other);
+            }
         }
-        const std::complex<double> length = norm > 0 ? dot / (norm * unit) : 0;
+        for (std::size_t e = 0; e < size; ++e) codes[e] = static_cast<std::uint32_t>(best.q[e] + search.most() + 1);
+        const std::complex<double> length = best.length() / unit;
         lengths[0] = std::ldexp(length.real(), exponent);
         if (is_complex) lengths[1] = std::ldexp(length.imag(), exponent);
     }

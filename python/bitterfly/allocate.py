@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -96,6 +97,11 @@ class Allocation:
         parts = [[o._replace(nbytes=w * o.width) for o in part] for w, part in zip(weights, self._parts, strict=True)]
         return widths_of(Knapsack(parts).in_bytes(int((mean + 1e-9) * sum(weights))))
 
+    def change(self, widths: list[int]) -> float:
+        """Return what codes of these widths change, by the ledger."""
+        squares = (_square_at(known, width) for known, width in zip(self._squares, widths, strict=True))
+        return math.sqrt(sum(squares))
+
     def coded(self, widths: list[int]) -> PackedButterfly:
         """Return the operator with codes of these widths, its error not known yet."""
         return wrapped(self._op, self._coded(widths))
@@ -114,6 +120,7 @@ def _square_at(known: dict[int, float], width: int) -> float:
 def fewest_bytes(
     op: ButterflyOperator,
     kind: str,
+    rtol: float,
     change: float,
     accepted: Callable[[Allocation, list[int]], tuple[PackedButterfly, float]],
     rng: np.random.Generator,
@@ -122,11 +129,11 @@ def fewest_bytes(
 
     Parameters
     ----------
-    change : float
-        What the codes may change, relative to `op`, as a first guess.
+    rtol, change : float
+        The error allowed, and what of it the codes may change, relative to `op`, as a first guess: the squares of the
+        two differ by that of the error of the factors.
     accepted : callable
-        Returns the operator of these widths, and by how much its error exceeds what is allowed, as a ratio: at most 1
-        is good.
+        Returns the operator of these widths, and its error as a ratio to `rtol`: at most 1 is good.
 
     Returns
     -------
@@ -138,6 +145,7 @@ def fewest_bytes(
     chain, (least, most) = op.store.chain, TILED_BITS
     start = int(np.clip(np.ceil(-np.log2(change)), least, most)) if change > 0 else most
     allocation, best, tried = Allocation(op, kind, start, rng), None, []
+    of_factors = max(0.0, 1 - (change / rtol) ** 2) if rtol > 0 else 0.0
     for _ in range(TRIES):
         widths = allocation.within(change)
         if widths is None or widths in tried:
@@ -150,7 +158,10 @@ def fewest_bytes(
             best = trial, excess
         if not np.isfinite(excess) or (best is not None and (is_refused or excess > _SPENT)):
             break
-        change *= _AIM / max(excess, 0.1)
+        # What the codes change, measured, is this ratio of what the ledger says.
+        measured, predicted = max(excess**2 - of_factors, 0.0) ** 0.5 * rtol, allocation.change(widths)
+        ratio = min(max(measured / predicted, 0.1), 10.0) if predicted > 0 else 1.0
+        change = rtol * max(_AIM**2 - of_factors, (1 - of_factors) / 4) ** 0.5 / ratio
     return best or accepted(allocation, [most] * len(chain))
 
 

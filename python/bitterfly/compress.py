@@ -250,6 +250,7 @@ def _tiled(work: Work, op: ButterflyOperator, rtol: float) -> Measured:
     """Return integer codes, each factor in bits of its own."""
     factors = op.relative_error if op.relative_error < rtol else work.measure(op).error
     found: list[Measured] = []
+    rng = np.random.default_rng(0)
 
     def accepted(allocation: Allocation, widths: list[int]) -> tuple[PackedButterfly, float]:
         trial = allocation.coded(widths)
@@ -258,7 +259,7 @@ def _tiled(work: Work, op: ButterflyOperator, rtol: float) -> Measured:
         return trial, found[-1].error / (rtol or float(np.finfo(float).tiny))
 
     with work.stage("allocate"):
-        packed, excess = fewest_bytes(op, "skeleton", _left(rtol, factors), accepted, np.random.default_rng(0))
+        packed, excess = fewest_bytes(op, "skeleton", rtol, _left(rtol, factors), accepted, rng)
     best = next(one for one in found if one.packed is packed)
     if not excess <= 1:
         raise ValueError(_unmet(rtol, packed.mean_bits, best.error, op))
