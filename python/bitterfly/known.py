@@ -13,6 +13,7 @@ ErrorKind = Literal["exact", "ledger", "measured", "estimated"]
 # From the strongest to the weakest.
 ERROR_KINDS = ("exact", "ledger", "measured", "estimated")
 _UNIT = float(np.finfo(np.float64).eps) / 2
+_LEAST = float(np.finfo(np.float64).smallest_subnormal)
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Known:
 
     def room_for(self, target: float) -> float:
         """Return the largest change that leaves an error of at most `target`; not positive where there is none."""
-        return rounded_up(target, -8) / (1 + self.error) - self.error / (1 + self.error)
+        return rounded_up(target, -12) / (1 + self.error) - self.error / (1 + self.error)
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -55,7 +56,9 @@ class Known:
 
 def rounded_up(x: float, operations: float) -> float:
     """Return a bound on a sum of products that are not negative, computed in so many operations in double precision."""
-    return x * (1 + (operations + 1) * 2 * _UNIT)
+    if x == 0:
+        return 0.0
+    return x * (1 + (operations + 1) * 2 * _UNIT) + (operations + 1) * _LEAST
 
 
 def weakest(kinds: Sequence[str]) -> ErrorKind:
