@@ -17,7 +17,7 @@ from bench import timing
 from bitterfly import Chain, gallery, plots
 from bitterfly.inputs import Permutations
 from bitterfly.permute import orderings
-from bitterfly.search import families
+from bitterfly.search import dyadic
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
@@ -53,7 +53,7 @@ def table(n: int) -> list[dict[str, Any]]:
             row["seconds"] = time.perf_counter() - start
             true = float(np.linalg.norm(op.todense() - a) / norm)
             row |= {"true error": true, "ledger / true": op.relative_error / true if true > 1e-12 else "rounding"}
-            row |= {"ranks": "-".join(map(str, op.chain.ranks)), "share of entries": op.chain.nnz / n**2}
+            row |= {"ranks": "-".join(map(str, op.chain.ranks)), "share of bytes": op.nbytes / a.nbytes}
             rows.append(row)
             print(row, flush=True)
     return rows
@@ -103,7 +103,7 @@ def search(n: int) -> list[dict[str, Any]]:
 
 def _all_chains(n: int) -> Iterator[tuple[Chain, Permutations]]:
     """Every ordering of every chain that the search knows, at the ranks that its blocks allow."""
-    for radices in families((n, n)):
+    for radices in dyadic((n, n)):
         height, width = 1, radices.shape[1]
         ranks: list[int] = []
         for p, q in zip(radices.rows[:-1], radices.columns[:-1], strict=True):
