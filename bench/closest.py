@@ -10,8 +10,8 @@ import numpy as np
 import bitterfly
 from bench import timing
 from bitterfly import gallery
-from bitterfly.change import change_of
-from bitterfly.recode import Recoder, wrapped
+from bitterfly.accuracy.change import change_of
+from bitterfly.quantization.tiles import Recoder, wrapped
 
 DRAWS = {256: 200, 512: 200, 1024: 200, 4096: 10}
 BITS = range(6, 17)

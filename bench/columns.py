@@ -13,7 +13,7 @@ import numpy as np
 import bitterfly
 from bench.general import bytes_at
 from bitterfly import _core, gallery
-from bitterfly.recode import receive
+from bitterfly.quantization.tiles import receive
 
 LEAST, MOST = 2, 16  # bits; columns that should have fewer are left out
 

@@ -15,9 +15,9 @@ import numpy as np
 import bitterfly
 from bench import timing
 from bitterfly import Chain, gallery, plots
+from bitterfly.factorization.orderings import orderings
+from bitterfly.factorization.search import dyadic
 from bitterfly.inputs import Permutations
-from bitterfly.permute import orderings
-from bitterfly.search import dyadic
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt

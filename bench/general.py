@@ -10,7 +10,7 @@ import numpy as np
 import bitterfly
 from bench import timing
 from bitterfly import gallery
-from bitterfly.change import change_of
+from bitterfly.accuracy.change import change_of
 
 SHARES = (0.75, 0.85, 0.95, 1.05)  # of the bytes of uniform codes, in which bits are allocated
 

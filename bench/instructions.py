@@ -20,7 +20,7 @@ import numpy as np
 import bitterfly
 from bench import timing, weights
 from bitterfly import transforms
-from bitterfly.kinds import Code
+from bitterfly.stores.kinds import Code
 
 KEPT = Path(__file__).with_name("instructions.json")
 TIER = "avx2"

@@ -10,7 +10,7 @@ import numpy as np
 import bitterfly
 from bench import timing
 from bitterfly import Chain, gallery, transforms
-from bitterfly.alphabets import ALPHABETS
+from bitterfly.stores.alphabets import ALPHABETS
 
 DRAWS = 5
 MONARCH = Chain([(1, 32, 32, 32), (32, 32, 32, 1)])

@@ -22,8 +22,8 @@ from scipy.sparse.linalg import LinearOperator, lsqr
 import bitterfly
 from bench import peers, timing
 from bitterfly import Chain, gallery, plots
-from bitterfly.estimate import sampled_error
-from bitterfly.sources import EntrySource
+from bitterfly.accuracy.sampled import sampled_error
+from bitterfly.sources.given import EntrySource
 
 NOISE = 0.1
 RANK_ONE = [(1, 8, 8, 1024), (8, 8, 8, 128), (64, 8, 8, 16), (512, 16, 16, 1)]

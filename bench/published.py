@@ -13,7 +13,7 @@ import numpy as np
 import bitterfly
 from bench import short_peer, timing
 from bitterfly import _core, transforms
-from bitterfly.rank_one import search_depth
+from bitterfly.quantization.rank_one import search_depth
 from bitterfly.reference import round_significand
 
 # Errors: round to nearest, pairwise, left to right (Gribonval, Mary, Riccietti 2023, run again; Chaumette, Gribonval,

@@ -18,8 +18,8 @@ import json, resource, sys, time
 import numpy as np
 import bitterfly
 from bitterfly import gallery
-from bitterfly.estimate import sampled_error
-from bitterfly.sources import as_source
+from bitterfly.accuracy.sampled import sampled_error
+from bitterfly.sources.given import as_source
 
 n = int(sys.argv[1])
 kernel = gallery.fourier_integral(n)

@@ -13,7 +13,7 @@ import numpy as np
 import bitterfly
 from bench import peers, timing
 from bitterfly import _core
-from bitterfly.rank_one import search_depth
+from bitterfly.quantization.rank_one import search_depth
 
 SIZES = ((2, 2), (5, 20))
 BITS = {"real": 11, "complex": 4}

@@ -15,11 +15,11 @@ import numpy as np
 import bitterfly
 from bench import timing
 from bitterfly import Chain, _core, transforms
-from bitterfly.alphabets import ALPHABETS
-from bitterfly.kinds import INTEGER_KINDS, MAX_BITS, Code, significand_of, tiled_range
-from bitterfly.recode import wrapped
-from bitterfly.tiled_codes import TiledCodes, plan
-from bitterfly.tiles import planes_of
+from bitterfly.quantization.tiles import wrapped
+from bitterfly.stores.alphabets import ALPHABETS
+from bitterfly.stores.kinds import INTEGER_KINDS, MAX_BITS, Code, significand_of, tiled_range
+from bitterfly.stores.tile_codes import TiledCodes, plan
+from bitterfly.stores.tiles import planes_of
 
 DYADIC = 4096
 BLOCKS = Chain([(1, 64, 64, 64), (64, 64, 64, 1)])  # junction of rank one, for all codes in tiles but skeletons

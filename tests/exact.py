@@ -10,11 +10,11 @@ import bitterfly
 import strategies as own
 from bitterfly import reference
 from bitterfly._core import decode_floats
-from bitterfly.directions import DirectionCodes
-from bitterfly.kinds import significand_of
-from bitterfly.scale_codes import ScaleCodes
-from bitterfly.tiled_codes import values_of
-from bitterfly.tiles import Skeleton
+from bitterfly.stores.direction_codes import DirectionCodes
+from bitterfly.stores.kinds import significand_of
+from bitterfly.stores.scale_codes import ScaleCodes
+from bitterfly.stores.tile_codes import values_of
+from bitterfly.stores.tiles import Skeleton
 
 Operator = bitterfly.ButterflyOperator | bitterfly.PackedButterfly
 

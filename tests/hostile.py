@@ -25,10 +25,11 @@ from typing import Any
 import numpy as np
 
 import bitterfly
-from bitterfly import algebra, storage, transforms
-from bitterfly.checksum import checksum
+from bitterfly import algebra, transforms
+from bitterfly.files import storage
+from bitterfly.files.checksum import checksum
+from bitterfly.files.container import canonical
 from bitterfly.inputs import Array
-from bitterfly.metadata import canonical
 
 Header = dict[str, Any]
 Tensors = dict[str, Array]

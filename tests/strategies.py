@@ -237,7 +237,7 @@ def _numbers(rng: np.random.Generator, shape: tuple[int, ...], dtype: Any) -> np
 def _floats(rng: np.random.Generator) -> Drawn:
     import bitterfly
     from bitterfly import reference
-    from bitterfly.tiles import Skeleton
+    from bitterfly.stores.tiles import Skeleton
 
     dtype, shapes = DTYPES[rng.integers(4)], chain(rng)
     in_skeletons = rng.random() < 0.5
@@ -270,8 +270,8 @@ def _t_shape(pattern: Sequence[int], rank: int) -> tuple[int, ...]:
 def _directions(rng: np.random.Generator) -> Drawn:
     import bitterfly
     from bitterfly import Chain, _core, reference
-    from bitterfly.kinds import Code
-    from bitterfly.scale_codes import ScaleCodes
+    from bitterfly.stores.kinds import Code
+    from bitterfly.stores.scale_codes import ScaleCodes
 
     n = 2 ** int(rng.choice(np.arange(1, 11), p=_DYADIC))
     dtype, shapes = DTYPES[rng.integers(4)], Chain.square_dyadic(n)
@@ -303,9 +303,9 @@ def _directions(rng: np.random.Generator) -> Drawn:
 def _tiles(rng: np.random.Generator) -> Drawn:
     import bitterfly
     from bitterfly import reference
-    from bitterfly.alphabets import ALPHABETS
-    from bitterfly.kinds import Code, has_negative_zero
-    from bitterfly.tiled_codes import TiledCodes, plan
+    from bitterfly.stores.alphabets import ALPHABETS
+    from bitterfly.stores.kinds import Code, has_negative_zero
+    from bitterfly.stores.tile_codes import TiledCodes, plan
 
     dtype, shapes = DTYPES[rng.integers(4)], chain(rng)
     planes = 2 if np.dtype(dtype).kind == "c" else 1

@@ -7,8 +7,8 @@ import pytest
 
 import bitterfly
 from bitterfly import Chain, gallery
-from bitterfly.allocate import Allocation
-from bitterfly.quantize import quantize
+from bitterfly.quantization.quantize import quantize
+from bitterfly.quantization.widths import Allocation
 
 
 @pytest.fixture(scope="module")

@@ -14,9 +14,9 @@ from tests.test_tiles import CHAINS, DTYPES, bound, draw
 
 import bitterfly
 from bitterfly import ButterflyOperator, Chain, _core, reference, transforms
-from bitterfly.alphabets import ALPHABETS, levels_of, magnitudes_of
-from bitterfly.kinds import Code
-from bitterfly.tiled_codes import TiledCodes
+from bitterfly.stores.alphabets import ALPHABETS, levels_of, magnitudes_of
+from bitterfly.stores.kinds import Code
+from bitterfly.stores.tile_codes import TiledCodes
 
 CODES = [(kind, bits) for kind, a in ALPHABETS.items() for bits in range(a.least, a.most + 1)]
 

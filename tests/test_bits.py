@@ -11,9 +11,9 @@ import pytest
 import bitterfly
 import strategies as own
 from bitterfly import Chain, algebra, bits, transforms
-from bitterfly.directions import DirectionCodes
-from bitterfly.stores import DyadicFloats
-from bitterfly.tiles import Skeleton
+from bitterfly.stores.direction_codes import DirectionCodes
+from bitterfly.stores.floats import DyadicFloats
+from bitterfly.stores.tiles import Skeleton
 from test_products import FIRST, OPERATORS
 
 

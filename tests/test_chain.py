@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bitterfly import Chain, families, ordering, reference
+from bitterfly import Chain, ordering, reference
+from bitterfly.chains import families
 
 small = st.integers(1, 3)
 

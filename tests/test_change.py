@@ -9,7 +9,7 @@ import pytest
 
 import bitterfly
 from bitterfly import ButterflyOperator, Chain, algebra, transforms
-from bitterfly.change import change_of
+from bitterfly.accuracy.change import change_of
 from strategies import gaussian
 
 

@@ -18,8 +18,10 @@ from click.testing import CliRunner, Result
 
 import bitterfly
 import tolerances
-from bitterfly import bits, demo, storage, transforms
-from bitterfly.cli import main
+from bitterfly import bits, transforms
+from bitterfly.commands import demo
+from bitterfly.commands.cli import main
+from bitterfly.files import storage
 
 PNG = b"\x89PNG\r\n"
 
@@ -245,7 +247,7 @@ def test_other_files_are_replaced_and_the_help_says_so(folder: Path) -> None:
 
 
 def piped(data: bytes, *arguments: str) -> subprocess.CompletedProcess[bytes]:
-    command = [sys.executable, "-c", "from bitterfly.cli import main; main()", *arguments]
+    command = [sys.executable, "-c", "from bitterfly.commands.cli import main; main()", *arguments]
     return subprocess.run(command, input=data, capture_output=True, check=False)
 
 
@@ -408,7 +410,7 @@ def test_demo_without_matplotlib(folder: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_real_process(folder: Path) -> None:
-    command = [sys.executable, "-c", "from bitterfly.cli import main; main()"]
+    command = [sys.executable, "-c", "from bitterfly.commands.cli import main; main()"]
     done = subprocess.run([*command, "info", "A.npy"], capture_output=True, text=True, check=False)
     assert done.returncode == 1 and done.stdout == ""
     assert "error: A.npy: " in done.stderr and "Traceback" not in done.stderr
@@ -417,7 +419,7 @@ def test_a_real_process(folder: Path) -> None:
 
 
 def test_a_closed_pipe_is_no_traceback(folder: Path) -> None:
-    program = "from bitterfly.cli import main; main()"
+    program = "from bitterfly.commands.cli import main; main()"
     line = f'"{sys.executable}" -c "{program}" --help | true'
     done = subprocess.run(line, shell=True, capture_output=True, text=True, check=False)
     assert done.stderr == ""

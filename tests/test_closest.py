@@ -7,8 +7,8 @@ import pytest
 
 import bitterfly
 from bitterfly import _core, gallery
-from bitterfly.change import change_of
-from bitterfly.recode import Recoder, _pivoted, recode, wrapped
+from bitterfly.accuracy.change import change_of
+from bitterfly.quantization.tiles import Recoder, _pivoted, recode, wrapped
 from tolerances import exact_codes, gamma
 
 DTYPES = ["float64", "complex128"]

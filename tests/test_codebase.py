@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 import bitterfly
-import bitterfly.stacks
 from bitterfly import Chain, algebra, gallery, interop, ordering, plots
+from bitterfly.operators import stacks
 from bitterfly.transforms import trigonometric
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -38,7 +38,7 @@ def test_files_say_what_they_do(path: Path) -> None:
 
 def test_only_the_command_line_prints() -> None:
     package = ROOT / "python" / "bitterfly"
-    loud = [p.name for p in package.glob("*.py") if re.search(r"^\s*print\(", p.read_text(), re.M)]
+    loud = [p.name for p in package.rglob("*.py") if re.search(r"^\s*print\(", p.read_text(), re.M)]
     assert set(loud) <= {"demo.py"}  # the text of a program that it runs in a child process
 
 
@@ -75,7 +75,7 @@ PUBLIC = {name: getattr(bitterfly, name) for name in bitterfly.__all__ if callab
 PUBLIC |= {f"transforms.{name}": getattr(bitterfly.transforms, name) for name in ("hadamard", "dft", "idft", "random")}
 OTHERS = {
     f"{module.__name__.removeprefix('bitterfly.')}.{name}": function
-    for module in (algebra, bitterfly.stacks, gallery, interop, ordering, plots, trigonometric)
+    for module in (algebra, stacks, gallery, interop, ordering, plots, trigonometric)
     for name, function in inspect.getmembers(module, inspect.isfunction)
     if not name.startswith("_") and function.__module__ == module.__name__
 }

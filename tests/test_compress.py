@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bitterfly import ButterflyOperator, Chain, compress, factorize, gallery, quantize, sources, transforms
-from bitterfly.measure import measure
+from bitterfly import ButterflyOperator, Chain, compress, factorize, gallery, quantize, transforms
+from bitterfly.accuracy.measured import measure
+from bitterfly.sources import given
 
 Matrix = np.ndarray[Any, np.dtype[Any]]
 
@@ -238,7 +239,7 @@ def test_rectangular_and_odd_sizes() -> None:
 
 
 def test_large_entry_functions_are_estimated(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "_EVALUATED_BYTES", 0)
+    monkeypatch.setattr(given, "_EVALUATED_BYTES", 0)
     kernel = gallery.hankel(1024)
     op = compress(kernel, rtol=1e-2)
     true = np.linalg.norm(op.todense() - kernel.todense()) / np.linalg.norm(kernel.todense())

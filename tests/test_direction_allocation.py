@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 import bitterfly
 from bitterfly import quantize, transforms
-from bitterfly.direction_allocation import DirectionAllocation
-from bitterfly.knapsack import Knapsack, Option
+from bitterfly.quantization.direction_allocation import DirectionAllocation
+from bitterfly.quantization.knapsack import Knapsack, Option
 from exact import true_error
 
 OPTIONS = st.lists(st.builds(Option, st.integers(1, 40), st.floats(0, 1), st.integers(1, 9)), min_size=1, max_size=4)

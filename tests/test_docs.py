@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 import bitterfly
-from bitterfly.cli import main
+from bitterfly.commands.cli import main
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -9,16 +9,17 @@ import pytest
 from scipy.sparse.linalg import LinearOperator
 
 import bitterfly
-from bitterfly import Chain, gallery, sources
-from bitterfly.estimate import sampled_error
-from bitterfly.sources import EntrySource
-from bitterfly.stores import TiledFloats
+from bitterfly import Chain, gallery
+from bitterfly.accuracy.sampled import sampled_error
+from bitterfly.sources import given
+from bitterfly.sources.given import EntrySource
+from bitterfly.stores.floats import TiledFloats
 
 
 @pytest.fixture(autouse=True)
 def _by_skeletons(monkeypatch: pytest.MonkeyPatch) -> None:
     """Evaluate small matrices alone as a whole: the sizes of these tests go by skeletons, as large ones do."""
-    monkeypatch.setattr(sources, "_EVALUATED_BYTES", 1 << 18)
+    monkeypatch.setattr(given, "_EVALUATED_BYTES", 1 << 18)
 
 
 class Counted:
@@ -210,7 +211,7 @@ def test_linear_operators(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
     counted = Products(kernel.todense())
     op = bitterfly.factorize(counted.operator(), rtol=1e-3)
     assert counted.count <= op.shape[1] + 5 and op.error_kind == "ledger" and op.relative_error <= 1e-3
-    monkeypatch.setattr(sources, "_SMALL_SIDE", 256)
+    monkeypatch.setattr(given, "_SMALL_SIDE", 256)
     random = bitterfly.factorize(counted.operator(), rtol=1e-3)
     true = np.linalg.norm(random.todense() - counted.a) / np.linalg.norm(counted.a)
     assert random.error_kind == "estimated" and true <= random.relative_error <= 1e-3

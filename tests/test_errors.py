@@ -21,7 +21,7 @@ import bitterfly
 import exact
 import strategies as own
 from bitterfly import Chain, algebra
-from bitterfly.alphabets import ALPHABETS
+from bitterfly.stores.alphabets import ALPHABETS
 
 _SEEDS = 60_000 if os.environ.get("HYPOTHESIS_PROFILE") == "deep" else 300
 _PARTS = 6

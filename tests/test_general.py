@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import bitterfly
-from bitterfly import Chain, IncompressibleError, families, gallery, reference
-from bitterfly.hierarchy import Radices
-from bitterfly.permute import Ordering, orderings
+from bitterfly import Chain, IncompressibleError, gallery, reference
+from bitterfly.chains import families
+from bitterfly.factorization.orderings import Ordering, orderings
+from bitterfly.factorization.splits import Radices
 
 GENERAL = {
     "monarch": Chain.monarch((24, 40), rank=2),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hostile
-from bitterfly.kinds import TILED_KINDS
+from bitterfly.stores.kinds import TILED_KINDS
 
 
 def test_files_of_every_kind_are_there() -> None:

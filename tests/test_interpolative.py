@@ -8,10 +8,12 @@ import pytest
 import bitterfly
 import exact
 import strategies as own
-from bitterfly import Chain, gallery, interpolative, sources
-from bitterfly.interpolative import in_skeletons
-from bitterfly.stores import TiledFloats
-from bitterfly.tiles import Skeleton
+from bitterfly import Chain, gallery
+from bitterfly.factorization import interpolative
+from bitterfly.factorization.interpolative import in_skeletons
+from bitterfly.sources import given
+from bitterfly.stores.floats import TiledFloats
+from bitterfly.stores.tiles import Skeleton
 
 
 def _relative(change: np.ndarray, whole: np.ndarray) -> float:
@@ -65,7 +67,7 @@ def test_forms_of_the_factors() -> None:
 def test_arrays_take_the_bytes_of_entries(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     kernel = gallery.KERNELS[name](1024)
     op = bitterfly.factorize(kernel.todense(), rtol=1e-4)
-    monkeypatch.setattr(sources, "_EVALUATED_BYTES", 1 << 18)
+    monkeypatch.setattr(given, "_EVALUATED_BYTES", 1 << 18)
     entries = bitterfly.factorize(kernel, rtol=1e-4)
     assert op.nbytes <= 1.1 * entries.nbytes
 

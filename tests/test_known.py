@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 import bitterfly
 import exact
 import strategies as own
-from bitterfly import ButterflyOperator, Chain, algebra, rounding
-from bitterfly.change import change_of
-from bitterfly.known import Known
-from bitterfly.measure import measure
+from bitterfly import ButterflyOperator, Chain, algebra
+from bitterfly.accuracy import rounding
+from bitterfly.accuracy.change import change_of
+from bitterfly.accuracy.known import Known
+from bitterfly.accuracy.measured import measure
 
 errors = st.floats(0, 10)
 
@@ -89,8 +90,8 @@ def test_exact_products_are_known_to_be_exact() -> None:
 def test_unit_vectors_run_along_the_smaller_side(
     shape: tuple[int, int], layout: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from bitterfly import change, linear
-    from bitterfly import measure as module
+    from bitterfly.accuracy import change, measured
+    from bitterfly.operators import linear
 
     rng = np.random.default_rng(1)
     a = layout(rng.standard_normal(shape))
@@ -102,7 +103,7 @@ def test_unit_vectors_run_along_the_smaller_side(
         vectors.append(width)
         return linear.identity_panel(n, first, width, dtype)
 
-    for each in (change, module):
+    for each in (change, measured):
         monkeypatch.setattr(each, "identity_panel", counted)
     done: list[float] = []
     error = measure(a, other, done.append)

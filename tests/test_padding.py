@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import bitterfly
 from bitterfly import Chain, reference
-from bitterfly.stores import DyadicFloats, TiledFloats
+from bitterfly.stores.floats import DyadicFloats, TiledFloats
 from strategies import DTYPES, gaussian
 from tolerances import gamma
 

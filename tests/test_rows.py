@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 import bitterfly
-from bitterfly import Chain, gallery, sources
-from bitterfly.rows import rows_of
+from bitterfly import Chain, gallery
+from bitterfly.operators.rows import rows_of
+from bitterfly.sources import given
 
 CHAINS = [
     Chain.butterfly((64, 64), rank=(3, 4, 3, 2), leaf=4, groups=2),
@@ -33,7 +34,7 @@ def test_rows_of_factors(chain: Chain, dtype: str) -> None:
 
 
 def test_rows_of_skeletons(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "_EVALUATED_BYTES", 0)  # not as an array
+    monkeypatch.setattr(given, "_EVALUATED_BYTES", 0)  # not as an array
     op = bitterfly.factorize(gallery.fourier_integral(1024), rtol=1e-4)
     index = np.array([0, 1023, 511, 512, 3])
     assert any(op.store.ranks)

@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 import bitterfly
 import strategies as own
 import tolerances
-from bitterfly import PackedButterfly, metadata, quantize, storage, transforms
-from bitterfly.kinds import Code
-from bitterfly.scale_codes import ScaleCodes
-from bitterfly.scale_options import scale_loss, scale_options
+from bitterfly import PackedButterfly, quantize, transforms
+from bitterfly.files import container, storage
+from bitterfly.quantization.scales import scale_loss, scale_options
+from bitterfly.stores.kinds import Code
+from bitterfly.stores.scale_codes import ScaleCodes
 from exact import true_error
 
 DTYPES = ["f4", "f8", "c8", "c16"]
@@ -266,7 +267,7 @@ def test_hostile_files(tmp_path: Path, name: str, value: Any) -> None:
     header, tensors = storage._describe(coded_operator(16, "f4", Code("float7", 10)))
     (tensors if isinstance(value, np.ndarray) else header)[name] = value
     header["sha256"] = storage.checksum(header, tensors)
-    (tmp_path / "bad").write_bytes(to_bytes(tensors, metadata={"bitterfly": metadata.canonical(header)}))
+    (tmp_path / "bad").write_bytes(to_bytes(tensors, metadata={"bitterfly": container.canonical(header)}))
     if (name, value) == ("dtype", "float64"):
         assert bitterfly.load(tmp_path / "bad").dtype == np.float64  # the same codes, another precision
         return

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 import bitterfly
 from bitterfly import Chain, IncompressibleError, gallery, transforms
-from bitterfly.digits import Digit, digits_of, still_free
-from bitterfly.hierarchy import Radices
-from bitterfly.truncated import truncated_svds
+from bitterfly.factorization.digits import Digit, digits_of, still_free
+from bitterfly.factorization.splits import Radices
+from bitterfly.factorization.truncated import truncated_svds
 
 
 def fourier(n: int) -> np.ndarray:

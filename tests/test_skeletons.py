@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 import bitterfly
-from bitterfly import _core, gallery, sources
+from bitterfly import _core, gallery
+from bitterfly.sources import given
 
 
 @pytest.fixture(autouse=True)
 def _by_skeletons(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "_EVALUATED_BYTES", 1 << 18)
+    monkeypatch.setattr(given, "_EVALUATED_BYTES", 1 << 18)
 
 
 @pytest.mark.parametrize(
@@ -136,7 +137,8 @@ def test_one_worker_starts_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_at_interpreter_shutdown() -> None:
     code = (
-        "import atexit\nfrom bitterfly import factorize, gallery, sources\nsources._EVALUATED_BYTES = 1 << 18\n"
+        "import atexit\nfrom bitterfly import factorize, gallery\nfrom bitterfly.sources import given\n"
+        "given._EVALUATED_BYTES = 1 << 18\n"
         "atexit.register(lambda: print(factorize(gallery.bessel_j0(512), rtol=1e-3).relative_error <= 1e-3))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from scipy.sparse.linalg import LinearOperator
 
 import bitterfly
-from bitterfly import Chain, gallery, sources
-from bitterfly.estimate import sampled_error
-from bitterfly.sources import OperatorSource, as_source, at_hand
+from bitterfly import Chain, gallery
+from bitterfly.accuracy.sampled import sampled_error
+from bitterfly.sources import given
+from bitterfly.sources.given import OperatorSource, as_source, at_hand
 
 Matrix = NDArray[Any]
 
@@ -93,8 +94,8 @@ def test_powers_of_two_change_nothing(kind: str, dtype: str, exponent: int) -> N
 @pytest.mark.parametrize(("dtype", "exponent"), SCALES)
 def test_estimates_of_scaled_matrices(dtype: str, exponent: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is too large to be read: from rows of entries, and from products."""
-    monkeypatch.setattr(sources, "_EVALUATED_BYTES", 0)
-    monkeypatch.setattr(sources, "_SMALL_SIDE", 0)
+    monkeypatch.setattr(given, "_EVALUATED_BYTES", 0)
+    monkeypatch.setattr(given, "_SMALL_SIDE", 0)
     a = smooth((320, 300), dtype)
     power = np.ldexp(np.ones((), a.real.dtype), exponent)
     op, scaled_op = (bitterfly.factorize(b, Chain.monarch(a.shape)) for b in (a, a * power))
@@ -114,8 +115,8 @@ def test_powers_of_two_change_nothing_of_large_sources(
     kind: str, dtype: str, exponent: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Those that are never read as a whole: skeletons, recovered blocks, estimates."""
-    monkeypatch.setattr(sources, "_EVALUATED_BYTES", 0)
-    monkeypatch.setattr(sources, "_SMALL_SIDE", 0)
+    monkeypatch.setattr(given, "_EVALUATED_BYTES", 0)
+    monkeypatch.setattr(given, "_SMALL_SIDE", 0)
     a = smooth((320, 320), dtype)
     power = np.ldexp(np.ones((), a.real.dtype), exponent)
     one, other = (bitterfly.factorize(SOURCES[kind](b), shape=a.shape, rtol=1e-2) for b in (a, a * power))
@@ -225,7 +226,7 @@ def test_forward_products_are_the_operator() -> None:
 
 def test_large_operators_on_a_chain(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows come from the adjoint, and the result is compared with products."""
-    monkeypatch.setattr(sources, "_SMALL_SIDE", 0)
+    monkeypatch.setattr(given, "_SMALL_SIDE", 0)
     a, chain = smooth((256, 256), np.float64), Chain.monarch((256, 256), rank=6)
     op = bitterfly.factorize(_operator(a), chain)
     assert relative(a, op.todense()) <= op.relative_error
@@ -236,7 +237,7 @@ def test_large_operators_on_a_chain(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_outliers_of_large_operators_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     """All entries take part in each product."""
-    monkeypatch.setattr(sources, "_SMALL_SIDE", 0)
+    monkeypatch.setattr(given, "_SMALL_SIDE", 0)
     a = smooth((512, 512), np.float64)
     op = bitterfly.factorize(a, rtol=1e-6)
     a[100, 37] += np.linalg.norm(a)
@@ -254,7 +255,7 @@ def test_outliers_of_large_operators_are_seen(monkeypatch: pytest.MonkeyPatch) -
 def test_entries_of_another_kind(whole: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Real at the corners and in the middle, complex between."""
     if not whole:
-        monkeypatch.setattr(sources, "_EVALUATED_BYTES", 0)
+        monkeypatch.setattr(given, "_EVALUATED_BYTES", 0)
     n = 256
     x = np.arange(n) / n
 
@@ -354,8 +355,8 @@ def test_hot_pixels_are_measured() -> None:
 def test_slices_are_read_once(
     dtype: str, chunks: tuple[Any, Any] | None, panel: int, held: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sources, "_PANEL_BYTES", panel)
-    monkeypatch.setattr(sources, "_HELD_BYTES", held)
+    monkeypatch.setattr(given, "_PANEL_BYTES", panel)
+    monkeypatch.setattr(given, "_HELD_BYTES", held)
     a = (100 * smooth((300, 256), np.complex128 if dtype == ">c8" else np.float64)).astype(dtype)
     if isinstance(chunks, tuple) and isinstance(chunks[0], tuple):
         chunks = ((100, 100, 100), (256,))
@@ -368,7 +369,7 @@ def test_slices_are_read_once(
 @pytest.mark.parametrize("held", [1 << 30, 1 << 10])
 def test_slices_as_arrays(held: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """One pass over the data, whatever the ordering, and the result of the array."""
-    monkeypatch.setattr(sources, "_HELD_BYTES", held)
+    monkeypatch.setattr(given, "_HELD_BYTES", held)
     for a in (smooth((120, 128), np.float64), gallery.hadamard(128).todense()):
         file = Sliced(a, (32, 32))
         for verb, rtol in ((bitterfly.factorize, 1e-3), (bitterfly.compress, 0.1)):
@@ -381,7 +382,7 @@ def test_slices_as_arrays(held: int, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("dtype", [">f4", "<i2", "<f4"])
 def test_maps_of_other_types(dtype: str, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """They are converted in panels to a map, never in memory as a whole."""
-    monkeypatch.setattr(sources, "_PANEL_BYTES", 1 << 12)
+    monkeypatch.setattr(given, "_PANEL_BYTES", 1 << 12)
     a = np.rint(100 * smooth((128, 128), np.float64))
     a.astype(dtype).tofile(tmp_path / "a")
     mapped = np.memmap(tmp_path / "a", dtype, "r", shape=a.shape)
@@ -408,8 +409,8 @@ def test_full_disks_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(sources, "_HELD_BYTES", 1 << 10)
-    monkeypatch.setattr(sources.os, "posix_fallocate", full)
+    monkeypatch.setattr(given, "_HELD_BYTES", 1 << 10)
+    monkeypatch.setattr(given.os, "posix_fallocate", full)
     with pytest.raises(OSError, match=r"a: 614400 bytes are read from slices once and kept in .* \(TMPDIR\)"):
         bitterfly.factorize(Sliced(smooth((300, 256), np.float64)), rtol=1e-3)
 

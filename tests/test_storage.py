@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bitterfly import ButterflyOperator, PackedButterfly, load, quantize, save, storage, transforms
-from bitterfly import metadata as metadata_module
+from bitterfly import ButterflyOperator, PackedButterfly, load, quantize, save, transforms
+from bitterfly.files import container, storage
 
 Operator = ButterflyOperator | PackedButterfly
 Header = dict[str, Any]
@@ -244,7 +244,7 @@ def test_foreign_files(tmp_path: Path, content: bytes) -> None:
         load(tmp_path / "bad")
 
 
-def container(tensors: list[tuple[str, str, list[int], tuple[int, int]]], text: str) -> bytes:
+def header_by_hand(tensors: list[tuple[str, str, list[int], tuple[int, int]]], text: str) -> bytes:
     """Write a safetensors header by hand, tensors given twice or overlapping included."""
     items = [("__metadata__", {"bitterfly": text})]
     pairs = [f"{json.dumps(name)}:{json.dumps(value)}" for name, value in items]
@@ -260,7 +260,7 @@ def test_tensors_given_twice_overlapping_or_of_odd_types(tmp_path: Path) -> None
     op = random_operator(4, "f4", 2, order=False)
     header, tensors = storage._describe(op)
     header["sha256"] = storage.checksum(header, tensors)
-    text = metadata_module.canonical(header)
+    text = container.canonical(header)
     words = 4 * tensors["words"].size
     scale = ("scale", "F32", [4], (words, words + 16))
     code = ("words", "U32", [words // 4], (0, words))
@@ -277,7 +277,7 @@ def test_tensors_given_twice_overlapping_or_of_odd_types(tmp_path: Path) -> None
         [code, ("scale", "F32", [4], (words + 16, words))],
     ]
     for layout in layouts:
-        (tmp_path / "bad").write_bytes(container(layout, text))
+        (tmp_path / "bad").write_bytes(header_by_hand(layout, text))
         with pytest.raises(ValueError, match="bad: "):
             load(tmp_path / "bad")
 
@@ -360,7 +360,7 @@ def test_wrong_metadata(tmp_path: Path, field: str, value: Any) -> None:
         load(tmp_path / "bad")
 
 
-@pytest.mark.parametrize("field", sorted(metadata_module._FIELDS[1, "packed"]))
+@pytest.mark.parametrize("field", sorted(container._FIELDS[1, "packed"]))
 def test_missing_metadata(tmp_path: Path, field: str) -> None:
     def change(header: Header, tensors: Arrays) -> None:
         header["sha256"] = "0" * 64
@@ -431,10 +431,10 @@ def test_nested_json_does_not_depend_on_the_recursion_limit() -> None:
     try:
         sys.setrecursionlimit(1_000_000)  # as importing some packages does
         with pytest.raises(ValueError, match="nested deeper"):
-            metadata_module.parse("[" * 100_000)
+            container.parse("[" * 100_000)
     finally:
         sys.setrecursionlimit(limit)
-    assert metadata_module.parse('{"a": "[[[[' + "[" * 100 + '"}') == {"a": "[[[[" + "[" * 100}
+    assert container.parse('{"a": "[[[[' + "[" * 100 + '"}') == {"a": "[[[[" + "[" * 100}
 
 
 def test_not_our_metadata(tmp_path: Path) -> None:

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 import bitterfly
 from bitterfly import ButterflyOperator, Chain, reference
-from bitterfly.tiled_codes import TiledCodes
-from bitterfly.tiles import Layout, Skeleton
+from bitterfly.chains import families
+from bitterfly.stores.tile_codes import TiledCodes
+from bitterfly.stores.tiles import Layout, Skeleton
 
 CHAINS = [
     [(1, 5, 7, 1)],
@@ -92,7 +93,7 @@ def test_skeleton_products(isa: str, patterns: list, dtype: str) -> None:
 def test_any_chain(blocks: list[tuple[int, int, int]], a: int, d: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     rows, columns = [p for p, _, _ in blocks], [q for _, q, _ in blocks]
-    chain = Chain(bitterfly.families.patterns(rows, columns, [r for _, _, r in blocks[1:]], a, d))
+    chain = Chain(families.patterns(rows, columns, [r for _, _, r in blocks[1:]], a, d))
     check(ButterflyOperator(skeletons(chain, "c16", rng)), "c16", rng)
 
 

@@ -3,15 +3,15 @@
 from typing import TYPE_CHECKING, Any
 
 from bitterfly import algebra, ordering, transforms
-from bitterfly.chain import Chain
-from bitterfly.compress import CompressReport, compress
+from bitterfly.chains.chain import Chain
+from bitterfly.compression.compress import CompressReport, compress
 from bitterfly.config import __version__, show_config
-from bitterfly.factorize import factorize
-from bitterfly.operator import ButterflyOperator, PackedButterfly
-from bitterfly.quantize import quantize
-from bitterfly.rank_one import quantize_rank_one
-from bitterfly.search import IncompressibleError
-from bitterfly.storage import load, save
+from bitterfly.factorization.factorize import factorize
+from bitterfly.factorization.search import IncompressibleError
+from bitterfly.files.storage import load, save
+from bitterfly.operators.butterfly import ButterflyOperator, PackedButterfly
+from bitterfly.quantization.quantize import quantize
+from bitterfly.quantization.rank_one import quantize_rank_one
 from bitterfly.workers import get_workers, set_workers
 
 __all__ = [

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from bitterfly.composite import ButterflySum
 from bitterfly.inputs import Array, IndexArray, as_floating
-from bitterfly.operator import ButterflyOperator, PackedButterfly
-from bitterfly.stacks import ButterflyStack, hstack, vstack
+from bitterfly.operators.butterfly import ButterflyOperator, PackedButterfly
+from bitterfly.operators.composite import ButterflySum
+from bitterfly.operators.stacks import ButterflyStack, hstack, vstack
 
 __all__ = [
     "ButterflyStack",

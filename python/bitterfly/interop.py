@@ -8,7 +8,7 @@ import numpy as np
 from scipy import sparse
 
 from bitterfly.inputs import Array
-from bitterfly.operator import ButterflyOperator
+from bitterfly.operators.butterfly import ButterflyOperator
 
 
 def to_lazylinop(op: ButterflyOperator) -> Any:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bitterfly.compress import compress
-from bitterfly.factorize import factorize
+from bitterfly.compression.compress import compress
+from bitterfly.factorization.factorize import factorize
+from bitterfly.factorization.orderings import Permute
 from bitterfly.inputs import Array, as_floating
-from bitterfly.linear import Butterfly
-from bitterfly.permute import Permute
+from bitterfly.operators.linear import Butterfly
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from bitterfly import _core
 from bitterfly.inputs import FLOATING, Array, as_size
-from bitterfly.operator import ButterflyOperator
+from bitterfly.operators.butterfly import ButterflyOperator
 from bitterfly.ordering import bit_reversal
 
 

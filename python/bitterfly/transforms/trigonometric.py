@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bitterfly.inputs import FLOATING
-from bitterfly.operator import ButterflyOperator
+from bitterfly.operators.butterfly import ButterflyOperator
 from bitterfly.transforms import real_chains
 from bitterfly.transforms.real_chains import Factored, Norm
 

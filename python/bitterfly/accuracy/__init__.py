@@ -1,0 +1,1 @@
+"""How an error is known: bounds, measurements, samples, and what a change adds (docs/accuracy.md)."""

@@ -1,0 +1,85 @@
+"""The true relative error of an operator against a dense matrix, panel by panel, and what measuring it rounds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from bitterfly.accuracy.energy import Energy
+from bitterfly.inputs import Array
+from bitterfly.operators.butterfly import ButterflyOperator, PackedButterfly
+from bitterfly.operators.composite import ButterflySum
+from bitterfly.operators.linear import identity_panel
+from bitterfly.precision import in_double
+
+_PANEL_ENTRIES = 1 << 17  # in double precision a megabyte: panels stay in the cache
+_PRODUCT_ENTRIES = 1 << 22  # of a product with unit vectors along the smaller side
+_LONGER = 4  # times the smaller side, up to which the matrix is read in its own order
+
+
+def measure(
+    a: Array,
+    op: ButterflyOperator | PackedButterfly | ButterflySum,
+    progress: Callable[[float], None] | None = None,
+) -> float:
+    """Return a bound on ``||a - op||_F / ||a||_F``, which is that but for rounding errors.
+
+    The matrix is multiplied with panels of unit vectors; `op` is not formed as a dense matrix.
+
+    Parameters
+    ----------
+    a : ndarray, shape (m, n)
+        Memory maps are read once, along their rows or columns as they lie in memory; where the other side is much
+        shorter, in as few strided panels as products of 32 MB allow.
+    op : ButterflyOperator, PackedButterfly or ButterflySum
+        Multiplied in double precision, whatever its own.
+    progress : callable, optional
+        Called with the share that is done.
+
+    Notes
+    -----
+    Products round by at most ``r`` (`bitterfly.accuracy.rounding`), an entry of the difference by one unit roundoff,
+    a sum of N squares by N of them: ``||a - op|| <= (1 + (N + 2) u) ||fl(a - fl(op))|| + r``.
+    """
+    wide = in_double(op)
+    missed, total = Energy(), Energy()
+    for columns, product, done in _panels(a, wide):
+        total.add(columns)
+        missed.add(columns - product)
+        if progress is not None:
+            progress(done)
+    return missed.bound_over(total, [wide])
+
+
+def _panels(a: Array, op: Any) -> Iterator[tuple[Array, Array, float]]:
+    """Yield parts of the matrix and of the operator, in double precision, and the share that is done."""
+    if not a.flags.f_contiguous:
+        a, op = a.T, op.T
+    m, n = a.shape  # columns are contiguous
+    if n > _LONGER * m:
+        yield from _long_panels(a, op)
+        return
+    width = max(_PANEL_ENTRIES // max(m, n), 1)
+    for start in range(0, n, width):
+        part = _wide(a[:, start : start + width])
+        yield part, op @ identity_panel(n, start, part.shape[1], op.dtype), min(start + width, n) / n
+
+
+def _long_panels(a: Array, op: Any) -> Iterator[tuple[Array, Array, float]]:
+    """Multiply the transpose with unit vectors, for matrices of far more columns than rows."""
+    m, n = a.shape
+    height, width = max(_PRODUCT_ENTRIES // n, 1), max(_PANEL_ENTRIES // m, 1)
+    for first in range(0, m, height):
+        rows = slice(first, min(first + height, m))
+        product = (op.T @ identity_panel(m, first, rows.stop - first, op.dtype)).T
+        for start in range(0, n, width):
+            columns = slice(start, min(start + width, n))
+            done = (rows.start + (rows.stop - rows.start) * columns.stop / n) / m
+            yield _wide(a[rows, columns]), product[:, columns], done
+
+
+def _wide(a: Array) -> Array:
+    part = np.asarray(a)
+    return part.astype(np.result_type(part.dtype, np.float64))

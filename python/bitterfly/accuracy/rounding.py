@@ -1,0 +1,235 @@
+"""How far the dense matrix that products return may lie from the product of the factors that an operator stores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bitterfly.inputs import Array
+from bitterfly.stores.direction_codes import DirectionCodes
+from bitterfly.stores.tile_codes import TiledCodes, values_of
+
+# Roundings of an entry in one factor: those of sums of `planes` times the rank products, and of decoding a direction,
+# of a step and of the scale vector (`tests/tolerances.py`).
+_OPERATIONS, _OTHERS = 4, 8
+_SLACK = 0.02  # of a logarithm to base 2: for what the bound itself rounds, and for terms of second order
+
+_NONE = -(1 << 20)  # the exponent of zero
+
+NOTHING = -np.inf
+
+
+def log2_rounding(op: Any) -> float:
+    """Return the logarithm to base 2 of a bound on ``||fl(op I) - op||_F``, and on that of the adjoint.
+
+    Parameters
+    ----------
+    op : operator of this package
+        Multiplied with unit vectors, in its own precision.
+
+    Returns
+    -------
+    float
+        ``NOTHING`` where an operator is zero; NaN where a factor is not finite.
+
+    Notes
+    -----
+    Factor l of L adds ``delta_l`` to the columns of ``Y_l = Q_l Y_(l+1)``, with ``|delta_l| <= gamma_k |Q_l|
+    |Y_(l+1)|``: only r numbers of a column are not zero in a block, so that k grows with the rank. All later factors
+    ``P = Q_1 .. Q_(l-1)`` multiply it. The supports of the columns of different blocks and groups are disjoint, hence
+
+        ||P delta_l||_F^2 <= gamma_k^2 sum ||P_block||_F^2 ||Q_block||_F^2 ||Y_block||_F^2
+
+    over all blocks of ``q x r`` numbers; the outer two are traces of Gram matrices, which pass from factor to factor.
+    The bound is the same for the adjoint. Exponents are kept beside all blocks, for factors of any scale.
+    """
+    members = getattr(op, "terms", getattr(op, "parts", None))
+    if members is not None:  # each rounds, and so do their sums
+        unit = np.log2(len(members) * float(np.finfo(op.dtype).eps))
+        return log2_sum([*map(log2_rounding, members), *(unit + log2_norm(member) for member in members)])
+    return _chain_rounding(_factors(op), (1, *op.stored_chain.ranks, 1), np.dtype(op.dtype))
+
+
+def log2_norm(op: Any) -> float:
+    """Return the logarithm to base 2 of a bound on ``||op||_F``, padding and all."""
+    members = getattr(op, "terms", getattr(op, "parts", None))
+    if members is not None:
+        return log2_sum(map(log2_norm, members))
+    factors, ranks = _factors(op), (1, *op.stored_chain.ranks, 1)
+    a, _, c, d = factors[-1].shape
+    grams = _Grams.ones(a * c, d)
+    for at in reversed(range(len(factors))):
+        grams = _Blocks.of(factors[at], *ranks[at : at + 2]).rows(grams)
+    return log2_sum(grams.traces().ravel()) / 2
+
+
+def is_exact(op: Any) -> bool:
+    """Whether products with unit vectors are free of rounding: all numbers are short multiples of powers of two.
+
+    If the numbers of factor l are multiples of ``2^g`` up to ``2^h`` in modulus, ``h - g`` bits hold them; a product
+    whose bits, and those of the numbers of terms, together fit the precision is exact, whatever its order.
+    """
+    if hasattr(op, "parts"):  # a unit vector meets one part, or each by itself
+        return all(map(is_exact, op.parts))
+    if hasattr(op, "terms"):
+        return len(op.terms) == 1 and is_exact(op.terms[0])
+    if isinstance(op.store, DirectionCodes):
+        return False  # decoded by rotations
+    numbers = _stored_numbers(op)
+    low, high = (np.array(side) for side in zip(*map(_range, numbers), strict=True))
+    terms = sum(np.log2(4 * rank) for rank in (1, *op.stored_chain.ranks))
+    limits = np.finfo(op.dtype)
+    fits = np.sum(np.maximum(np.abs(low), np.abs(high))) + terms < -limits.minexp
+    return bool(fits and np.sum(high - low) + terms <= limits.nmant + 1)
+
+
+def _factors(op: Any) -> list[Array]:
+    """Return the stored factors, the last one with the lengths of the columns."""
+    store = op.store.dequantize() if hasattr(op.store, "dequantize") else op.store
+    return list(store.factors())
+
+
+def _stored_numbers(op: Any) -> list[Array]:
+    """Return all numbers that products multiply with, codes, steps and lengths apart."""
+    store = op.store
+    if not isinstance(store, TiledCodes):
+        return list(store.factors())
+    codes = [values_of(code, q) for code, q in zip(store.codes, store.unpack(), strict=True)]
+    return [*codes, *store.steps, store.scale]
+
+
+def _range(x: Array) -> tuple[float, float]:
+    """Return the exponents between which the bits of all numbers lie."""
+    reals = np.atleast_1d(np.ascontiguousarray(x)).view(np.asarray(x).real.dtype).astype(np.float64)
+    reals = reals[reals != 0]
+    if not reals.size:
+        return 0.0, 0.0
+    mantissas, exponents = np.frexp(reals)
+    whole = np.ldexp(mantissas, 53).astype(np.int64)
+    trailing = np.log2((whole & -whole).astype(np.float64))
+    return float(np.min(exponents - 53 + trailing)), float(np.max(exponents))
+
+
+def _chain_rounding(factors: list[Array], ranks: tuple[int, ...], dtype: np.dtype[Any]) -> float:
+    """Return the logarithm of the bound for a product of factors, ``ranks[l]`` and ``ranks[l + 1]`` beside factor l."""
+    blocks = [_Blocks.of(f, left, right) for f, left, right in zip(factors, ranks, ranks[1:], strict=False)]
+    a, _, c, d = factors[-1].shape
+    after = [_Grams.ones(a * c, d)]
+    for block in blocks[:0:-1]:
+        after.insert(0, block.rows(after[0]))
+    a, b, _, d = factors[0].shape
+    before, found, planes = _Grams.ones(a, b * d), [], 2 if dtype.kind == "c" else 1
+    rows, columns = a * b * d, factors[-1].shape[0] * factors[-1].shape[2] * factors[-1].shape[3]
+    tiny = float(np.log2(np.finfo(dtype).smallest_subnormal))
+    for block, right in zip(blocks, after, strict=True):
+        roundings = _OPERATIONS * planes * max(block.x.shape[-2:]) + _OTHERS
+        found.append(np.log2(roundings * float(np.finfo(dtype).eps) / 2) + block.between(before, right) / 2)
+        ends = max(before.largest(), right.largest())
+        size = np.log2(max(rows, block.x[..., 0].size) * max(columns, block.x[..., 0, :].size))
+        found.append(np.log2(roundings) + tiny + (size + ends) / 2 if found[-1] > NOTHING else NOTHING)
+        before = block.columns(before)
+    return log2_sum(found)
+
+
+@dataclass(frozen=True)
+class _Grams:
+    """Gram matrices at a junction of rank r, (a, d, r, r) times ``4**exponents``, of shape (a, d)."""
+
+    values: Array
+    exponents: Array
+
+    @classmethod
+    def ones(cls, a: int, d: int) -> _Grams:
+        return cls(np.ones((a, d, 1, 1)), np.zeros((a, d), int))
+
+    def traces(self) -> Array:
+        """Return logarithms of the squared norms of what the matrices are the squares of."""
+        with np.errstate(divide="ignore"):
+            return np.asarray(np.log2(np.einsum("...ii->...", self.values).real) + 2.0 * self.exponents)
+
+    def largest(self) -> float:
+        return float(np.max(self.traces()))
+
+
+@dataclass(frozen=True)
+class _Blocks:
+    """The blocks of q x r numbers of a factor, (a, p, d, groups, q, r) times ``2**exponents``.
+
+    Row ``s*p + i`` of block (a, d) is row s of its part i, column ``g*r + k`` is column k of its group g.
+    """
+
+    x: Array
+    exponents: Array
+
+    @classmethod
+    def of(cls, factor: Array, left: int, right: int) -> _Blocks:
+        a, b, c, d = factor.shape
+        wide = factor.astype(np.result_type(factor.dtype, np.float64), copy=False)
+        x = wide.reshape(a, left, b // left, c // right, right, d).transpose(0, 2, 5, 3, 1, 4)
+        return cls(*_normal(np.ascontiguousarray(x)))
+
+    def rows(self, grams: _Grams) -> _Grams:
+        """Return the Gram matrices of the rows of this factor times what has those given."""
+        a, p, d, groups, _, r = self.x.shape
+        inner = grams.values.reshape(a, groups, d, r, r).transpose(0, 2, 1, 3, 4)[:, None]
+        exponents = grams.exponents.reshape(a, groups, d).transpose(0, 2, 1)[:, None] + self.exponents
+        values, top = _added(_above(self.x, inner), exponents, 3)
+        return _Grams(values.reshape(a, p * d, *values.shape[3:]), top.reshape(a, p * d))
+
+    def columns(self, grams: _Grams) -> _Grams:
+        """Return the Gram matrices of the columns of what has those given, times this factor."""
+        a, p, d, groups, q, r = self.x.shape
+        inner = grams.values.reshape(a, p, d, 1, q, q)
+        exponents = grams.exponents.reshape(a, p, d, 1) + self.exponents
+        values, top = _added(_above(_adjoint(self.x), inner), exponents, 1)
+        values, top = values.transpose(0, 2, 1, 3, 4), top.transpose(0, 2, 1)
+        return _Grams(np.ascontiguousarray(values).reshape(a * groups, d, r, r), top.reshape(a * groups, d))
+
+    def between(self, before: _Grams, after: _Grams) -> float:
+        """Return the logarithm of the sum over all blocks of the squared norms before, of, and after each."""
+        a, p, d, groups = self.x.shape[:4]
+        left = before.traces().reshape(a, p, d, 1)
+        right = after.traces().reshape(a, groups, d).transpose(0, 2, 1)[:, None]
+        with np.errstate(divide="ignore"):
+            own = np.log2(np.einsum("...qr,...qr->...", self.x, self.x.conj()).real) + 2.0 * self.exponents
+        return log2_sum((left + own + right).ravel())
+
+
+def _normal(x: Array) -> tuple[Array, Array]:
+    """Divide each matrix in the last two axes by the power of two that brings it near one; return the exponents too."""
+    size = np.maximum(np.abs(x.real), np.abs(x.imag)).max(axis=(-2, -1))
+    exponents = np.where(size > 0, np.frexp(size)[1], _NONE)
+    shift = -exponents[..., None, None]
+    out = np.ldexp(x.real, shift) if x.dtype.kind != "c" else np.ldexp(x.real, shift) + 1j * np.ldexp(x.imag, shift)
+    return np.asarray(out), exponents
+
+
+def _added(grams: Array, exponents: Array, axis: int) -> tuple[Array, Array]:
+    """Add Gram matrices times ``4**exponents`` along an axis; what vanishes beside the largest does not count."""
+    top = exponents.max(axis=axis, keepdims=True)
+    weights = np.ldexp(1.0, 2 * (exponents - top))
+    values, more = _normal(np.sum(grams * weights[..., None, None], axis=axis))
+    odd = more & 1  # the exponents are those of squares
+    return values * np.ldexp(1.0, odd)[..., None, None], np.squeeze(top, axis) + (more - odd) // 2
+
+
+def _above(x: Array, gram: Array) -> Array:
+    """Return ``x gram x^H`` and a multiple of the identity that bounds its rounding, also where it cancels."""
+    q, r = x.shape[-2:]
+    size = np.einsum("...qr,...qr->...", x, x.conj()).real * np.einsum("...ii->...", gram).real
+    unit = 8 * (q + r + 2) * float(np.finfo(np.float64).eps)
+    return np.asarray(x @ gram @ _adjoint(x) + (unit * size)[..., None, None] * np.eye(q))
+
+
+def _adjoint(x: Array) -> Array:
+    return x.conj().swapaxes(-1, -2)
+
+
+def log2_sum(logarithms: Iterable[float]) -> float:
+    """Return the logarithm of a sum of numbers given by theirs."""
+    parts = np.fromiter(logarithms, float)
+    top = np.max(parts, initial=NOTHING)
+    return float(top + np.log2(np.sum(np.exp2(parts - top))) + _SLACK) if np.isfinite(top) else float(top)

@@ -1,0 +1,1 @@
+"""From a source to float factors with their error (docs/general.md)."""

@@ -1,0 +1,1 @@
+"""Operators in safetensors files, and back (docs/storage.md)."""

@@ -1,0 +1,1 @@
+"""What users hold: stores as SciPy linear operators, sums and stacks of them."""

@@ -1,0 +1,306 @@
+"""The two operators that users hold: butterflies with float factors, and butterflies packed to a few bits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from bitterfly.accuracy.change import after_cast, after_change
+from bitterfly.accuracy.known import Known
+from bitterfly.chains.chain import Chain
+from bitterfly.inputs import Array, Side
+from bitterfly.operators.linear import Butterfly
+from bitterfly.operators.plan import ProductPlan, plan_of
+from bitterfly.operators.views import FLAGS
+from bitterfly.ordering import digit_reversal
+from bitterfly.precision import cast_dtype, decoding_term
+from bitterfly.stores.codes import CodeStore, code_store, require_unpadded
+from bitterfly.stores.direction_codes import DirectionCodes
+from bitterfly.stores.floats import DyadicFloats, FloatStore, fitted, frozen_view, store_of
+from bitterfly.stores.kinds import Code
+from bitterfly.stores.scale_codes import ScaleCodes, cast_scale
+
+if TYPE_CHECKING:
+    from bitterfly.operators.report import CompressReport
+
+
+class ButterflyOperator(Butterfly):
+    """A butterfly with float factors, as a SciPy ``LinearOperator``.
+
+    ``A[rows][:, columns] = F_1 F_2 ... F_L``; the forward product is ``A x``, the adjoint ``A^H y`` runs the factors
+    backwards: ``F_L^H ... F_1^H`` between the same permutations.
+
+    Parameters
+    ----------
+    factors : sequence of ndarray or Skeleton
+        Arrays of shape (a, b, c, d) that form a :class:`Chain`: ``v[i, j, k, t]`` sits at row ``i*b*d + j*d + t`` and
+        column ``i*c*d + k*d + t``. float32, float64, complex64 or complex128.
+    shape : (m, n), optional
+        At most that of the product, which is the default. The rows and columns beyond are the padding of ``A``.
+    permutations : pair, optional
+        (rows, columns), each None (identity), "bit_reversal" (the digits of the chain are reversed) or an index array
+        as long as the side of the product.
+    relative_error, error_kind : float, str, optional
+        What is known about the error against an original matrix.
+    mode : {"forward", "transpose", "adjoint", "conjugate"}, optional
+        Which view of the factors the operator is.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Where the factors do not form a chain.
+    """
+
+    _store: FloatStore
+
+    def __init__(
+        self,
+        factors: Sequence[Any],
+        *,
+        shape: tuple[int, int] | None = None,
+        permutations: tuple[Side, Side] = (None, None),
+        relative_error: float = 0.0,
+        error_kind: str = "exact",
+        mode: str = "forward",
+    ) -> None:
+        self._set_up(store_of(factors), shape, permutations, relative_error, error_kind, mode)
+
+    @classmethod
+    def from_store(
+        cls,
+        store: FloatStore,
+        *,
+        shape: tuple[int, int] | None = None,
+        permutations: tuple[Side, Side] = (None, None),
+        relative_error: float = 0.0,
+        error_kind: str = "exact",
+        mode: str = "forward",
+    ) -> ButterflyOperator:
+        """Wrap stored factors without a copy."""
+        self = cls.__new__(cls)
+        self._set_up(store, shape, permutations, relative_error, error_kind, mode)
+        return self
+
+    @classmethod
+    def from_values(cls, values: Array, **known: Any) -> ButterflyOperator:
+        """Wrap a C-contiguous buffer of shape (p, 2n), row l the values of the square dyadic factor l + 1."""
+        return cls.from_store(DyadicFloats(values), **known)
+
+    def _set_up(
+        self,
+        store: FloatStore,
+        shape: tuple[int, int] | None,
+        permutations: tuple[Side, Side],
+        error: float,
+        kind: str,
+        mode: str,
+    ) -> None:
+        Butterfly.__init__(self, store.chain, shape, store.dtype, permutations, error, kind, mode)
+        self._store = fitted(store, self._stored_shape)
+        self._kernel = self._store.kernel(self._stored_shape, self._base)
+
+    def _known(self) -> dict[str, Any]:
+        known: dict[str, Any] = {"relative_error": self.relative_error, "error_kind": self.error_kind}
+        return known | {"shape": self._stored_shape, "permutations": self._base, "mode": self.mode}
+
+    def _buffer_bytes(self) -> int:
+        return self._store.nbytes
+
+    def plan(self) -> ProductPlan:
+        """Return how a product with one vector runs: passes, what they read, bytes that they move; print it."""
+        bits = [part.bits for part in self.numbers]
+        return plan_of(
+            self._chain, self.dtype, [str(self.dtype)] * len(bits), bits, isinstance(self._store, DyadicFloats)
+        )
+
+    @property
+    def values(self) -> Array:
+        """The buffer of all factors: of the square dyadic chain shape (p, 2n), else flat, in tiles."""
+        return self._store.buffers["values"]
+
+    @property
+    def store(self) -> FloatStore:
+        """The stored, forward factors."""
+        return self._store
+
+    @property
+    def factors(self) -> tuple[Array, ...]:
+        """The factors as read-only 4-D arrays, in the chain of ``op.chain`` and between ``op.permutations``."""
+        stored = self._store.factors()
+        transposed, conjugated = FLAGS[self.mode]
+        if conjugated:
+            stored = [f.conj() for f in stored]
+        if transposed:
+            stored = [_transposed(f, self._chain.factor_digits(at)) for at, f in enumerate(stored)][::-1]
+        return tuple(frozen_view(f) for f in stored)
+
+    def astype(self, dtype: Any) -> ButterflyOperator:
+        """Return the operator with factors of another precision.
+
+        To a narrower one, the change of the product is added to the error: measured in full where the matrix has at
+        most 2^21 entries, else estimated on random vectors (plus two standard errors).
+        """
+        target = cast_dtype(dtype, self.dtype)
+        store = self._store.astype(target)
+        if not all(np.all(np.isfinite(b)) for b in store.buffers.values()):
+            raise OverflowError(f"dtype: the factors do not fit {target}")
+        out = ButterflyOperator.from_store(store, **self._known())
+        if np.finfo(target).eps <= np.finfo(self.dtype).eps:
+            return out
+        known = self._known() | after_cast(self, out)
+        return ButterflyOperator.from_store(store, **known)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild_float, (type(self._store), self._store.state(), self._known())
+
+
+def _transposed(factor: Array, digits: Sequence[tuple[int, ...]]) -> Array:
+    """Return the transpose of a factor between digit reversals of both sides: pattern (a, b, c, d) -> (d, c, b, a)."""
+    i, j, k, t = (digit_reversal(radices[::-1]) for radices in digits)
+    return cast(Array, factor[i][:, j][:, :, k][..., t].transpose(3, 2, 1, 0))
+
+
+def _rebuild_float(kind: Any, state: tuple[Any, ...], known: dict[str, Any]) -> ButterflyOperator:
+    return ButterflyOperator.from_store(kind.restore(*state), **known)
+
+
+class PackedButterfly(Butterfly):
+    """A butterfly whose factors are packed codes, as a SciPy ``LinearOperator``.
+
+    ``A[rows][:, columns] = Q_1 Q_2 ... Q_L diag(scale)``, each ``Q_l`` in a few bits; the adjoint ``A^H y`` is
+    ``diag(conj(scale)) Q_L^H ... Q_1^H`` between the same permutations. Products are taken straight from the packed
+    bits. Made by :func:`quantize`, :func:`compress` and :func:`load`.
+
+    Parameters
+    ----------
+    words : ndarray of uint32
+        The packed codes of all factors, one after the other (see the format page of the documentation).
+    codes : sequence of (kind, bits)
+        For each factor, the kind of code and its bits, see :class:`Code`.
+    scale : ndarray, shape (n,), or ScaleCodes
+        Lengths of the columns; its dtype is the operator's. Empty for floats.
+    chain : Chain, optional
+        Default: the square dyadic chain of size n. Its codes are "angle", "phase" and "sphere", those of any
+        chain "lattice", "skeleton", "sign", "ternary", "power_of_two", "shift" and, without a scale vector, "float1"
+        to "float24".
+    steps : sequence of float, optional
+        For the codes of other chains, the value of one unit, a number for each factor.
+    shape, permutations, relative_error, error_kind, mode
+        As for :class:`ButterflyOperator`.
+    report : CompressReport, optional
+        How :func:`compress` made the operator.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Where codes, words and scale do not fit each other.
+    """
+
+    _store: CodeStore
+    report: CompressReport | None
+
+    def __init__(
+        self,
+        words: Array,
+        codes: Sequence[tuple[str, int]],
+        scale: Array | ScaleCodes,
+        *,
+        chain: Chain | None = None,
+        steps: Sequence[float] | Array | None = None,
+        shape: tuple[int, int] | None = None,
+        permutations: tuple[Side, Side] = (None, None),
+        relative_error: float,
+        error_kind: str = "ledger",
+        mode: str = "forward",
+        report: CompressReport | None = None,
+    ) -> None:
+        store = code_store(words, codes, scale, chain, steps)
+        super().__init__(store.chain, shape, store.dtype, permutations, relative_error, error_kind, mode)
+        require_unpadded(store, self._stored_shape)
+        self._store = store
+        self.report = report
+        self._kernel = store.kernel(self._stored_shape, self._base)
+
+    @property
+    def store(self) -> CodeStore:
+        """The stored, forward codes."""
+        return self._store
+
+    @property
+    def words(self) -> Array:
+        """The packed codes."""
+        return self._store.words
+
+    @property
+    def codes(self) -> tuple[Code, ...]:
+        """The kind of code of each stored factor, and its bits."""
+        return self._store.codes
+
+    @property
+    def scale(self) -> Array:
+        """Lengths of the columns of the stored product."""
+        return self._store.scale
+
+    @property
+    def scale_code(self) -> Code | None:
+        """The kind of short float of the scale vector, and its bits; None for plain numbers."""
+        return self._store.lengths.code if isinstance(self._store.lengths, ScaleCodes) else None
+
+    @property
+    def steps(self) -> Array | None:
+        """Value of one unit of the codes of each factor; None for direction codes."""
+        return self._store.steps
+
+    def _known(self) -> dict[str, Any]:
+        known: dict[str, Any] = {"relative_error": self.relative_error, "error_kind": self.error_kind}
+        known |= {"report": self.report, "shape": self._stored_shape, "permutations": self._base, "mode": self.mode}
+        return known | {"chain": self._chain, "steps": self.steps}
+
+    def _buffer_bytes(self) -> int:
+        return self._store.code_bytes + self._store.lengths.nbytes + (0 if self.steps is None else self.steps.nbytes)
+
+    def plan(self) -> ProductPlan:
+        """Return how a product with one vector runs: passes, what they read, bytes that they move; print it."""
+        names = [f"{code.kind} of {code.bits} bits" for code in self.codes]
+        bits = [part.bits for part in self.numbers]
+        return plan_of(self._chain, self.dtype, names, bits, isinstance(self._store, DirectionCodes))
+
+    def unpack(self) -> tuple[Array, ...]:
+        """Return the codes of the stored factors: of the square dyadic chain (2**(l-1), 2, n / 2**l), one a column."""
+        return self._store.unpack()
+
+    def dequantize(self) -> ButterflyOperator:
+        """Return the operator with float factors, the last one times the scale vector.
+
+        What rounding them changes is added to the error: bounded for direction codes, else measured as by `astype`.
+        """
+        frame: dict[str, Any] = {"shape": self._stored_shape, "permutations": self._base, "mode": self.mode}
+        out = ButterflyOperator.from_store(self._store.dequantize(), **frame)
+        if isinstance(self._store, DirectionCodes):
+            known = Known.of(self).then(decoding_term(len(self.codes), self.scale))
+        else:
+            known = after_change(self, out, "exact")
+        return ButterflyOperator.from_store(out.store, **frame, **known.facts)
+
+    def replaced(self, **known: Any) -> PackedButterfly:
+        """Return the same operator with another ``relative_error``, ``error_kind`` or ``report``."""
+        return PackedButterfly(self.words, self.codes, self._store.lengths, **(self._known() | known))
+
+    def astype(self, dtype: Any) -> PackedButterfly:
+        """Return the operator with a scale vector and products in another precision; the codes are shared."""
+        target = cast_dtype(dtype, self.dtype)
+        if self.steps is not None and target.kind != self.dtype.kind:
+            raise TypeError(f"dtype: the codes are those of {self.dtype} numbers, they cannot become {target}")
+        out = PackedButterfly(self.words, self.codes, cast_scale(self._store.lengths, target), **self._known())
+        if np.finfo(target).eps <= np.finfo(self.dtype).eps:
+            return out
+        return out.replaced(**after_cast(self, out))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild_packed, (np.asarray(self.words), self.codes, self._store.lengths, self._known())
+
+
+def _rebuild_packed(words: Array, codes: tuple[Code, ...], scale: Any, known: dict[str, Any]) -> PackedButterfly:
+    return PackedButterfly(words, codes, scale, **known)

@@ -1,0 +1,1 @@
+"""Where entries come from: anything that users hand in, as rows and blocks."""

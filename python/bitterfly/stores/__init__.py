@@ -1,0 +1,1 @@
+"""Factors and codes in memory, as kernels read them (docs/format.md)."""

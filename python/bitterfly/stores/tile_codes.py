@@ -1,0 +1,169 @@
+"""Codes of any chain in tiles: integers of a few bits, numbers of a short list, or short floats."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+
+from bitterfly import _core
+from bitterfly.bits import Numbers
+from bitterfly.chains.chain import Chain
+from bitterfly.inputs import Array, Permutations, as_uint32
+from bitterfly.stores.alphabets import levels_of
+from bitterfly.stores.floats import TiledFloats
+from bitterfly.stores.kinds import Code, has_negative_zero, is_joined, significand_of
+from bitterfly.stores.tiles import LANES, Layout, Skeleton, layouts, planes_of, slices
+
+
+@dataclass(frozen=True)
+class TiledCodes:
+    """Codes of a few bits in tiles; `steps` has the value of one unit, a number for each factor.
+
+    Integers and lists leave the lengths of columns to `scale`; short floats hold them, and `scale` is empty.
+    """
+
+    chain: Chain
+    codes: tuple[Code, ...]
+    words: Array
+    scale: Array
+    steps: Array
+
+    @classmethod
+    def pack(
+        cls,
+        chain: Chain,
+        codes: Sequence[Code],
+        blocks: Sequence[Array],
+        pivots: Sequence[Array | None],
+        scale: Array,
+        steps: Sequence[float],
+    ) -> TiledCodes:
+        """Pack codes (lanes, weights, planes) of uint32 and the pivots of skeleton factors."""
+        parts = []
+        for layout, code, q, flags in zip(plan(chain, codes), codes, blocks, pivots, strict=True):
+            count = layout.weights * planes_of(scale.dtype)
+            full = np.zeros((layout.tiles * LANES, count), np.uint32)
+            full[: layout.lanes] = q.reshape(layout.lanes, count)
+            tiles = np.ascontiguousarray(full.reshape(layout.tiles, LANES, count).transpose(0, 2, 1))
+            parts.append(_packed(code, tiles))
+            if flags is not None:
+                parts.append(layout.masks_of(flags))
+        words = _core.aligned_empty([sum(len(p) for p in parts)], np.dtype(np.uint32))
+        np.concatenate(parts, out=words)
+        for array in (words, scale):
+            array.flags.writeable = False
+        return cls(chain, tuple(codes), words, scale, np.asarray(steps, np.float64))
+
+    @property
+    def numbers(self) -> tuple[Numbers, ...]:
+        counts = [planes_of(self.dtype) * at.entries for at in plan(self.chain, self.codes)]
+        return tuple(Numbers(count, count * code.bits) for count, code in zip(counts, self.codes, strict=True))
+
+    @property
+    def code_bytes(self) -> int:
+        return self.words.nbytes
+
+    @property
+    def lengths(self) -> Array:
+        return self.scale
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.scale.dtype
+
+    def _parts(self) -> list[tuple[Layout, Code, float, Array, Array | None]]:
+        layouts_, planes = plan(self.chain, self.codes), planes_of(self.scale.dtype)
+        sizes = [
+            [factor_words(at, code, planes), at.pivot_words] for at, code in zip(layouts_, self.codes, strict=True)
+        ]
+        cuts = list(slices([size for pair in sizes for size in pair]))
+        return [
+            (at, code, float(step), self.words[first], self.words[second] if at.rank else None)
+            for at, code, step, first, second in zip(
+                layouts_, self.codes, self.steps, cuts[::2], cuts[1::2], strict=True
+            )
+        ]
+
+    def arrays(self) -> list[_core.Factor]:
+        """Return the factors as the core takes them."""
+        return [
+            (at.pattern, at.rank, code.bits, significand_of(code.kind), step, words, masks, levels_of(*code))
+            for at, code, step, words, masks in self._parts()
+        ]
+
+    def kernel(self, shape: tuple[int, int], base: Permutations) -> _core.Core:
+        scale = self.scale if len(self.scale) else None
+        return _core.tiled(shape, self.arrays(), self.scale.dtype, scale, *(as_uint32(p) for p in base))
+
+    def is_canonical(self) -> bool:
+        """Whether all bits that no code uses are zero, and no zero is negative."""
+        planes = planes_of(self.scale.dtype)
+        for at, code, _, words, masks in self._parts():
+            q = _unpacked(code, at, words, planes)
+            q[-1, :, at.lanes - (at.tiles - 1) * LANES :] = 0
+            if has_negative_zero(code) and np.any(q == 1 << (code.bits - 1)):
+                return False  # a negative zero
+            if not np.array_equal(_packed(code, q), words):
+                return False
+            if masks is not None and not np.array_equal(at.masks_of(cast(Array, at.pivots_of(masks))), masks):
+                return False
+        return True
+
+    def unpack(self) -> tuple[Array, ...]:
+        """Return the codes of each factor, (lanes, weights, planes)."""
+        planes, out = planes_of(self.scale.dtype), []
+        for at, code, _, words, _ in self._parts():
+            q = _unpacked(code, at, words, planes)
+            lanes = q.transpose(0, 2, 1).reshape(at.tiles * LANES, at.weights, planes)
+            out.append(np.ascontiguousarray(lanes[: at.lanes]))
+        return tuple(out)
+
+    def dequantize(self) -> TiledFloats:
+        factors: list[Array | Skeleton] = []
+        real = self.scale.real.dtype
+        for (at, code, step, _, masks), q in zip(self._parts(), self.unpack(), strict=True):
+            numbers = (values_of(code, q) * step).astype(real)
+            blocks = numbers.view(self.scale.dtype)[..., 0] if numbers.shape[2] == 2 else numbers[..., 0]
+            factors.append(at.factor_of(blocks, None if masks is None else at.pivots_of(masks)))
+        last = factors[-1]
+        assert not isinstance(last, Skeleton)
+        a, _, c, d = last.shape
+        if len(self.scale):
+            factors[-1] = last * self.scale.reshape(a, 1, c, d)
+        return TiledFloats.of(self.chain, factors, self.scale.dtype)
+
+
+def values_of(code: Code, q: Array) -> Array:
+    """Return the numbers that codes stand for, in units of the step."""
+    if levels := levels_of(*code):
+        return np.array(levels)[q]
+    t = significand_of(code.kind)
+    return _core.decode_floats(q, code.bits, t) if t else q.astype(np.float64) - (1 << (code.bits - 1))
+
+
+def plan(chain: Chain, codes: Sequence[Code]) -> list[Layout]:
+    """Return the layout of each factor of a coded chain."""
+    ranks = (*chain.ranks, 0)
+    return layouts(chain, [rank if code.kind == "skeleton" else 0 for rank, code in zip(ranks, codes, strict=True)])
+
+
+def factor_words(layout: Layout, code: Code, planes: int) -> int:
+    """Return the 32-bit words of the codes of a factor."""
+    return (layout.joined_words if is_joined(code.kind) else layout.words)(code.bits, planes)
+
+
+def _packed(code: Code, tiles: Array) -> Array:
+    """Return the words of codes (tiles, count, 16)."""
+    streams = tiles.reshape(1, -1, LANES) if is_joined(code.kind) else tiles
+    return _core.pack_lanes(streams, code.bits).reshape(-1)
+
+
+def _unpacked(code: Code, layout: Layout, words: Array, planes: int) -> Array:
+    """Return the codes (tiles, count, 16) in `words`."""
+    count = layout.weights * planes
+    if is_joined(code.kind):
+        return _core.unpack_lanes(words, 1, layout.tiles * count, code.bits).reshape(layout.tiles, count, LANES)
+    return _core.unpack_lanes(words, layout.tiles, count, code.bits)
