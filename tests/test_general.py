@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 import bitterfly
 from bitterfly import Chain, IncompressibleError, gallery, reference
 from bitterfly.chains import families
+from bitterfly.chains.radices import Radices
 from bitterfly.factorization.orderings import Ordering, orderings
-from bitterfly.factorization.splits import Radices
 
 GENERAL = {
     "monarch": Chain.monarch((24, 40), rank=2),

@@ -90,8 +90,8 @@ def test_exact_products_are_known_to_be_exact() -> None:
 def test_unit_vectors_run_along_the_smaller_side(
     shape: tuple[int, int], layout: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from bitterfly import panels
     from bitterfly.accuracy import change, measured
-    from bitterfly.operators import linear
 
     rng = np.random.default_rng(1)
     a = layout(rng.standard_normal(shape))
@@ -101,7 +101,7 @@ def test_unit_vectors_run_along_the_smaller_side(
 
     def counted(n: int, first: int, width: int, dtype: Any) -> Any:
         vectors.append(width)
-        return linear.identity_panel(n, first, width, dtype)
+        return panels.identity_panel(n, first, width, dtype)
 
     for each in (change, measured):
         monkeypatch.setattr(each, "identity_panel", counted)

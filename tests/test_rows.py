@@ -7,7 +7,6 @@ import pytest
 
 import bitterfly
 from bitterfly import Chain, gallery
-from bitterfly.operators.rows import rows_of
 from bitterfly.sources import given
 
 CHAINS = [
@@ -30,7 +29,7 @@ def test_rows_of_factors(chain: Chain, dtype: str) -> None:
     op = bitterfly.factorize(a, chain, permute=(rng.permutation(m), rng.permutation(n)) if m == len(a) else "auto")
     for view in (op, op.T, op.H):
         index = rng.integers(view.shape[0], size=5)
-        np.testing.assert_allclose(rows_of(view, index), view.todense()[index], atol=30 * np.finfo(dtype).eps)
+        np.testing.assert_allclose(view.rows(index), view.todense()[index], atol=30 * np.finfo(dtype).eps)
 
 
 def test_rows_of_skeletons(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,4 +37,4 @@ def test_rows_of_skeletons(monkeypatch: pytest.MonkeyPatch) -> None:
     op = bitterfly.factorize(gallery.fourier_integral(1024), rtol=1e-4)
     index = np.array([0, 1023, 511, 512, 3])
     assert any(op.store.ranks)
-    np.testing.assert_allclose(rows_of(op, index), op.todense()[index], atol=1e-13)
+    np.testing.assert_allclose(op.rows(index), op.todense()[index], atol=1e-13)

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 import bitterfly
 from bitterfly import Chain, IncompressibleError, gallery, transforms
+from bitterfly.chains.radices import Radices
 from bitterfly.factorization.digits import Digit, digits_of, still_free
-from bitterfly.factorization.splits import Radices
 from bitterfly.factorization.truncated import truncated_svds
 
 

@@ -12,7 +12,7 @@ from bitterfly.compression.compress import compress
 from bitterfly.factorization.factorize import factorize
 from bitterfly.factorization.orderings import Permute
 from bitterfly.inputs import Array, as_floating
-from bitterfly.operators.linear import Butterfly
+from bitterfly.operators.pictures import axes_of, plot_ranks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,38 +24,6 @@ _log = logging.getLogger("bitterfly")
 Curve = list[tuple[int, float]]  # (bytes, relative error)
 
 _TOLERANCES = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4)
-
-
-def plot_ranks(op: Butterfly, ax: Axes | None = None) -> Axes:
-    """Draw the rank of each junction beside the largest rank that its blocks allow.
-
-    Parameters
-    ----------
-    op : ButterflyOperator or PackedButterfly
-    ax : matplotlib Axes, optional
-        Default: the current axes of pyplot.
-
-    Returns
-    -------
-    Axes
-
-    Raises
-    ------
-    ImportError
-        Without matplotlib.
-    """
-    ax = _axes(ax)
-    chain = op.chain
-    (m, n), ranks = chain.shape, np.array(chain.ranks, int)
-    rows = m // np.array([pattern[3] for pattern in list(chain)[:-1]], int)
-    columns = n // np.array([pattern[0] for pattern in list(chain)[1:]], int)
-    ax.bar(np.arange(1, len(ranks) + 1), ranks, color="tab:blue")
-    ax.set_xticks(np.arange(1, len(ranks) + 1), [f"{b}x{w}" for b, w in zip(rows, columns, strict=True)], rotation=60)
-    ax.tick_params("x", labelsize=7)
-    ax.set_xlabel("size of the blocks")
-    ax.set_ylabel("rank")
-    ax.set_title(f"{op.shape[0]} x {op.shape[1]}, {len(chain)} factors, error {op.relative_error:.1e}", fontsize=9)
-    return ax
 
 
 def plot_error(
@@ -84,7 +52,7 @@ def plot_error(
     ImportError
         Without matplotlib.
     """
-    ax = _axes(ax)
+    ax = axes_of(ax)
     a = as_floating(a, "a")
     floats: Curve = []
     packed: Curve = []
@@ -134,11 +102,3 @@ def truncated_svd(a: Array) -> Curve:
     ranks = np.unique(np.round(np.geomspace(1, len(values), 24)).astype(int))
     total = tails[0] if tails[0] > 0 else 1.0
     return [(int(r) * sum(a.shape) * a.dtype.itemsize, float(tails[r] / total)) for r in ranks]
-
-
-def _axes(ax: Axes | None) -> Axes:
-    if ax is not None:
-        return ax
-    import matplotlib.pyplot as plt
-
-    return plt.gca()

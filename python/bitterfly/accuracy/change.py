@@ -10,7 +10,7 @@ import numpy as np
 from bitterfly.accuracy.energy import Energy
 from bitterfly.accuracy.known import Known
 from bitterfly.inputs import Array
-from bitterfly.operators.linear import identity_panel
+from bitterfly.panels import identity_panel
 from bitterfly.powers import exponent_of, scaled
 from bitterfly.precision import in_double
 

@@ -9,9 +9,7 @@ import numpy as np
 
 from bitterfly.accuracy.energy import Energy
 from bitterfly.inputs import Array
-from bitterfly.operators.butterfly import ButterflyOperator, PackedButterfly
-from bitterfly.operators.composite import ButterflySum
-from bitterfly.operators.linear import identity_panel
+from bitterfly.panels import identity_panel
 from bitterfly.precision import in_double
 
 _PANEL_ENTRIES = 1 << 17  # in double precision a megabyte: panels stay in the cache
@@ -21,7 +19,7 @@ _LONGER = 4  # times the smaller side, up to which the matrix is read in its own
 
 def measure(
     a: Array,
-    op: ButterflyOperator | PackedButterfly | ButterflySum,
+    op: Any,
     progress: Callable[[float], None] | None = None,
 ) -> float:
     """Return a bound on ``||a - op||_F / ||a||_F``, which is that but for rounding errors.

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from bitterfly.inputs import Array, IndexArray
-from bitterfly.operators.rows import rows_of
 from bitterfly.powers import near_one
 from bitterfly.sources.given import OperatorSource, Source, rounding_of_products
 
@@ -122,7 +121,7 @@ def _energies(source: Source, op: Any, picked: IndexArray) -> tuple[Array, Array
     missed, total = _Squares(), _Squares()
     for part in _parts(len(picked), max(1, _BLOCK_ENTRIES // source.shape[1])):
         exact = _wide(source.rows(picked[part]))
-        missed.add(exact - rows_of(op, picked[part]))
+        missed.add(exact - op.rows(picked[part]))
         total.add(exact)
     return _over_one_power(missed, total)
 

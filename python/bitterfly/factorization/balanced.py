@@ -10,7 +10,8 @@ import numpy as np
 
 from bitterfly import _core
 from bitterfly.accuracy.energy import Energy
-from bitterfly.factorization.splits import Ledger, PaddedRows, Radices
+from bitterfly.chains.radices import Radices
+from bitterfly.factorization.splits import Ledger, PaddedRows
 from bitterfly.inputs import Array, Permutations
 from bitterfly.precision import squares_fit
 from bitterfly.sources.given import ArraySource, Source

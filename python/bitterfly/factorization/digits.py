@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from bitterfly.chains import families
+from bitterfly.chains.radices import Radices
 from bitterfly.factorization.orderings import Ordering
-from bitterfly.factorization.splits import Radices
 from bitterfly.inputs import Array, IndexArray, Permutations
 from bitterfly.sources.given import Source
 

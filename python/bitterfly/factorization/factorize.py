@@ -13,6 +13,7 @@ from bitterfly import _core
 from bitterfly.accuracy.sampled import check_products
 from bitterfly.advice import warn_if_large
 from bitterfly.chains.chain import Chain
+from bitterfly.chains.radices import Radices
 from bitterfly.factorization.balanced import balanced
 from bitterfly.factorization.digits import rank_one_chains
 from bitterfly.factorization.greedy import greedy
@@ -31,7 +32,7 @@ from bitterfly.factorization.search import (
     worth_finding,
 )
 from bitterfly.factorization.skeletons import from_skeletons
-from bitterfly.factorization.splits import Ledger, Radices
+from bitterfly.factorization.splits import Ledger
 from bitterfly.factorization.truncated import truncated_svds
 from bitterfly.inputs import Array, Permutations, as_number, as_permutation, as_uint32, check_rtol, meant
 from bitterfly.operators.butterfly import ButterflyOperator

@@ -12,7 +12,6 @@ from bitterfly.accuracy.measured import measure
 from bitterfly.inputs import Array, IndexArray
 from bitterfly.operators.butterfly import ButterflyOperator
 from bitterfly.operators.composite import ButterflySum
-from bitterfly.operators.rows import rows_of
 from bitterfly.sources.given import ArraySource, Source
 
 _log = logging.getLogger("bitterfly")
@@ -29,7 +28,7 @@ class Residual:
         """Return whole rows."""
         out = np.array(self._source.rows(index), self.dtype)
         for op in self._ops:
-            out -= rows_of(op, index)
+            out -= op.rows(index)
         return out
 
     def block(self, rows: IndexArray, columns: IndexArray) -> Array:

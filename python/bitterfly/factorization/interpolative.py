@@ -12,7 +12,7 @@ from bitterfly.chains.junctions import Part, receive, right_grams
 from bitterfly.inputs import Array
 from bitterfly.operators.butterfly import ButterflyOperator
 from bitterfly.powers import near_one, scaled
-from bitterfly.quantization.tiles import finite_dense, stored_factors
+from bitterfly.stores.floats import finite_dense, stored_factors
 from bitterfly.stores.tiles import Skeleton, lean_ranks
 from bitterfly.workers import get_workers
 
@@ -48,7 +48,7 @@ def in_skeletons(op: ButterflyOperator) -> ButterflyOperator:
     lean = lean_ranks(chain, dtype)
     if not any(lean):
         return op
-    stored = stored_factors(op)
+    stored = stored_factors(op.store)
     metrics = right_grams(stored, chain.ranks)
     carried: Array | None = None
     gram: Array | None = None

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from bitterfly.factorization.splits import Radices
+from bitterfly.chains.radices import Radices
 from bitterfly.inputs import IndexArray, Permutations, Side, as_permutation
 from bitterfly.ordering import digit_reversal, recursive
 from bitterfly.sources.given import Source

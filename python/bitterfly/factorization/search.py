@@ -17,8 +17,8 @@ import numpy as np
 from bitterfly import _core
 from bitterfly.chains import families
 from bitterfly.chains.chain import Chain
+from bitterfly.chains.radices import Radices
 from bitterfly.factorization.orderings import MOST, Ordering
-from bitterfly.factorization.splits import Radices
 from bitterfly.inputs import Array
 from bitterfly.sources.given import ArraySource, EntrySource, OperatorSource, Source
 from bitterfly.stores.tiles import layouts, lean_ranks

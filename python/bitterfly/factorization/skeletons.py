@@ -11,8 +11,8 @@ import numpy as np
 
 from bitterfly import _core
 from bitterfly.accuracy.sampled import SAMPLED_ROWS, one_in_each_stratum, sampled_error
+from bitterfly.chains.radices import Radices
 from bitterfly.factorization.search import Choice, IncompressibleError
-from bitterfly.factorization.splits import Radices
 from bitterfly.inputs import Array, IndexArray, Permutations
 from bitterfly.operators.butterfly import ButterflyOperator
 from bitterfly.sources.given import OperatorSource, Source

@@ -11,8 +11,7 @@ from typing import Any, cast
 import numpy as np
 
 from bitterfly import _core
-from bitterfly.chains import families
-from bitterfly.chains.chain import Chain
+from bitterfly.chains.radices import Radices
 from bitterfly.inputs import Array, Permutations
 from bitterfly.sources.given import ArraySource, Source
 from bitterfly.workers import threaded
@@ -24,32 +23,6 @@ _PARALLEL = 1 << 18  # numbers, from which on threads pay
 _PARTS = 16  # of a large chunk, whatever the number of threads: sums of energies depend on where they are cut
 # Chooses the rank of a split from the squared singular values of all blocks, (blocks, b) in falling order.
 RankRule = Callable[[Array], int]
-
-
-@dataclass(frozen=True)
-class Radices:
-    """A chain without its ranks: factor l splits rows by ``rows[l]`` and columns by ``columns[l]``."""
-
-    rows: tuple[int, ...]
-    columns: tuple[int, ...]
-    a: int = 1
-    d: int = 1
-
-    @classmethod
-    def of(cls, chain: Chain) -> Radices:
-        ranks, patterns = (*chain.ranks, 1), tuple(chain)
-        rows = (patterns[0][1], *(left[3] // right[3] for left, right in pairwise(patterns)))
-        columns = tuple(p[2] // r for p, r in zip(patterns, ranks, strict=True))
-        return cls(rows, columns, patterns[0][0], patterns[-1][3])
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Shape of the product."""
-        return self.a * int(np.prod(self.rows)) * self.d, self.a * int(np.prod(self.columns)) * self.d
-
-    def chain(self, ranks: tuple[int, ...]) -> Chain:
-        """Return the chain with these junction ranks."""
-        return Chain(families.patterns(self.rows, self.columns, ranks, self.a, self.d))
 
 
 @dataclass

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from bitterfly.factorization.splits import Ledger, Radices, smallest_rank
+from bitterfly.chains.radices import Radices
+from bitterfly.factorization.splits import Ledger, smallest_rank
 from bitterfly.inputs import Array
 from bitterfly.precision import split_rounding, squares_fit
 

@@ -13,12 +13,13 @@ from bitterfly.chains.chain import Chain
 from bitterfly.inputs import Array, Side
 from bitterfly.operators.linear import Butterfly
 from bitterfly.operators.plan import ProductPlan, plan_of
+from bitterfly.operators.rows import tiled_rows
 from bitterfly.operators.views import FLAGS
 from bitterfly.ordering import digit_reversal
 from bitterfly.precision import cast_dtype, decoding_term
 from bitterfly.stores.codes import CodeStore, code_store, require_unpadded
 from bitterfly.stores.direction_codes import DirectionCodes
-from bitterfly.stores.floats import DyadicFloats, FloatStore, fitted, frozen_view, store_of
+from bitterfly.stores.floats import DyadicFloats, FloatStore, TiledFloats, fitted, frozen_view, store_of
 from bitterfly.stores.kinds import Code
 from bitterfly.stores.scale_codes import ScaleCodes, cast_scale
 
@@ -107,6 +108,11 @@ class ButterflyOperator(Butterfly):
 
     def _buffer_bytes(self) -> int:
         return self._store.nbytes
+
+    def _rows(self, index: Array) -> Array:
+        if isinstance(self._store, TiledFloats) and self.mode == "forward":
+            return tiled_rows(self._store, self._base, self.shape[1], index)
+        return super()._rows(index)
 
     def plan(self) -> ProductPlan:
         """Return how a product with one vector runs: passes, what they read, bytes that they move; print it."""

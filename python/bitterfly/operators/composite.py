@@ -12,7 +12,8 @@ from bitterfly.accuracy.change import after_cast
 from bitterfly.accuracy.known import ERROR_KINDS, ErrorKind, weakest
 from bitterfly.bits import Numbers, Stored
 from bitterfly.inputs import Array, as_floating
-from bitterfly.operators.linear import Butterfly, Products, check_columns, check_out, identity_panel, product_shape
+from bitterfly.operators.linear import Butterfly, Products, check_columns, check_out, product_shape
+from bitterfly.panels import identity_panel
 from bitterfly.precision import cast_dtype
 from bitterfly.workers import as_workers, set_workers
 

@@ -13,7 +13,9 @@ from bitterfly.accuracy.known import ERROR_KINDS, ErrorKind
 from bitterfly.bits import Numbers, Stored, in_words
 from bitterfly.chains.chain import Chain
 from bitterfly.inputs import Array, Permutations, Side, as_floating, as_permutation
+from bitterfly.operators.pictures import plot_ranks
 from bitterfly.operators.views import FLAGS, MODES, Mode, fitting_shape, reversed_order
+from bitterfly.panels import identity_panel
 from bitterfly.powers import powers_to_one, times_powers
 from bitterfly.workers import as_workers
 
@@ -37,6 +39,26 @@ class Products(LinearOperator):  # type: ignore[misc]
     def _columns(self, x: Any, adjoint: bool) -> Array:
         """Product with the columns of x of shape (..., n, k)."""
         raise NotImplementedError
+
+    def rows(self, index: Any) -> Array:
+        """Return some rows as a dense array of shape (k, n).
+
+        Parameters
+        ----------
+        index : int, slice or array of k integers
+            Negative ones count from the end.
+
+        Raises
+        ------
+        IndexError
+            Where there is no such row.
+        """
+        return self._rows(np.atleast_1d(np.arange(self.shape[0])[index]))
+
+    def _rows(self, index: Array) -> Array:
+        unit = np.zeros((self.shape[0], len(index)), self.dtype)
+        unit[index, np.arange(len(index))] = 1
+        return np.ascontiguousarray((self.T @ unit).T)
 
     def dot(self, x: Any) -> Any:
         """Return ``A x`` for x of shape (n,), (n, k) or (..., n, k), or the product with an operator or a number."""
@@ -339,9 +361,7 @@ class Butterfly(Stored, Products):
 
     def plot(self, ax: Any = None) -> Any:
         """Draw the ranks of all levels on matplotlib axes and return these, see `bitterfly.plots.plot_ranks`."""
-        from bitterfly import plots
-
-        return plots.plot_ranks(self, ax)
+        return plot_ranks(self, ax)
 
     def todense(self) -> Array:
         """Return the dense matrix, an ndarray of shape (m, n)."""
@@ -382,8 +402,3 @@ def check_out(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
         raise ValueError(f"out: expected shape {shape}, got {out.shape}")
     if not out.flags.writeable:
         raise ValueError("out: expected a writable array, got a read-only one")
-
-
-def identity_panel(n: int, first: int, width: int, dtype: np.dtype[Any]) -> Array:
-    """Return the columns ``first : first + width`` of the identity matrix."""
-    return np.eye(n, width, -first, dtype)

@@ -1,38 +1,28 @@
-"""Single rows of an operator: only the blocks that a row meets are read, n r numbers instead of n r log n."""
+"""Single rows of a product of factors: only the blocks that a row meets are read, n r numbers instead of n r log n."""
 
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 
-from bitterfly.inputs import Array, IndexArray
-from bitterfly.operators.butterfly import ButterflyOperator
+from bitterfly.inputs import Array, IndexArray, Permutations
 from bitterfly.stores.floats import TiledFloats
 
 
-def rows_of(op: Any, index: IndexArray) -> Array:
-    """Return the rows `index` of an operator, shape (len(index), n)."""
-    if isinstance(op, ButterflyOperator) and isinstance(op.store, TiledFloats) and op.mode == "forward":
-        return _tiled_rows(op, op.store, index)
-    unit = np.zeros((op.shape[0], len(index)), op.dtype)
-    unit[index, np.arange(len(index))] = 1
-    return np.ascontiguousarray((op.T @ unit).T)
-
-
-def _tiled_rows(op: ButterflyOperator, store: TiledFloats, index: IndexArray) -> Array:
-    rows, columns = op.base_permutations
+def tiled_rows(store: TiledFloats, permutations: Permutations, width: int, index: IndexArray) -> Array:
+    """Return the rows `index` of the product of stored factors, its rows and columns permuted, `width` columns."""
+    rows, columns = permutations
     if rows is not None:
         places = np.empty(len(rows), np.intp)
         places[rows] = np.arange(len(rows))
         index = places[index]
     product = _product_rows(store, index)
     if columns is None:
-        return product[:, : op.shape[1]]
+        return product[:, :width]
     out = np.empty_like(product)
     out[:, columns] = product
-    return out[:, : op.shape[1]]
+    return out[:, :width]
 
 
 def _product_rows(store: TiledFloats, index: IndexArray) -> Array:

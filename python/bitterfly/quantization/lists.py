@@ -11,9 +11,10 @@ from bitterfly.chains.junctions import DEPENDENT, at_rows, receive
 from bitterfly.inputs import Array, as_number
 from bitterfly.operators.butterfly import ButterflyOperator, PackedButterfly
 from bitterfly.powers import near_one, scaled
-from bitterfly.quantization.tiles import finite_dense, packed_operator, scale_vector, stored_factors
+from bitterfly.quantization.tiles import packed_operator, scale_vector
 from bitterfly.quantization.widths import fewest_bits
 from bitterfly.stores.alphabets import ALPHABETS, levels_of, magnitudes_of
+from bitterfly.stores.floats import finite_dense, stored_factors
 from bitterfly.stores.kinds import Code
 from bitterfly.stores.tile_codes import TiledCodes, plan
 from bitterfly.stores.tiles import planes_of
@@ -64,7 +65,7 @@ def encode(op: ButterflyOperator, code: Code) -> TiledCodes:
     squared errors add up. At junctions of rank one both choices are the same.
     """
     chain = op.store.chain
-    stored = stored_factors(op)
+    stored = stored_factors(op.store)
     blocks, exponent = [], 0
     a, b, _, d = chain[0]
     carried: Array | None = None

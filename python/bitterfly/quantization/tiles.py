@@ -14,7 +14,7 @@ from bitterfly.chains.junctions import Part, receive, right_grams
 from bitterfly.inputs import Array
 from bitterfly.operators.butterfly import ButterflyOperator, PackedButterfly
 from bitterfly.powers import near_one, scaled
-from bitterfly.stores.floats import TiledFloats
+from bitterfly.stores.floats import as_dense, finite_dense, stored_factors
 from bitterfly.stores.kinds import Code
 from bitterfly.stores.tile_codes import TiledCodes, plan
 from bitterfly.stores.tiles import Layout, Skeleton, planes_of, skeleton_ranks
@@ -49,11 +49,11 @@ class Recoder:
 
     def __init__(self, op: ButterflyOperator, kind: str) -> None:
         self._op, self._kinds = op, kinds_of(op.store.chain, kind)
-        self._metrics = right_grams([_as_dense(f) for f in stored_factors(op)], op.store.chain.ranks)
+        self._metrics = right_grams([as_dense(f) for f in stored_factors(op.store)], op.store.chain.ranks)
 
     def __call__(self, bits: Sequence[int]) -> Coding:
         """Return the codes, of 2 to 16 bits for each real number that is stored, one width a factor."""
-        chain, stored = self._op.store.chain, stored_factors(self._op)
+        chain, stored = self._op.store.chain, stored_factors(self._op.store)
         codes = [Code(name, width) for name, width in zip(self._kinds, bits, strict=True)]
         carried: Array | None = None
         gram: Array | None = None
@@ -89,24 +89,6 @@ def recode(op: ButterflyOperator, kind: str, bits: int | Sequence[int]) -> Tiled
 def kinds_of(chain: Chain, kind: str) -> list[str]:
     """Return the kind of code of each factor: the last one, and those with more ranks than rows, are lattices."""
     return ["skeleton" if kind == "skeleton" and rank else "lattice" for rank in skeleton_ranks(chain)]
-
-
-def _as_dense(factor: Array | Skeleton) -> Array:
-    return factor.dense() if isinstance(factor, Skeleton) else factor
-
-
-def stored_factors(op: ButterflyOperator) -> list[Any]:
-    """Return the factors as they are stored."""
-    return list(op.store.stored() if isinstance(op.store, TiledFloats) else op.store.factors())
-
-
-def finite_dense(stored: list[Any], at: int) -> Array:
-    """Take factor `at` out of the list, in double precision."""
-    factor = _as_dense(stored[at])
-    if not np.all(np.isfinite(factor)):
-        raise ValueError(f"op: expected finite factors, got NaN or infinity in factor {at + 1}")
-    stored[at] = np.empty(0)  # no longer needed
-    return factor.astype(np.result_type(factor.dtype, np.float64))
 
 
 def scale_vector(carried: Array, dtype: np.dtype[Any]) -> Array:

@@ -7,7 +7,7 @@ import logging
 import numpy as np
 from scipy.linalg import solve_triangular
 
-from bitterfly.factorization.splits import Radices
+from bitterfly.chains.radices import Radices
 from bitterfly.inputs import Array, IndexArray, Permutations
 from bitterfly.sources.given import OperatorSource
 

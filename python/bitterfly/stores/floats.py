@@ -230,3 +230,22 @@ def frozen_view(a: Array) -> Array:
 def frozen(a: Array) -> Array:
     """Return a read-only aligned array; a copy, unless nobody can write to `a`."""
     return frozen_view(aligned(a) if a.flags.writeable or not a.flags.c_contiguous else a)
+
+
+def as_dense(factor: Array | Skeleton) -> Array:
+    """Return a stored factor as a 4-D array."""
+    return factor.dense() if isinstance(factor, Skeleton) else factor
+
+
+def stored_factors(store: FloatStore) -> list[Any]:
+    """Return the factors as they are stored."""
+    return list(store.stored() if isinstance(store, TiledFloats) else store.factors())
+
+
+def finite_dense(stored: list[Any], at: int) -> Array:
+    """Take factor `at` out of the list, in double precision."""
+    factor = as_dense(stored[at])
+    if not np.all(np.isfinite(factor)):
+        raise ValueError(f"op: expected finite factors, got NaN or infinity in factor {at + 1}")
+    stored[at] = np.empty(0)  # no longer needed
+    return factor.astype(np.result_type(factor.dtype, np.float64))
