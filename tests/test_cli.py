@@ -218,7 +218,7 @@ def test_targets_are_checked_before_the_work(
     def work(*_: Any, **__: Any) -> None:
         raise AssertionError("the work has begun")
 
-    monkeypatch.setattr(importlib.import_module("bitterfly.compress"), "compress", work)
+    monkeypatch.setattr(importlib.import_module("bitterfly.compression.compress"), "compress", work)
     monkeypatch.setattr(demo, "run", work)
     monkeypatch.setattr(storage, "load", work)
     assert f"{output}: " in fails(*command, "-o", output)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import bitterfly
-from bitterfly import Chain, gallery
+from bitterfly import Chain, algebra, gallery
 from bitterfly.sources import given
 
 CHAINS = [
@@ -38,3 +38,16 @@ def test_rows_of_skeletons(monkeypatch: pytest.MonkeyPatch) -> None:
     index = np.array([0, 1023, 511, 512, 3])
     assert any(op.store.ranks)
     np.testing.assert_allclose(op.rows(index), op.todense()[index], atol=1e-13)
+
+
+@pytest.mark.parametrize("index", [3, -1, slice(2, 9, 3), [5, 5, 0], [], np.array([7, -16])], ids=str)
+def test_rows_as_numpy_takes_them(index: object) -> None:
+    """Of factors, codes, sums, stacks and views of them."""
+    op = bitterfly.factorize(gallery.hankel(16).todense().astype("c8"), Chain.monarch((16, 16), rank=2))
+    packed = bitterfly.quantize(op, bits=6)
+    for one in (op, op.T, packed, packed.H, algebra.vstack([op, packed])):
+        expected = np.atleast_2d(one.todense()[np.asarray(index, int) if isinstance(index, list) else index])
+        assert one.rows(index).shape == expected.shape
+        np.testing.assert_allclose(one.rows(index), expected, atol=1e-5)
+        with pytest.raises(IndexError):
+            one.rows(one.shape[0])

@@ -53,7 +53,8 @@ class Products(LinearOperator):  # type: ignore[misc]
         IndexError
             Where there is no such row.
         """
-        return self._rows(np.atleast_1d(np.arange(self.shape[0])[index]))
+        picked = np.atleast_1d(np.arange(self.shape[0])[index])
+        return self._rows(picked) if picked.size else np.zeros((0, self.shape[1]), self.dtype)
 
     def _rows(self, index: Array) -> Array:
         unit = np.zeros((self.shape[0], len(index)), self.dtype)
