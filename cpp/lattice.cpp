@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <complex>
+#include <utility>
 #include <vector>
 
 #include "parallel.hpp"
@@ -125,32 +126,33 @@ struct Fit {
     }
 };
 
-// The scale at which all parts of complex numbers are codes of up to `most`, but for rounding; 0 if there is none.
-// Codes of the largest part are tried from the largest on, `depth` of them, with those of the other part of its number
-// that a small turn makes of it. What is no multiple of codes leaves after one number or two.
+// The scale at which all parts of complex numbers are nearest to codes of up to `most`: equal to them but for rounding,
+// else 0. Codes of the largest part are tried from the largest on, `depth` of them, with those of the other part of its
+// number that a small turn makes of it. What is no multiple of codes leaves after one number or two.
 std::complex<double> scale_of_codes(const double* x, std::size_t size, std::size_t at, int most, int depth) {
     constexpr int turned = 3;
-    constexpr double on_grid = 0.01;
+    double least = 0.01;  // of a code: what single precision leaves of 16 bits
+    std::complex<double> found = 0;
     const std::complex<double> largest(x[at / 2 * 2], x[at / 2 * 2 + 1]);
     const double ratio = x[at ^ 1] / x[at];
-    const auto is_code = [most](double z) {
+    const auto off = [most](double z) {
         const double nearest = std::nearbyint(z);
-        return std::fabs(z - nearest) < on_grid && std::fabs(nearest) <= most;
+        return std::fabs(nearest) <= most ? std::fabs(z - nearest) : 1.0;
     };
     for (int p = most; p > 0 && p >= most - depth; --p) {
         const int middle = static_cast<int>(std::lround(ratio * p));
         for (int r = middle - turned; r <= middle + turned; ++r) {
             const std::complex<double> q = at % 2 == 0 ? std::complex<double>(p, r) : std::complex<double>(r, p);
             const std::complex<double> scale = (x[at] < 0 ? -q : q) / largest;
-            bool fits = true;
-            for (std::size_t e = 0; fits && e < size; e += 2) {
+            double worst = 0;
+            for (std::size_t e = 0; worst < least && e < size; e += 2) {
                 const std::complex<double> z = std::complex<double>(x[e], x[e + 1]) * scale;
-                fits = is_code(z.real()) && is_code(z.imag());
+                worst = std::max({worst, off(z.real()), off(z.imag())});
             }
-            if (fits) return scale;
+            if (worst < least) least = worst, found = scale;
         }
     }
-    return 0;
+    return found;
 }
 
 constexpr int kTurns = 4;

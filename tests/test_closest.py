@@ -169,4 +169,19 @@ def test_pivots_of_graded_rows() -> None:
     pivots, t = _pivoted(blocks, 127, known)
     assert np.max(np.abs(t)) <= 1.25 and np.array_equal(pivots[1], known[1])
     for rows, chosen, combination in zip(blocks, pivots, t, strict=True):
-        np.testing.assert_allclose(combination @ rows[chosen], rows[~chosen], atol=1e-15)
+        np.testing.assert_allclose(combination @ rows[chosen], rows[~chosen], atol=gamma(8, np.float64))
+
+
+@pytest.mark.parametrize("bits", range(2, 17))
+@pytest.mark.parametrize("b", [1, 3, 4, 16])
+def test_complex_lattice_codes_of_codes_are_the_same_numbers(bits: int, b: int) -> None:
+    """Their lengths are complex. (Of columns of two numbers a few in 10^5 find others as near.)"""
+    rng = np.random.default_rng([bits, b])
+
+    def coded(x: np.ndarray) -> np.ndarray:
+        codes, lengths = _core.lattice_codes(x, bits)
+        numbers = np.ldexp(codes - float(1 << (bits - 1)), 1 - bits)
+        return numbers.view(complex)[..., 0] * lengths.view(complex).reshape(-1, 1)
+
+    once = coded(rng.standard_normal((300, b)) + 1j * rng.standard_normal((300, b)))
+    np.testing.assert_allclose(coded(once), once, rtol=0, atol=gamma(16 * b, float) * np.max(np.abs(once)))
