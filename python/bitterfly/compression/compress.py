@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -250,7 +251,6 @@ def _tiled(work: Work, op: ButterflyOperator, rtol: float) -> Measured:
     """Return integer codes, each factor in bits of its own."""
     factors = op.relative_error if op.relative_error < rtol else work.measure(op).error
     found: list[Measured] = []
-    rng = np.random.default_rng(0)
 
     def accepted(allocation: Allocation, widths: list[int]) -> tuple[PackedButterfly, float]:
         trial = allocation.coded(widths)
@@ -259,7 +259,8 @@ def _tiled(work: Work, op: ButterflyOperator, rtol: float) -> Measured:
         return trial, found[-1].error / (rtol or float(np.finfo(float).tiny))
 
     with work.stage("allocate"):
-        packed, excess = fewest_bytes(op, "skeleton", rtol, _left(rtol, factors), accepted, rng)
+        room = partial(_left, factors=factors)
+        packed, excess = fewest_bytes(op, "skeleton", rtol, room, accepted, np.random.default_rng(0))
     best = next(one for one in found if one.packed is packed)
     if not excess <= 1:
         raise ValueError(_unmet(rtol, packed.mean_bits, best.error, op))

@@ -225,7 +225,7 @@ def _quantize_tiled(
         trial = allocation.packed(widths)
         return trial, trial.relative_error / (rtol or np.finfo(float).tiny)
 
-    packed, excess = fewest_bytes(op, kind, rtol, Known.of(op).room_for(rtol), accepted, rng)
+    packed, excess = fewest_bytes(op, kind, rtol, Known.of(op).room_for, accepted, rng)
     if not excess <= 1:
         raise ValueError(unmet(rtol, packed, op))
     return packed

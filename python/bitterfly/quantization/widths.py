@@ -121,7 +121,7 @@ def fewest_bytes(
     op: ButterflyOperator,
     kind: str,
     rtol: float,
-    change: float,
+    room: Callable[[float], float],
     accepted: Callable[[Allocation, list[int]], tuple[PackedButterfly, float]],
     rng: np.random.Generator,
 ) -> tuple[PackedButterfly, float]:
@@ -129,9 +129,10 @@ def fewest_bytes(
 
     Parameters
     ----------
-    rtol, change : float
-        The error allowed, and what of it the codes may change, relative to `op`, as a first guess: the squares of the
-        two differ by that of the error of the factors.
+    rtol : float
+        The error allowed.
+    room : callable
+        What an error, of factors and codes, leaves to the codes: their change, relative to `op`.
     accepted : callable
         Returns the operator of these widths, and its error as a ratio to `rtol`: at most 1 is good.
 
@@ -142,10 +143,9 @@ def fewest_bytes(
     excess : float
         By how much its error exceeds what is allowed.
     """
-    chain, (least, most) = op.store.chain, TILED_BITS
+    chain, (least, most), change = op.store.chain, TILED_BITS, max(room(rtol), 0.0)
     start = int(np.clip(np.ceil(-np.log2(change)), least, most)) if change > 0 else most
     allocation, best, tried = Allocation(op, kind, start, rng), None, []
-    of_factors = max(0.0, 1 - (change / rtol) ** 2) if rtol > 0 else 0.0
     for _ in range(TRIES):
         widths = allocation.within(change)
         if widths is None or widths in tried:
@@ -159,9 +159,9 @@ def fewest_bytes(
         if not np.isfinite(excess) or (best is not None and (is_refused or excess > _SPENT)):
             break
         # What the codes change, measured, is this ratio of what the ledger says.
-        measured, predicted = max(excess**2 - of_factors, 0.0) ** 0.5 * rtol, allocation.change(widths)
+        measured, predicted = room(excess * rtol), allocation.change(widths)
         ratio = min(max(measured / predicted, 0.1), 10.0) if predicted > 0 else 1.0
-        change = rtol * max(_AIM**2 - of_factors, (1 - of_factors) / 4) ** 0.5 / ratio
+        change = max(room(_AIM * rtol), 0.0) / ratio
     return best or accepted(allocation, [most] * len(chain))
 
 
