@@ -11,8 +11,9 @@ readelf -d "$work"/venv/lib/python3*/site-packages/bitterfly/_core*.so | grep li
 cd "$root"
 # CPython itself keeps memory at exit: leak detection is off. libstdc++ must be loaded with the runtime for exceptions.
 export ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1
+# Capturing descriptors would swallow the report.
 LD_PRELOAD="$(g++ -print-file-name=libasan.so) $(g++ -print-file-name=libubsan.so) $(g++ -print-file-name=libstdc++.so)" \
     "$work/venv/bin/python" -m pytest -n auto -q -p no:cacheprovider --capture=sys tests/test_factorize.py \
     tests/test_quantize.py tests/test_pack.py tests/test_apply.py tests/test_columns.py tests/test_products.py \
-    tests/test_storage.py tests/test_hostile.py \
-    tests/test_tiles.py tests/test_rank_one.py tests/test_workers.py tests/test_skeletons.py tests/test_closest.py "$@"  # capturing descriptors would swallow the report
+    tests/test_storage.py tests/test_hostile.py tests/test_tiles.py tests/test_rank_one.py tests/test_workers.py \
+    tests/test_skeletons.py tests/test_closest.py "$@"

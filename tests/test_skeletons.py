@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 import bitterfly
+import strategies as own
 from bitterfly import _core, gallery
 from bitterfly.sources import given
+from tolerances import gamma
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +42,7 @@ def test_powers_of_two_change_nothing(dtype: str, exponent: int) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "complex64", "complex128"])
-def test_pivots(dtype: str) -> None:
+def test_pivots(dtype: str, isa: str) -> None:
     """Tails fall to what least squares on the pivots leave; blocks of any scale count with their energies."""
     rng = np.random.default_rng(0)
     eps = float(np.finfo(dtype).eps)
@@ -66,6 +68,34 @@ def test_pivots(dtype: str) -> None:
         best = np.linalg.lstsq(block[pivots].T, block[~pivots].T, rcond=4 * eps)[0].T
         missed, least = (np.linalg.norm(block[~pivots] - c @ block[pivots]) for c in (combinations, best))
         assert missed <= least + 1e3 * eps * np.linalg.norm(block)
+
+
+SHAPES = [(1, 1), (1, 7), (9, 1), (2, 3), (12, 9), (5, 16), (17, 33), (40, 40), (64, 17), (20, 70)]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "complex64", "complex128"])
+@pytest.mark.parametrize(("b", "s"), SHAPES)
+def test_tails_are_what_projections_leave(b: int, s: int, dtype: str, isa: str) -> None:
+    """Gaussian, graded and rank-deficient blocks, and zeros, against projections of each block in double precision.
+
+    What k reflectors round is gamma(10 s k) of the norm (Higham, Accuracy and Stability of Numerical Algorithms, 19.3).
+    """
+    rng = np.random.default_rng([b, s])
+    x = own.gaussian(rng, (4, b, s), dtype)
+    x[1] *= (2.0 ** -np.arange(b)[:, None]).astype(x.real.dtype)
+    x[2] = x[2][:, :1] * x[2][:1]
+    x[3, :, s // 2 :] = x[3, ::2] = 0
+    wide = x.astype(np.result_type(dtype, np.float64))
+    unit = 4.0 ** np.frexp(np.max(np.abs(x.view(x.real.dtype))))[1]
+    tails = _core.pivot_tails(x) * unit
+    totals = np.sum(np.abs(wide) ** 2, axis=(1, 2))
+    for k in range(min(b, s) + 1):
+        chosen = _core.pivot_rows(x, np.zeros((4, b), np.uint8), k).astype(bool)
+        rounding = gamma(10 * s * max(k, 1), dtype)
+        for block, rows, tail, total in zip(wide, chosen, tails[:, k], totals, strict=True):
+            q = np.linalg.qr(block[rows].T)[0]
+            left = np.sum(np.abs(block - block @ q.conj() @ q.T) ** 2)
+            assert abs(tail - left) <= 2 * rounding * np.sqrt(left * total) + rounding**2 * total
 
 
 def test_rows_that_are_pivots_in_any_case() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any, Self
 
 import numpy as np
@@ -13,11 +13,8 @@ from bitterfly.accuracy.known import ERROR_KINDS, ErrorKind, weakest
 from bitterfly.bits import Numbers, Stored
 from bitterfly.inputs import Array, as_floating
 from bitterfly.operators.linear import Butterfly, Products, check_columns, check_out, product_shape
-from bitterfly.panels import identity_panel
 from bitterfly.precision import cast_dtype
 from bitterfly.workers import as_workers, set_workers
-
-_PANEL = 256
 
 
 class Composite(Stored, Products):
@@ -154,32 +151,6 @@ class Composite(Stored, Products):
         """Return the operator with members of another precision, see `ButterflyOperator.astype`."""
         target = cast_dtype(dtype, np.dtype(self.dtype))
         return self._remade([op.astype(target) for op in self._members])
-
-    # ---- the dense matrix ----
-
-    def _panels(self) -> Iterator[tuple[slice, Array]]:
-        n = self.shape[1]
-        for first in range(0, n, _PANEL):
-            columns = slice(first, min(first + _PANEL, n))
-            yield columns, self._forward(identity_panel(n, first, columns.stop - first, self.dtype))
-
-    def todense(self) -> Array:
-        """Return the dense matrix, an ndarray of shape (m, n)."""
-        out = np.empty(self.shape, self.dtype)
-        for columns, panel in self._panels():
-            out[:, columns] = panel
-        return out
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
-        if copy is False:
-            raise ValueError("copy=False: the dense matrix of an operator is always a new array")
-        return self.todense().astype(dtype or self.dtype, copy=False)
-
-    def trace(self) -> Any:
-        """Return the sum of the diagonal, from products with panels of the identity."""
-        if self.shape[0] != self.shape[1]:
-            raise ValueError(f"trace: expected a square operator, got shape {self.shape}")
-        return np.sum(np.asarray([np.trace(panel[columns]) for columns, panel in self._panels()]))
 
 
 class ButterflySum(Composite):

@@ -40,6 +40,34 @@ class Products(LinearOperator):  # type: ignore[misc]
         """Product with the columns of x of shape (..., n, k)."""
         raise NotImplementedError
 
+    # ---- the dense matrix ----
+
+    def _panels(self) -> Iterator[tuple[slice, Array]]:
+        n = self.shape[1]
+        for first in range(0, n, _PANEL):
+            columns = slice(first, min(first + _PANEL, n))
+            width = columns.stop - first
+            yield columns, self.apply(identity_panel(n, first, width, self.dtype))
+
+    def todense(self) -> Array:
+        """Return the dense matrix, an ndarray of shape (m, n)."""
+        out = np.empty(self.shape, self.dtype)
+        for columns, panel in self._panels():
+            out[:, columns] = panel
+        return out
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        if copy is False:
+            raise ValueError("copy=False: the dense matrix of an operator is always a new array")
+        return self.todense().astype(dtype or self.dtype, copy=False)
+
+    def trace(self) -> Any:
+        """Return the sum of the diagonal, from products with panels of the identity."""
+        if self.shape[0] != self.shape[1]:
+            raise ValueError(f"trace: expected a square operator, got shape {self.shape}")
+        parts = [np.trace(panel[columns]) for columns, panel in self._panels()]
+        return np.sum(np.asarray(parts))
+
     def rows(self, index: Any) -> Array:
         """Return some rows as a dense array of shape (k, n).
 
@@ -50,10 +78,12 @@ class Products(LinearOperator):  # type: ignore[misc]
 
         Raises
         ------
-        IndexError
-            Where there is no such row.
+        IndexError, ValueError
+            Where there is no such row, and for indices of more dimensions.
         """
         picked = np.atleast_1d(np.arange(self.shape[0])[index])
+        if picked.ndim > 1:
+            raise ValueError(f"index: expected one dimension, got shape {picked.shape}")
         return self._rows(picked) if picked.size else np.zeros((0, self.shape[1]), self.dtype)
 
     def _rows(self, index: Array) -> Array:
@@ -351,37 +381,9 @@ class Butterfly(Stored, Products):
         """Return the complex conjugate, a view of the same buffers."""
         return self._flipped(transpose=False, conjugate=True)
 
-    # ---- the dense matrix ----
-
-    def _panels(self) -> Iterator[tuple[slice, Array]]:
-        n = self.shape[1]
-        for first in range(0, n, _PANEL):
-            columns = slice(first, min(first + _PANEL, n))
-            width = columns.stop - first
-            yield columns, self.apply(identity_panel(n, first, width, self.dtype))
-
     def plot(self, ax: Any = None) -> Any:
         """Draw the ranks of all levels on matplotlib axes and return these, see `bitterfly.plots.plot_ranks`."""
         return plot_ranks(self, ax)
-
-    def todense(self) -> Array:
-        """Return the dense matrix, an ndarray of shape (m, n)."""
-        out = np.empty(self.shape, self.dtype)
-        for columns, panel in self._panels():
-            out[:, columns] = panel
-        return out
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
-        if copy is False:
-            raise ValueError("copy=False: the dense matrix of an operator is always a new array")
-        return self.todense().astype(dtype or self.dtype, copy=False)
-
-    def trace(self) -> Any:
-        """Return the sum of the diagonal, from products with panels of the identity."""
-        if self.shape[0] != self.shape[1]:
-            raise ValueError(f"trace: expected a square operator, got shape {self.shape}")
-        parts = [np.trace(panel[columns]) for columns, panel in self._panels()]
-        return np.sum(np.asarray(parts))
 
     def __copy__(self) -> Self:
         return self
