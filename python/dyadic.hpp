@@ -7,12 +7,12 @@
 #include <variant>
 #include <vector>
 
-#include "apply.hpp"
 #include "arrays.hpp"
-#include "codes.hpp"
 #include "operators.hpp"
-#include "pack.hpp"
-#include "stream.hpp"
+#include "products/apply.hpp"
+#include "stores/codes/directions.hpp"
+#include "stores/codes/pack.hpp"
+#include "stores/stream.hpp"
 
 namespace bitterfly {
 

@@ -5,23 +5,23 @@
 #include <string>
 #include <vector>
 
-#include "alphabet.hpp"
-#include "apply.hpp"
 #include "arrays.hpp"
-#include "balance.hpp"
-#include "codes.hpp"
 #include "dyadic.hpp"
-#include "factorize.hpp"
+#include "factorization/factorize.hpp"
 #include "interruptible.hpp"
 #include "kernels/dispatch.hpp"
-#include "lattice.hpp"
 #include "near_one.hpp"
 #include "operators.hpp"
-#include "pack.hpp"
 #include "parallel.hpp"
-#include "quantize.hpp"
+#include "products/apply.hpp"
+#include "quantization/balance.hpp"
+#include "quantization/lattice.hpp"
+#include "quantization/lists.hpp"
+#include "quantization/quantize.hpp"
 #include "shortens.hpp"
 #include "splits.hpp"
+#include "stores/codes/directions.hpp"
+#include "stores/codes/pack.hpp"
 
 using namespace bitterfly;
 

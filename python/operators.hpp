@@ -10,10 +10,10 @@
 #include <utility>
 #include <vector>
 
-#include "apply.hpp"
 #include "arrays.hpp"
-#include "float_codes.hpp"
-#include "tiled.hpp"
+#include "products/apply.hpp"
+#include "products/tiled.hpp"
+#include "stores/codes/float_codes.hpp"
 
 namespace bitterfly {
 

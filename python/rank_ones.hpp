@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "arrays.hpp"
-#include "rank_one.hpp"
+#include "short_floats/rank_one/rank_one.hpp"
 
 namespace bitterfly {
 

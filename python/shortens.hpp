@@ -7,11 +7,11 @@
 #include <vector>
 
 #include "arrays.hpp"
-#include "chain_error.hpp"
-#include "drivers.hpp"
-#include "float_codes.hpp"
 #include "interruptible.hpp"
 #include "rank_ones.hpp"
+#include "short_floats/chain_error.hpp"
+#include "short_floats/drivers.hpp"
+#include "stores/codes/float_codes.hpp"
 
 namespace bitterfly {
 

@@ -2,10 +2,10 @@
 #pragma once
 
 #include "arrays.hpp"
-#include "closest.hpp"
+#include "factorization/skeletonize.hpp"
+#include "factorization/split.hpp"
 #include "interruptible.hpp"
-#include "skeletonize.hpp"
-#include "split.hpp"
+#include "quantization/closest.hpp"
 
 namespace bitterfly {
 

@@ -1,7 +1,7 @@
 // The avx2 tier: the kernels over the vocabulary of simd/avx2.hpp.
-#include "../simd/avx2.hpp"
+#include "simd/avx2.hpp"
 
-#include "table.inl"
+#include "kernels/table.inl"
 
 extern const bitterfly::Kernels bitterfly::kAvx2Kernels{"avx2", real_kernels<float>(), real_kernels<double>(),
                                                         search_kernels()};

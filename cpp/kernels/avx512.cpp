@@ -1,7 +1,7 @@
 // The avx512 tier: the kernels over the vocabulary of simd/avx512.hpp.
-#include "../simd/avx512.hpp"
+#include "simd/avx512.hpp"
 
-#include "table.inl"
+#include "kernels/table.inl"
 
 extern const bitterfly::Kernels bitterfly::kAvx512Kernels{"avx512", real_kernels<float>(), real_kernels<double>(),
                                                           search_kernels()};

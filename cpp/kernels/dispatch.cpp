@@ -1,10 +1,10 @@
 // Chooses the tier: the best that the CPU has and the build contains, or the one that BITTERFLY_ISA names.
-#include "dispatch.hpp"
+#include "kernels/dispatch.hpp"
 
 #include <atomic>
 #include <cstdlib>
 
-#include "../require.hpp"
+#include "require.hpp"
 
 namespace bitterfly {
 namespace {

@@ -5,7 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "search.hpp"
+#include "kernels/search/args.hpp"
 
 namespace bitterfly {
 

@@ -1,7 +1,7 @@
 // The most additions that a core does: eight independent chains in registers. What benchmarks compare with.
 #pragma once
 
-#include "lines.inl"
+#include "kernels/lanes/lines.inl"
 
 namespace {
 

@@ -1,7 +1,7 @@
 // The scalar tier: the kernels over the vocabulary of simd/scalar.hpp.
-#include "../simd/scalar.hpp"
+#include "simd/scalar.hpp"
 
-#include "table.inl"
+#include "kernels/table.inl"
 
 extern const bitterfly::Kernels bitterfly::kScalarKernels{"scalar", real_kernels<float>(), real_kernels<double>(),
                                                           search_kernels()};

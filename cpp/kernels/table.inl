@@ -1,15 +1,15 @@
 // The kernels of one tier, collected from the vocabulary that is in force where this file is included.
 #pragma once
 
-#include "columns.inl"
-#include "fused.inl"
-#include "gram.inl"
-#include "peak.inl"
-#include "reflect.inl"
-#include "searches.inl"
-#include "split.inl"
-#include "tile_columns.inl"
-#include "tiles.inl"
+#include "kernels/dyadic/columns.inl"
+#include "kernels/dyadic/fused.inl"
+#include "kernels/peak.inl"
+#include "kernels/search/searches.inl"
+#include "kernels/splits/gram.inl"
+#include "kernels/splits/reflect.inl"
+#include "kernels/splits/split.inl"
+#include "kernels/tiles/tile_columns.inl"
+#include "kernels/tiles/tiles.inl"
 
 namespace {
 

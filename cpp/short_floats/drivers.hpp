@@ -1,0 +1,35 @@
+// Rank-one chains -> factors with short significands: pairs, one sweep, or sweeps until nothing improves.
+#pragma once
+
+#include <cstddef>
+#include <vector>
+
+#include "short_floats/rank_one/rank_one.hpp"
+
+namespace bitterfly {
+
+enum class Driver { kPairwise, kLeftToRight, kRightToLeft, kRefined };
+
+// A factor of pattern (a, b, c, d) in C order: what it is, and what it becomes.
+template <class T>
+struct ShortFactor {
+    std::size_t a, b, c, d;
+    const T* values;
+    T* rounded;
+    int bits;  // of its significands
+};
+
+struct ShortReport {
+    double relative_error;  // ||B - Q||_F / ||B||_F, exact but for rounding errors
+    int sweeps;             // of Driver::kRefined
+};
+
+// `weighted`: errors count with the norms of the rounded products on both sides, as they do in the product; otherwise
+// all alike, as published.
+// Factors of a chain all of whose junctions have rank one, numbers of size near 1: squares neither vanish nor overflow.
+// Results do not depend on the workers.
+template <class T>
+ShortReport shorten(const std::vector<ShortFactor<T>>& factors, Driver driver, int depth, bool weighted,
+                    std::size_t workers);
+
+}  // namespace bitterfly
