@@ -14,6 +14,7 @@
 #include "products/apply.hpp"
 #include "products/tiled.hpp"
 #include "stores/codes/float_codes.hpp"
+#include "stores/layout.hpp"
 
 namespace bitterfly {
 

@@ -1,14 +1,17 @@
-"""The rooms of the package: who may import whom, no circles, and folders that a reader can overlook."""
+"""The rooms of the package and of the core: who may use whom, no circles, and folders that a reader can overlook."""
 
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).resolve().parent.parent / "python" / "bitterfly"
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "python" / "bitterfly"
+CORE = ROOT / "cpp"
 
 # A room imports from rooms before it, and from itself; rooms of one line not from one another.
 FLOORS = [
@@ -59,13 +62,18 @@ def test_rooms_import_from_rooms_before_them(module: str) -> None:
     assert wrong == []
 
 
-def test_no_circles() -> None:
-    left = {name: {x for x in found if x in MODULES} for name, found in IMPORTS.items()}
+def circles(uses: dict[str, set[str]]) -> dict[str, set[str]]:
+    """What is left of a graph without those that lead nowhere."""
+    left = {name: {x for x in found if x in uses} for name, found in uses.items()}
     while free := [name for name, found in left.items() if not found]:
         for name in free:
             del left[name]
         left = {name: found - set(free) for name, found in left.items()}
-    assert left == {}
+    return left
+
+
+def test_no_circles() -> None:
+    assert circles(IMPORTS) == {}
 
 
 def test_folders_are_small_and_say_what_they_hold() -> None:
@@ -73,3 +81,65 @@ def test_folders_are_small_and_say_what_they_hold() -> None:
         files = [p for p in folder.glob("*.py") if p.name != "__init__.py"]
         assert len(files) <= (GROUND_FILES if folder == PACKAGE else MOST_FILES), folder
         assert (folder / "__init__.py").read_text().startswith('"""')
+
+
+# ---- the core ----
+
+# As above, for includes; and inside rooms of several folders, "" being the room itself.
+CORE_FLOORS = [
+    ["ground"],
+    ["simd"],
+    ["kernels"],
+    ["stores"],
+    ["factorization", "quantization", "short_floats", "products"],
+]
+INNER_FLOORS = {
+    "kernels": [["lanes"], ["dyadic", "tiles", "splits", "search"], [""]],
+    "stores": [["codes"], [""]],
+    "short_floats": [["rank_one"], [""]],
+    "products": [["panels"], [""]],
+}
+# All that others include of the kernels.
+FACES = {"kernels/kernels.hpp", *(f"kernels/{room}/args.hpp" for room in INNER_FLOORS["kernels"][1])}
+
+SOURCES = {str(p.relative_to(CORE)): p for p in CORE.rglob("*") if p.suffix in {".cpp", ".hpp", ".inl"}}
+INCLUDES = {name: re.findall(r'^#include "(.+)"$', path.read_text(), re.M) for name, path in SOURCES.items()}
+
+
+def rooms_of(source: str) -> tuple[str, str]:
+    """The room of a file of the core, and the folder inside that room."""
+    room, *inner = source.split("/")[:-1] or ["ground"]
+    return room, "/".join(inner)
+
+
+def is_below(own: str, other: str, floors: list[list[str]]) -> bool:
+    floor = {room: at for at, rooms in enumerate(floors) for room in rooms}
+    return own == other or floor[other] < floor[own]
+
+
+def may_include(source: str, other: str) -> bool:
+    (room, inner), (other_room, other_inner) = rooms_of(source), rooms_of(other)
+    if room == other_room:
+        return is_below(inner, other_inner, INNER_FLOORS.get(room, [[""]]))
+    is_face = room == "kernels" or other_room not in ("kernels", "simd") or other in FACES
+    return is_face and is_below(room, other_room, CORE_FLOORS)
+
+
+@pytest.mark.parametrize("source", sorted(SOURCES))
+def test_files_of_the_core_include_what_stands_below_them(source: str) -> None:
+    assert [x for x in INCLUDES[source] if x not in SOURCES] == []  # paths from cpp/
+    assert [x for x in INCLUDES[source] if not may_include(source, x)] == []
+
+
+def test_no_circles_in_the_core() -> None:
+    """A file and its header are one."""
+    uses: dict[str, set[str]] = {}
+    for source, includes in INCLUDES.items():
+        name = source.rsplit(".", 1)[0]
+        uses.setdefault(name, set()).update({x.rsplit(".", 1)[0] for x in includes} - {name})
+    assert circles(uses) == {}
+
+
+def test_folders_of_the_core_are_small() -> None:
+    for folder in {p.parent for p in SOURCES.values()}:
+        assert len([p for p in folder.iterdir() if p.is_file()]) <= MOST_FILES, folder

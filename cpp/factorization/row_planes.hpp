@@ -1,12 +1,22 @@
 // The rows of one block as planes of Real, read from strided memory.
 #pragma once
 
+#include <cstddef>
 #include <cstdlib>
 #include <vector>
 
-#include "factorization/split.hpp"
-
 namespace bitterfly {
+
+// Rows (i, j, t) of the right part, i < a, j < b, t < d, as numbers at data + i*strides[0] + j*strides[1] +
+// t*strides[2] + column*strides[3] (bytes), complex ones interleaved; times `scale`. The block (i, t, group) is the
+// b x (columns / groups) matrix of the rows j = 0 .. b - 1 and one run of columns.
+struct Blocks {
+    const char* data;
+    std::size_t a, b, d, columns, groups;
+    std::ptrdiff_t strides[4];
+    bool is_complex;
+    double scale;
+};
 
 // The rows of one (i, t) as planes: row j, then, if complex, its imaginary part b rows further.
 template <class Real>

@@ -7,7 +7,8 @@
 #include <cstdlib>
 
 #include "buffer.hpp"
-#include "kernels/kernels.hpp"
+#include "kernels/splits/args.hpp"
+#include "lanes.hpp"
 #include "matrix.hpp"
 
 namespace bitterfly {

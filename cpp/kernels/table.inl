@@ -3,6 +3,7 @@
 
 #include "kernels/dyadic/columns.inl"
 #include "kernels/dyadic/fused.inl"
+#include "kernels/kernels.hpp"
 #include "kernels/peak.inl"
 #include "kernels/search/searches.inl"
 #include "kernels/splits/gram.inl"

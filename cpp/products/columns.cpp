@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "kernels/kernels.hpp"
 #include "parallel.hpp"
 #include "products/panels/column_panel.hpp"
 #include "workspace.hpp"

@@ -3,8 +3,8 @@
 
 #include <cstddef>
 
-#include "products/apply.hpp"
 #include "products/panels/panel.hpp"
+#include "products/product.hpp"
 
 namespace bitterfly {
 

@@ -3,7 +3,8 @@
 
 #include <cstddef>
 
-#include "products/apply.hpp"
+#include "kernels/kernels.hpp"
+#include "products/product.hpp"
 #include "workspace.hpp"
 
 namespace bitterfly {

@@ -5,18 +5,13 @@
 #include <cstdint>
 #include <vector>
 
-#include "kernels/kernels.hpp"
+#include "kernels/tiles/args.hpp"
 #include "matrix.hpp"
-#include "products/apply.hpp"
+#include "products/panels/panel.hpp"
+#include "products/product.hpp"
 #include "stores/routes.hpp"
 
 namespace bitterfly {
-
-// How a factor of pattern (a, b, c, d) lies in tiles; rank 0 is dense, else the skeleton form of that junction rank.
-TileFactor layout_of(std::size_t a, std::size_t b, std::size_t c, std::size_t d, std::size_t rank);
-// Numbers of Real (float weights), or 32-bit words (codes of `bits`), and words of pivot masks, that a factor takes.
-std::size_t value_count(const TileFactor& factor, std::size_t planes);
-std::size_t pivot_words(const TileFactor& factor);
 
 // Borrows all memory. The product of the factors, times diag(scale), is a chain_rows x chain_columns matrix B with
 // B[i, j] = A[rows[i], columns[j]], where A is padded with zeros from rows x columns. Null pointers mean the identity.

@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "short_floats/drivers.hpp"
+#include "short_floats/lines.hpp"
 
 namespace bitterfly {
 

@@ -4,20 +4,11 @@
 #include <cstddef>
 #include <vector>
 
-#include "short_floats/rank_one/rank_one.hpp"
+#include "short_floats/lines.hpp"
 
 namespace bitterfly {
 
 enum class Driver { kPairwise, kLeftToRight, kRightToLeft, kRefined };
-
-// A factor of pattern (a, b, c, d) in C order: what it is, and what it becomes.
-template <class T>
-struct ShortFactor {
-    std::size_t a, b, c, d;
-    const T* values;
-    T* rounded;
-    int bits;  // of its significands
-};
 
 struct ShortReport {
     double relative_error;  // ||B - Q||_F / ||B||_F, exact but for rounding errors

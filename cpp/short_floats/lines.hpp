@@ -6,9 +6,18 @@
 #include <cstddef>
 #include <vector>
 
-#include "short_floats/drivers.hpp"
+#include "short_floats/rank_one/weighted.hpp"
 
 namespace bitterfly {
+
+// A factor of pattern (a, b, c, d) in C order: what it is, and what it becomes.
+template <class T>
+struct ShortFactor {
+    std::size_t a, b, c, d;
+    const T* values;
+    T* rounded;
+    int bits;  // of its significands
+};
 
 // A vector that needs no heap for up to four numbers, as the columns and rows of square dyadic factors are.
 template <class T>

@@ -4,7 +4,6 @@
 #include <cstddef>
 
 #include "short_floats/lines.hpp"
-#include "short_floats/rank_one/rank_one.hpp"
 #include "short_floats/rank_one/significand.hpp"
 
 namespace bitterfly {

@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <vector>
 
-#include "kernels/kernels.hpp"
+#include "lanes.hpp"
 
 namespace bitterfly {
 

@@ -9,6 +9,8 @@
 
 #include <array>
 
+#include "lanes.hpp"
+
 namespace bitterfly {
 namespace {
 

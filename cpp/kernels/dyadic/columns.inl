@@ -8,7 +8,7 @@
 
 #include "kernels/dyadic/fused.inl"
 #include "kernels/dyadic/weights.inl"
-#include "kernels/tiles/tile_vector.inl"
+#include "kernels/lanes/transpose.inl"
 
 namespace {
 

@@ -1,9 +1,9 @@
 // Codes of any kind and width -> weights of a few block-vectors, in a buffer that stays in L1.
 #pragma once
 
+#include "kernels/dyadic/args.hpp"
 #include "kernels/dyadic/rotation.inl"
 #include "kernels/dyadic/sphere.inl"
-#include "kernels/kernels.hpp"
 
 namespace {
 

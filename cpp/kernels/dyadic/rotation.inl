@@ -4,6 +4,7 @@
 
 #include <type_traits>
 
+#include "kernels/dyadic/args.hpp"
 #include "kernels/lanes/blocks.inl"
 #include "kernels/lanes/lines.inl"
 

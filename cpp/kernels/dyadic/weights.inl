@@ -1,8 +1,8 @@
 // What a fused pass multiplies with: blocks of weights in the order of their use, or of angle codes decoded on the fly.
 #pragma once
 
+#include "kernels/dyadic/args.hpp"
 #include "kernels/dyadic/decode.inl"
-#include "kernels/kernels.hpp"
 #include "kernels/lanes/lines.inl"
 
 namespace {

@@ -1,8 +1,6 @@
 // 2 x 2 blocks, one per lane: how they act on a pair of vectors (x0, x1), forward or transposed.
 #pragma once
 
-#include "kernels/kernels.hpp"
-
 namespace {
 
 template <class V>

@@ -5,6 +5,7 @@
 
 #include "kernels/lanes/blocks.inl"
 #include "kernels/lanes/unroll.inl"
+#include "lanes.hpp"
 
 namespace {
 

@@ -1,7 +1,7 @@
 // What the searches for short significands share: rounding, the candidates of a pivot, the other vector rounded.
 #pragma once
 
-#include "kernels/kernels.hpp"
+#include "kernels/search/args.hpp"
 
 namespace {
 

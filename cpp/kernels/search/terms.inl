@@ -3,7 +3,7 @@
 // Operations: about 40 for each of the 2^t candidates of a term, one division among them; 128 bytes read and stored.
 #pragma once
 
-#include "kernels/kernels.hpp"
+#include "kernels/search/args.hpp"
 #include "kernels/search/search.inl"
 
 namespace {

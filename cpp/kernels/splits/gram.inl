@@ -3,8 +3,8 @@
 // Operations: rows^2 / 2 and out_rows * rows multiply-adds for each column; bytes: the rows, from cache.
 #pragma once
 
-#include "kernels/kernels.hpp"
 #include "kernels/lanes/unroll.inl"
+#include "kernels/splits/args.hpp"
 
 namespace {
 

@@ -4,8 +4,9 @@
 // is read twice and written once, a few columns at a time, which stay in the first cache.
 #pragma once
 
-#include "kernels/kernels.hpp"
 #include "kernels/lanes/unroll.inl"
+#include "kernels/splits/args.hpp"
+#include "lanes.hpp"
 
 namespace {
 

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "kernels/lanes/blocks.inl"
+#include "kernels/splits/args.hpp"
 
 namespace {
 

@@ -4,7 +4,8 @@
 
 #include <utility>
 
-#include "kernels/kernels.hpp"
+#include "kernels/tiles/args.hpp"
+#include "lanes.hpp"
 
 namespace {
 

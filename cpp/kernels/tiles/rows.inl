@@ -1,10 +1,10 @@
 // The rows of one tile, 16 lanes each: where they lie in the vectors, and the copies in and out.
 #pragma once
 
-#include <utility>
-
-#include "kernels/kernels.hpp"
+#include "kernels/lanes/transpose.inl"
 #include "kernels/lanes/unroll.inl"
+#include "kernels/tiles/args.hpp"
+#include "lanes.hpp"
 
 namespace {
 
@@ -90,23 +90,6 @@ void put_any(const Real* from, const TilePlaces& places, std::size_t d, Real* to
 }
 
 // ---- chunks: the rows of 16 / d blocks are transposed in registers ----
-
-// One stage of the transposition of Count x Count chunks of D lanes: registers whose numbers differ by Stride.
-template <class V, int D, int Stride, int... Pair>
-[[gnu::always_inline]] inline void transpose_stage(typename V::Vec* v, std::integer_sequence<int, Pair...>) {
-    (V::template exchange<D * Stride>(v[Pair / Stride * 2 * Stride + Pair % Stride],
-                                      v[Pair / Stride * 2 * Stride + Pair % Stride + Stride]),
-     ...);
-}
-
-// Chunk j of register i becomes chunk i of register j, for Count chunks in as many registers, bit by bit of i and j.
-template <class V, int D, int Count, int Stride = 1>
-[[gnu::always_inline]] inline void transpose_chunks(typename V::Vec* v) {
-    if constexpr (Stride < Count) {
-        transpose_stage<V, D, Stride>(v, std::make_integer_sequence<int, Count / 2>{});
-        transpose_chunks<V, D, Count, Stride * 2>(v);
-    }
-}
 
 // Up to V::width / D rows between a tile and as many blocks of block_rows rows. The last register of a block holds
 // fewer than `count` rows: neither side is touched beyond them, since what lies behind belongs to another block, plane,

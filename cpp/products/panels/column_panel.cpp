@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "kernels/kernels.hpp"
+
 namespace bitterfly {
 namespace {
 

@@ -5,7 +5,8 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "kernels/kernels.hpp"
+#include "kernels/dyadic/args.hpp"
+#include "lanes.hpp"
 #include "matrix.hpp"
 #include "products/panels/panel.hpp"
 

@@ -5,6 +5,7 @@
 #include <array>
 #include <type_traits>
 
+#include "kernels/tiles/args.hpp"
 #include "products/panels/reversal.hpp"
 
 namespace bitterfly {

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "kernels/kernels.hpp"
+#include "lanes.hpp"
 #include "matrix.hpp"
 
 namespace bitterfly {

@@ -5,7 +5,7 @@
 #include <complex>
 #include <cstdint>
 
-#include "kernels/kernels.hpp"
+#include "kernels/dyadic/args.hpp"
 
 namespace bitterfly {
 

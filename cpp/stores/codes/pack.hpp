@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "kernels/kernels.hpp"
+#include "lanes.hpp"
 
 namespace bitterfly {
 
@@ -44,8 +44,8 @@ std::size_t packed_words(std::size_t n, int bits);
 void pack(const std::uint32_t* codes, std::size_t n, std::size_t d, int bits, std::uint32_t* words);
 void unpack(const std::uint32_t* words, std::size_t n, std::size_t d, int bits, std::uint32_t* codes);
 
-// Factors in tiles (kernels.hpp): `codes` is (tiles, count, 16), one stream for each lane, LSB first, rounded up to
-// whole words; `words` is (tiles, ceil(count * bits / 32), 16).
+// Factors in tiles (stores/layout.hpp): `codes` is (tiles, count, 16), one stream for each lane, LSB first, rounded up
+// to whole words; `words` is (tiles, ceil(count * bits / 32), 16).
 void pack_lanes(const std::uint32_t* codes, std::size_t tiles, std::size_t count, int bits, std::uint32_t* words);
 void unpack_lanes(const std::uint32_t* words, std::size_t tiles, std::size_t count, int bits, std::uint32_t* codes);
 
