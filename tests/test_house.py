@@ -12,6 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "python" / "bitterfly"
 CORE = ROOT / "cpp"
+BINDINGS = ROOT / "python" / "bindings"
 
 # A room imports from rooms before it, and from itself; rooms of one line not from one another.
 FLOORS = [
@@ -99,11 +100,18 @@ INNER_FLOORS = {
     "short_floats": [["rank_one"], [""]],
     "products": [["panels"], [""]],
 }
-# All that others include of the kernels.
+# All that others include of the kernels, and the bindings beside it.
 FACES = {"kernels/kernels.hpp", *(f"kernels/{room}/args.hpp" for room in INNER_FLOORS["kernels"][1])}
+CHOICE = "kernels/dispatch.hpp"
 
 SOURCES = {str(p.relative_to(CORE)): p for p in CORE.rglob("*") if p.suffix in {".cpp", ".hpp", ".inl"}}
-INCLUDES = {name: re.findall(r'^#include "(.+)"$', path.read_text(), re.M) for name, path in SOURCES.items()}
+
+
+def included(path: Path) -> list[str]:
+    return re.findall(r'^#include "(.+)"$', path.read_text(), re.M)
+
+
+INCLUDES = {name: included(path) for name, path in SOURCES.items()}
 
 
 def rooms_of(source: str) -> tuple[str, str]:
@@ -141,5 +149,12 @@ def test_no_circles_in_the_core() -> None:
 
 
 def test_folders_of_the_core_are_small() -> None:
-    for folder in {p.parent for p in SOURCES.values()}:
+    for folder in {p.parent for p in SOURCES.values()} | {BINDINGS}:
         assert len([p for p in folder.iterdir() if p.is_file()]) <= MOST_FILES, folder
+
+
+@pytest.mark.parametrize("path", sorted(BINDINGS.iterdir()), ids=lambda p: p.name)
+def test_bindings_include_their_room_and_what_stands_below(path: Path) -> None:
+    shared = {"ground", "stores", path.stem}
+    foreign = [x for x in included(path) if not (BINDINGS / x).exists()]
+    assert [x for x in foreign if rooms_of(x)[0] not in shared and x not in FACES | {CHOICE}] == []

@@ -1,6 +1,4 @@
-// What Python holds of an operator: its arrays, and the product that borrows them.
-#pragma once
-
+// Products: what Python holds of an operator, its arrays and the product that borrows them.
 #include <array>
 #include <bit>
 #include <chrono>
@@ -8,15 +6,20 @@
 #include <string>
 #include <tuple>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "arrays.hpp"
+#include "codes.hpp"
+#include "lanes.hpp"
 #include "products/apply.hpp"
 #include "products/tiled.hpp"
 #include "stores/codes/float_codes.hpp"
 #include "stores/layout.hpp"
+#include "stores/stream.hpp"
 
 namespace bitterfly {
+namespace {
 
 class Core {
 public:
@@ -83,7 +86,7 @@ private:
 using FactorArrays = std::tuple<std::array<std::size_t, 4>, std::size_t, int, int, double, py::array, OptionalIndex,
                                 std::vector<double>>;
 
-inline void set_list(TileFactor& f, const std::vector<double>& numbers) {
+void set_list(TileFactor& f, const std::vector<double>& numbers) {
     if (numbers.empty()) return;
     const bool fits = f.bits >= 1 && f.bits <= 4 && f.significand == 0;
     require(fits && numbers.size() == std::size_t{1} << f.bits,
@@ -95,7 +98,7 @@ inline void set_list(TileFactor& f, const std::vector<double>& numbers) {
     }
 }
 
-inline TileFactor tile_factor(const FactorArrays& arrays, const py::dtype& dtype) {
+TileFactor tile_factor(const FactorArrays& arrays, const py::dtype& dtype) {
     const auto& [pattern, rank, bits, significand, step, values, pivots, levels] = arrays;
     TileFactor f = layout_of(pattern[0], pattern[1], pattern[2], pattern[3], rank);
     const bool cplx = dtype.kind() == 'c';
@@ -120,7 +123,7 @@ inline TileFactor tile_factor(const FactorArrays& arrays, const py::dtype& dtype
 }
 
 // Every mask of a lane in use has exactly `rank` bits below b: kernels rely on it.
-inline void require_pivots(const TileFactor& f) {
+void require_pivots(const TileFactor& f) {
     if (f.rank == 0) return;
     const std::size_t masks = f.c / f.rank;
     for (std::size_t lane = 0; lane < f.lanes; ++lane) {
@@ -137,10 +140,9 @@ inline void require_pivots(const TileFactor& f) {
     }
 }
 
-inline std::unique_ptr<Core> make_tiled(std::pair<std::size_t, std::size_t> shape,
-                                        const std::vector<FactorArrays>& arrays, const py::dtype& dtype,
-                                        const std::optional<py::array>& scale, const OptionalIndex& rows,
-                                        const OptionalIndex& columns) {
+std::unique_ptr<Core> make_tiled(std::pair<std::size_t, std::size_t> shape, const std::vector<FactorArrays>& arrays,
+                                 const py::dtype& dtype, const std::optional<py::array>& scale,
+                                 const OptionalIndex& rows, const OptionalIndex& columns) {
     require(!arrays.empty(), "factors: expected at least one");
     std::vector<TileFactor> factors;
     std::vector<py::object> keep{py::cast(rows), py::cast(columns), py::cast(scale)};
@@ -179,10 +181,91 @@ inline std::unique_ptr<Core> make_tiled(std::pair<std::size_t, std::size_t> shap
     });
 }
 
-// How the values of one factor are laid out: (split, tiles, rows of a lane, words of a mask).
-inline py::tuple tile_layout(const std::array<std::size_t, 4>& p, std::size_t rank) {
-    const TileFactor f = layout_of(p[0], p[1], p[2], p[3], rank);
-    return py::make_tuple(f.split, f.tiles, f.group_rows, f.mask_words);
+// `stream` is what weights_to_stream makes of (p, 2n) values.
+std::unique_ptr<Core> make_factors(std::size_t n, const py::array& stream, const py::dtype& dtype,
+                                   const OptionalIndex& rows, const OptionalIndex& columns) {
+    log2_of(n);
+    require_order(rows, n, "rows");
+    require_order(columns, n, "columns");
+    return by_dtype(py::array(dtype, std::vector<py::ssize_t>{0}), [&](auto zero) -> std::unique_ptr<Core> {
+        using Real = decltype(std::abs(zero));
+        const bool cplx = dtype.kind() == 'c';
+        require(py::isinstance<py::array_t<Real>>(stream), "stream: expected the operator's precision");
+        require(static_cast<std::size_t>(stream.size()) == weight_count(Plan(n), cplx ? 2 : 1),
+                "stream: expected as many numbers as the plan has");
+        auto product = product_of_weights<Real>(n, cplx, static_cast<const Real*>(stream.data()));
+        product.rows = Order(data_of(rows), n), product.columns = Order(data_of(columns), n);
+        return std::make_unique<TypedCore<Real, Product>>(
+            std::move(product), n, n, std::vector<py::object>{stream, py::cast(rows), py::cast(columns)});
+    });
+}
+
+// A vector of numbers, or diag(scale) as a factor in floats.
+using ScaleArrays = std::variant<py::array, FactorArrays>;
+
+void require_scale(const py::array& scale, std::size_t n, const py::dtype& dtype) {
+    require(scale.dtype().equal(dtype), "scale: expected the operator's precision");
+    require(
+        scale.ndim() == 1 && (scale.flags() & py::array::c_style) != 0 && static_cast<std::size_t>(scale.size()) == n,
+        "scale: expected a contiguous vector of n numbers");
+}
+
+TileFactor short_scale(const FactorArrays& arrays, std::size_t n, const py::dtype& dtype) {
+    const TileFactor f = tile_factor(arrays, dtype);
+    require(f.significand > 0 && f.a * f.b * f.c == 1 && f.d == n, "scale: expected floats, a factor (1, 1, 1, n)");
+    return f;
+}
+
+std::unique_ptr<Core> make_packed(const NamedCodes& named, const IndexArray& stream, const py::dtype& dtype,
+                                  const ScaleArrays& scale, const OptionalIndex& rows, const OptionalIndex& columns) {
+    const py::array none(dtype, std::vector<py::ssize_t>{0});
+    require_floating(none, "dtype");
+    const std::vector<Code> codes = codes_of(named);
+    require_words(stream, codes);
+    const std::size_t n = std::size_t{1} << codes.size();
+    require_order(rows, n, "rows");
+    require_order(columns, n, "columns");
+    for (const Code& code : codes) {
+        require(is_complex(none) || code.source == Source::kAngle,
+                std::string("codes: '") + name_of(code.source) + "' needs a complex operator");
+    }
+    const bool coded = std::holds_alternative<FactorArrays>(scale);
+    const py::array buffer = coded ? std::get<5>(std::get<FactorArrays>(scale)) : std::get<py::array>(scale);
+    if (!coded) require_scale(buffer, n, dtype);
+    return by_dtype(none, [&](auto zero) -> std::unique_ptr<Core> {
+        using Real = decltype(std::abs(zero));
+        const auto* numbers = coded ? nullptr : static_cast<const Real*>(buffer.data());
+        auto product = product_of_codes<Real>(codes, is_complex(none), stream.data(), numbers);
+        if (coded) product.short_scale = short_scale(std::get<FactorArrays>(scale), n, dtype);
+        product.rows = Order(data_of(rows), n), product.columns = Order(data_of(columns), n);
+        return std::make_unique<TypedCore<Real, Product>>(
+            std::move(product), n, n, std::vector<py::object>{stream, buffer, py::cast(rows), py::cast(columns)});
+    });
+}
+
+std::unique_ptr<Core> make_hadamard(std::size_t n, const py::dtype& dtype) {
+    log2_of(n);
+    require(dtype.kind() == 'f', "dtype: expected float32 or float64");
+    if (dtype.itemsize() == sizeof(float))
+        return std::make_unique<TypedCore<float, Product>>(product_of_signs<float>(n), n, n, std::vector<py::object>{});
+    return std::make_unique<TypedCore<double, Product>>(product_of_signs<double>(n), n, n, std::vector<py::object>{});
+}
+
+}  // namespace
+
+void add_products(py::module_& m) {
+    py::class_<Core>(m, "Core")
+        .def("apply", &Core::apply, py::arg("x").noconvert(), py::arg("out").noconvert(), py::arg("transposed"),
+             py::arg("conjugated"), py::arg("workers") = 1)
+        .def("seconds", &Core::seconds, py::arg("x").noconvert(), py::arg("out").noconvert(), py::arg("transposed"),
+             py::arg("calls"), py::arg("workers") = 1);
+    m.def("factors", &make_factors, py::arg("n"), py::arg("stream").noconvert(), py::arg("dtype"),
+          py::arg("rows") = py::none(), py::arg("columns") = py::none());
+    m.def("packed", &make_packed, py::arg("codes"), py::arg("stream").noconvert(), py::arg("dtype"),
+          py::arg("scale").noconvert(), py::arg("rows") = py::none(), py::arg("columns") = py::none());
+    m.def("tiled", &make_tiled, py::arg("shape"), py::arg("factors"), py::arg("dtype"), py::arg("scale") = py::none(),
+          py::arg("rows") = py::none(), py::arg("columns") = py::none());
+    m.def("hadamard", &make_hadamard, py::arg("n"), py::arg("dtype"));
 }
 
 }  // namespace bitterfly

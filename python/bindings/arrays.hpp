@@ -35,6 +35,19 @@ inline void require_floating(const py::array& a, const char* name) {
     if (!real && !cplx) require(false, std::string(name) + ": expected float32, float64, complex64 or complex128");
 }
 
+inline void require_double(const py::array& a, bool cplx, const char* name) {
+    require_floating(a, name);
+    const bool good = is_double(a) && is_complex(a) == cplx && (a.flags() & py::array::c_style) != 0;
+    require(good, std::string(name) + ": expected contiguous arrays, all float64 or all complex128");
+}
+
+// `x` is (count, b, s), contiguous.
+inline void require_matrices(const py::array& x) {
+    require_floating(x, "x");
+    require(x.ndim() == 3 && x.shape(1) > 0 && x.shape(2) > 0 && (x.flags() & py::array::c_style) != 0,
+            "x: expected contiguous matrices of shape (count, b, s)");
+}
+
 // A vector counts as one column.
 template <class ViewType, class Pointer>
 ViewType view_of(const py::array& a, Pointer data) {

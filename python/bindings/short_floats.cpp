@@ -1,23 +1,20 @@
-// Bindings of rank-one matrices with short significands: vectors in double precision to rounded ones.
-#pragma once
-
+// Chains and rank-one matrices in double precision to short significands.
 #include <algorithm>
 #include <cmath>
 #include <limits>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "arrays.hpp"
+#include "interruptible.hpp"
+#include "short_floats/chain_error.hpp"
+#include "short_floats/drivers.hpp"
 #include "short_floats/rank_one/rank_one.hpp"
 
 namespace bitterfly {
-
-inline void require_double(const py::array& a, bool cplx, const char* name) {
-    require_floating(a, name);
-    const bool good = is_double(a) && is_complex(a) == cplx && (a.flags() & py::array::c_style) != 0;
-    require(good, std::string(name) + ": expected contiguous arrays, all float64 or all complex128");
-}
+namespace {
 
 template <class T>
 struct RankOneResult {
@@ -46,7 +43,7 @@ RankOneResult<T> rank_one_of(const Weighted<T>& u, const Weighted<T>& v, int bit
 }
 
 // Ones for the weights of two vectors.
-inline std::vector<double> ones(py::ssize_t a, py::ssize_t b) {
+std::vector<double> ones(py::ssize_t a, py::ssize_t b) {
     return std::vector<double>(static_cast<std::size_t>(std::max(a, b)), 1.0);
 }
 
@@ -60,7 +57,7 @@ py::tuple rank_one_as(const py::array& x, const py::array& y, int bits, int dept
     return py::make_tuple(out.x, out.y, out.relative_error);
 }
 
-inline py::tuple py_rank_one(const py::array& x, const py::array& y, int bits, int depth) {
+py::tuple py_rank_one(const py::array& x, const py::array& y, int bits, int depth) {
     require(x.ndim() == 1 && y.ndim() == 1, "x, y: expected vectors");
     require_double(x, is_complex(x), "x");
     require_double(y, is_complex(x), "y");
@@ -126,7 +123,7 @@ py::tuple plain_rank_one(const PlainVector& x, const PlainVector& y, int bits) {
 
 // The best rounded vectors of plain ones of one dtype and a plain int from 1 to 24, else None: in one call, nothing
 // scaled.
-inline py::object py_rank_one_at_once(py::handle x, py::handle y, py::handle significand) {
+py::object py_rank_one_at_once(py::handle x, py::handle y, py::handle significand) {
     PlainVector u, v;
     if (!PyLong_CheckExact(significand.ptr()) || !u.read(x) || !v.read(y) || u.is_complex != v.is_complex)
         return py::none();
@@ -135,6 +132,85 @@ inline py::object py_rank_one_at_once(py::handle x, py::handle y, py::handle sig
     if (overflow != 0 || bits < 1 || bits > 24) return py::none();
     return u.is_complex ? plain_rank_one<std::complex<double>>(u, v, static_cast<int>(bits))
                         : plain_rank_one<double>(u, v, static_cast<int>(bits));
+}
+
+Driver driver_of(const std::string& name) {
+    if (name == "pairwise") return Driver::kPairwise;
+    if (name == "left_to_right") return Driver::kLeftToRight;
+    if (name == "right_to_left") return Driver::kRightToLeft;
+    require(name == "refined",
+            "driver: expected pairwise, left_to_right, right_to_left or refined, got '" + name + "'");
+    return Driver::kRefined;
+}
+
+template <class T>
+std::vector<ShortFactor<T>> short_factors(const std::vector<py::array>& values, std::vector<py::array>& rounded,
+                                          const std::vector<int>& bits) {
+    std::vector<ShortFactor<T>> factors;
+    for (std::size_t l = 0; l < values.size(); ++l) {
+        const py::array &f = values[l], &out = rounded[l];
+        require(f.ndim() == 4 && f.size() > 0, "factors: expected arrays of shape (a, b, c, d)");
+        const bool equal = out.ndim() == 4 && std::equal(f.shape(), f.shape() + 4, out.shape());
+        require(equal, "rounded: expected arrays of equal shapes");
+        const auto side = [&](int axis) { return static_cast<std::size_t>(f.shape(axis)); };
+        auto* to = static_cast<T*>(const_cast<void*>(out.data()));
+        factors.push_back({side(0), side(1), side(2), side(3), static_cast<const T*>(f.data()), to, bits[l]});
+    }
+    for (std::size_t l = 1; l < factors.size(); ++l) {
+        const auto &left = factors[l - 1], &right = factors[l];
+        require(left.a * left.c * left.d == right.a * right.b * right.d, "factors: expected shapes that multiply");
+        require(right.a == left.a * left.c && left.d == right.b * right.d, "factors: expected junctions of rank one");
+    }
+    return factors;
+}
+
+template <class T>
+py::tuple shorten_as(const std::vector<py::array>& values, const std::vector<int>& bits, Driver driver, int depth,
+                     bool weighted, std::size_t workers) {
+    std::vector<py::array> rounded;
+    for (const py::array& f : values) {
+        rounded.push_back(aligned_array<T>({f.shape(), f.shape() + f.ndim()}));
+    }
+    const std::vector<ShortFactor<T>> factors = short_factors<T>(values, rounded, bits);
+    ShortReport report{};
+    {
+        const Interruptible interruptible;
+        report = shorten<T>(factors, driver, depth, weighted, workers);
+    }
+    return py::make_tuple(rounded, report.relative_error, report.sweeps);
+}
+
+double py_chain_error(const std::vector<py::array>& values, std::vector<py::array> rounded) {
+    require(!values.empty() && values.size() == rounded.size(), "rounded: expected as many factors");
+    const bool cplx = is_complex(values.front());
+    for (const py::array& f : values) require_double(f, cplx, "factors");
+    for (const py::array& f : rounded) require_double(f, cplx, "rounded");
+    const std::vector<int> bits(values.size(), 1);
+    return cplx ? chain_error(short_factors<std::complex<double>>(values, rounded, bits))
+                : chain_error(short_factors<double>(values, rounded, bits));
+}
+
+py::tuple py_shorten(const std::vector<py::array>& values, const std::vector<int>& bits, const std::string& driver,
+                     int depth, bool weighted, std::size_t workers) {
+    require(!values.empty() && values.size() == bits.size(), "bits: expected a number for each factor");
+    for (const int b : bits) require(b >= 1 && b <= 24, "bits: expected 1 to 24");
+    require(depth >= 0 && depth <= 64, "depth: expected 0 to 64");
+    const bool cplx = is_complex(values.front());
+    for (const py::array& f : values) require_double(f, cplx, "factors");
+    const Driver which = driver_of(driver);
+    return cplx ? shorten_as<std::complex<double>>(values, bits, which, depth, weighted, workers)
+                : shorten_as<double>(values, bits, which, depth, weighted, workers);
+}
+
+}  // namespace
+
+void add_short_floats(py::module_& m) {
+    m.def("shorten", &py_shorten, py::arg("factors"), py::arg("bits"), py::arg("driver"), py::arg("depth"),
+          py::arg("weighted") = true, py::arg("workers") = 1);
+    m.def("rank_one", &py_rank_one, py::arg("x").noconvert(), py::arg("y").noconvert(), py::arg("bits"),
+          py::arg("depth"));
+    m.def("rank_one_at_once", &py_rank_one_at_once, py::arg("x"), py::arg("y"), py::arg("significand"), py::pos_only());
+    m.def("chain_error", &py_chain_error, py::arg("factors"), py::arg("rounded"));
 }
 
 }  // namespace bitterfly

@@ -1,16 +1,45 @@
-// The splits of a factorization on NumPy arrays: checks, views, results.
-#pragma once
+// Factorizations of arrays, and the splits of one level: checks, views, results.
+#include <algorithm>
+#include <string>
+#include <vector>
 
 #include "arrays.hpp"
+#include "factorization/factorize.hpp"
 #include "factorization/skeletonize.hpp"
 #include "factorization/split.hpp"
 #include "interruptible.hpp"
-#include "quantization/closest.hpp"
 
 namespace bitterfly {
+namespace {
+
+template <class T>
+py::tuple factorize_as(const py::array& a, const OptionalIndex& rows, const OptionalIndex& columns,
+                       std::size_t workers) {
+    const auto n = static_cast<std::size_t>(a.shape(0));
+    const auto p = static_cast<py::ssize_t>(log2_of(n));
+    auto values = aligned_array<T>({p, static_cast<py::ssize_t>(2 * n)});
+    const View view = const_view(a);
+    using Real = decltype(std::abs(T{}));
+    auto* out = reinterpret_cast<Real*>(values.mutable_data());
+    double error = 0;
+    {
+        const Interruptible interruptible;
+        error = factorize<Real>(view, data_of(rows), data_of(columns), out, workers);
+    }
+    return py::make_tuple(values, error);
+}
+
+py::tuple py_factorize(const py::array& a, const OptionalIndex& rows, const OptionalIndex& columns,
+                       std::size_t workers) {
+    require_floating(a, "a");
+    require(a.ndim() == 2 && a.shape(0) == a.shape(1), "a: expected a square matrix");
+    require_order(rows, static_cast<std::size_t>(a.shape(0)), "rows");
+    require_order(columns, static_cast<std::size_t>(a.shape(0)), "columns");
+    return by_dtype(a, [&](auto zero) { return factorize_as<decltype(zero)>(a, rows, columns, workers); });
+}
 
 // `x` has shape (a, b, t, columns), any strides.
-inline Blocks blocks_of(const py::array& x, std::size_t groups, double scale) {
+Blocks blocks_of(const py::array& x, std::size_t groups, double scale) {
     require_floating(x, "x");
     require(x.ndim() == 4 && x.size() > 0, "x: expected shape (a, b, d, columns)");
     const auto shape = [&](int axis) { return static_cast<std::size_t>(x.shape(axis)); };
@@ -26,15 +55,15 @@ inline Blocks blocks_of(const py::array& x, std::size_t groups, double scale) {
             scale};
 }
 
-inline void require_shape(const py::array& a, const std::vector<std::size_t>& shape, const char* name) {
+void require_shape(const py::array& a, const std::vector<std::size_t>& shape, const char* name) {
     bool fits = a.ndim() == static_cast<py::ssize_t>(shape.size()) && (a.flags() & py::array::c_style) != 0;
     for (std::size_t k = 0; fits && k < shape.size(); ++k)
         fits = a.shape(static_cast<py::ssize_t>(k)) == static_cast<py::ssize_t>(shape[k]);
     require(fits && a.writeable(), std::string(name) + ": expected a contiguous, writable array that fits the blocks");
 }
 
-inline void require_results(const py::array& x, const Blocks& blocks, std::size_t rank, std::size_t first,
-                            const py::array& factor, const py::array& right) {
+void require_results(const py::array& x, const Blocks& blocks, std::size_t rank, std::size_t first,
+                     const py::array& factor, const py::array& right) {
     require(rank > 0 && rank <= blocks.b, "rank: expected at least 1, at most the rows of a block");
     require(factor.dtype().equal(x.dtype()) && right.dtype().equal(x.dtype()),
             "factor, right: expected the dtype of x");
@@ -44,8 +73,8 @@ inline void require_results(const py::array& x, const Blocks& blocks, std::size_
     require_shape(right, {blocks.a, blocks.groups, rank, d, blocks.columns / blocks.groups}, "right");
 }
 
-inline py::tuple py_split(const py::array& x, std::size_t groups, std::size_t rank, std::size_t first, py::array factor,
-                          py::array right, double scale) {
+py::tuple py_split(const py::array& x, std::size_t groups, std::size_t rank, std::size_t first, py::array factor,
+                   py::array right, double scale) {
     const Blocks blocks = blocks_of(x, groups, scale);
     require_results(x, blocks, rank, first, factor, right);
     const auto d = static_cast<std::size_t>(factor.shape(3));
@@ -59,8 +88,8 @@ inline py::tuple py_split(const py::array& x, std::size_t groups, std::size_t ra
 }
 
 // `values` (a, groups, d, b) doubles; `vectors` (a, groups, d, b, b) doubles or complex doubles.
-inline double py_spectra(const py::array& x, std::size_t groups, double floor, std::size_t first, py::array values,
-                         py::array vectors, double scale) {
+double py_spectra(const py::array& x, std::size_t groups, double floor, std::size_t first, py::array values,
+                  py::array vectors, double scale) {
     const Blocks blocks = blocks_of(x, groups, scale);
     const auto d = static_cast<std::size_t>(values.shape(2));
     require(first + blocks.d <= d, "first: expected the blocks to fit");
@@ -76,8 +105,8 @@ inline double py_spectra(const py::array& x, std::size_t groups, double floor, s
     });
 }
 
-inline void py_project(const py::array& x, std::size_t groups, const py::array& vectors, std::size_t rank,
-                       std::size_t first, py::array factor, py::array right, double scale) {
+void py_project(const py::array& x, std::size_t groups, const py::array& vectors, std::size_t rank, std::size_t first,
+                py::array factor, py::array right, double scale) {
     const Blocks blocks = blocks_of(x, groups, scale);
     require_results(x, blocks, rank, first, factor, right);
     const auto d = static_cast<std::size_t>(factor.shape(3));
@@ -92,14 +121,8 @@ inline void py_project(const py::array& x, std::size_t groups, const py::array& 
     });
 }
 
-// `x` is (count, b, s), contiguous; returns (count, b + 1).
-inline void require_matrices(const py::array& x) {
-    require_floating(x, "x");
-    require(x.ndim() == 3 && x.shape(1) > 0 && x.shape(2) > 0 && (x.flags() & py::array::c_style) != 0,
-            "x: expected contiguous matrices of shape (count, b, s)");
-}
-
-inline py::array py_pivot_tails(const py::array& x, double enough, bool of_any, std::size_t workers) {
+// Returns (count, b + 1).
+py::array py_pivot_tails(const py::array& x, double enough, bool of_any, std::size_t workers) {
     require_matrices(x);
     auto tails = aligned_array<double>({x.shape(0), x.shape(1) + 1});
     const auto shape = [&](int axis) { return static_cast<std::size_t>(x.shape(axis)); };
@@ -116,7 +139,7 @@ inline py::array py_pivot_tails(const py::array& x, double enough, bool of_any, 
 }
 
 // Returns the flags of `known`, (count, b) of uint8, and those of the rows that join them.
-inline py::array py_pivot_rows(const py::array& x, const py::array& known, std::size_t rank, std::size_t workers) {
+py::array py_pivot_rows(const py::array& x, const py::array& known, std::size_t rank, std::size_t workers) {
     require_matrices(x);
     require(py::isinstance<py::array_t<std::uint8_t>>(known) && known.ndim() == 2 && known.shape(0) == x.shape(0) &&
                 known.shape(1) == x.shape(1) && (known.flags() & py::array::c_style) != 0,
@@ -137,7 +160,7 @@ inline py::array py_pivot_rows(const py::array& x, const py::array& known, std::
 }
 
 // Returns pivots (count, b) of uint8, combinations (count, b - rank, rank), and the energy left.
-inline py::tuple py_skeletonize(const py::array& x, std::size_t rank, std::size_t workers) {
+py::tuple py_skeletonize(const py::array& x, std::size_t rank, std::size_t workers) {
     require_matrices(x);
     const auto shape = [&](int axis) { return static_cast<std::size_t>(x.shape(axis)); };
     const std::size_t count = shape(0), b = shape(1), s = shape(2);
@@ -161,26 +184,23 @@ inline py::tuple py_skeletonize(const py::array& x, std::size_t rank, std::size_
     });
 }
 
-// Returns integers (count, m, r) of the dtype of t.
-inline py::array py_closest_codes(const py::array& t, const py::array& metric, double step, double most, double floor,
-                                  std::size_t workers) {
-    require_matrices(t), require_matrices(metric);
-    require(metric.shape(0) == t.shape(0) && metric.shape(1) == t.shape(2) && metric.shape(2) == t.shape(2),
-            "metric: expected an r x r matrix for each matrix of t");
-    const bool cplx = is_complex(t);
-    require(is_double(t) && is_double(metric) && is_complex(metric) == cplx, "t, metric: expected double precision");
-    const auto shape = [&](int axis) { return static_cast<std::size_t>(t.shape(axis)); };
-    const std::size_t count = shape(0), m = shape(1), r = shape(2);
-    py::array codes = cplx ? py::array(aligned_array<std::complex<double>>({t.shape(0), t.shape(1), t.shape(2)}))
-                           : py::array(aligned_array<double>({t.shape(0), t.shape(1), t.shape(2)}));
-    const auto* from = static_cast<const double*>(t.data());
-    const auto* weights = static_cast<const double*>(metric.data());
-    auto* to = static_cast<double*>(codes.mutable_data());
-    {
-        const Interruptible interruptible;
-        closest_codes(from, weights, count, m, r, cplx, {step, most, floor}, to, workers);
-    }
-    return codes;
+}  // namespace
+
+void add_factorization(py::module_& m) {
+    m.def("factorize", &py_factorize, py::arg("a").noconvert(), py::arg("rows") = py::none(),
+          py::arg("columns") = py::none(), py::arg("workers") = 1);
+    m.def("split", &py_split, py::arg("x").noconvert(), py::arg("groups"), py::arg("rank"), py::arg("first"),
+          py::arg("factor").noconvert(), py::arg("right").noconvert(), py::arg("scale") = 1.0);
+    m.def("spectra", &py_spectra, py::arg("x").noconvert(), py::arg("groups"), py::arg("floor"), py::arg("first"),
+          py::arg("values").noconvert(), py::arg("vectors").noconvert(), py::arg("scale") = 1.0);
+    m.def("project", &py_project, py::arg("x").noconvert(), py::arg("groups"), py::arg("vectors").noconvert(),
+          py::arg("rank"), py::arg("first"), py::arg("factor").noconvert(), py::arg("right").noconvert(),
+          py::arg("scale") = 1.0);
+    m.def("pivot_tails", &py_pivot_tails, py::arg("x").noconvert(), py::arg("enough") = 0.0, py::arg("of_any") = false,
+          py::arg("workers") = 1);
+    m.def("pivot_rows", &py_pivot_rows, py::arg("x").noconvert(), py::arg("known").noconvert(), py::arg("rank"),
+          py::arg("workers") = 1);
+    m.def("skeletonize", &py_skeletonize, py::arg("x").noconvert(), py::arg("rank"), py::arg("workers") = 1);
 }
 
 }  // namespace bitterfly
