@@ -51,12 +51,13 @@ private:
 }  // namespace
 
 template <class Real>
-Energies split(const Blocks& x, std::size_t rank, std::size_t first, std::size_t d_total, Real* factor, Real* right) {
+SplitEnergy split(const Blocks& x, std::size_t rank, std::size_t first, std::size_t d_total, Real* factor,
+                  Real* right) {
     return by_scalar(x.is_complex, [&](auto zero) {
         using Scalar = decltype(zero);
         BlockSolver<Real, Scalar> solver;
         const Output<Real, Scalar> out(x, rank, first, d_total, factor, right);
-        Energies sums{0, 0};
+        SplitEnergy sums{0, 0};
         std::vector<Real> kept;
         for_blocks<Real>(x, [&](std::size_t i, std::size_t t, std::size_t g, const BlockRows<Real>& rows) {
             const Eigenpairs<Scalar> pairs = solver.leading(rows, rank);
@@ -112,9 +113,9 @@ void project(const Blocks& x, const double* u, std::size_t rank, std::size_t fir
     });
 }
 
-#define BITTERFLY_INSTANTIATE(Real)                                                                    \
-    template Energies split<Real>(const Blocks&, std::size_t, std::size_t, std::size_t, Real*, Real*); \
-    template double spectra<Real>(const Blocks&, double, std::size_t, std::size_t, double*, double*);  \
+#define BITTERFLY_INSTANTIATE(Real)                                                                       \
+    template SplitEnergy split<Real>(const Blocks&, std::size_t, std::size_t, std::size_t, Real*, Real*); \
+    template double spectra<Real>(const Blocks&, double, std::size_t, std::size_t, double*, double*);     \
     template void project<Real>(const Blocks&, const double*, std::size_t, std::size_t, std::size_t, Real*, Real*);
 BITTERFLY_INSTANTIATE(float)
 BITTERFLY_INSTANTIATE(double)

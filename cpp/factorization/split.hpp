@@ -8,7 +8,7 @@
 
 namespace bitterfly {
 
-struct Energies {
+struct SplitEnergy {
     double total, discarded;
 };
 
@@ -16,7 +16,7 @@ struct Energies {
 // factor[i, j, group*r + k, first + t] = U[j, k] and right[i, group, k, first + t, :] = row k of U^H block, and returns
 // the energies of the blocks. `factor` is (a, b, groups*r, d_total), `right` (a, groups, r, d_total, columns/groups).
 template <class Real>
-Energies split(const Blocks& x, std::size_t rank, std::size_t first, std::size_t d_total, Real* factor, Real* right);
+SplitEnergy split(const Blocks& x, std::size_t rank, std::size_t first, std::size_t d_total, Real* factor, Real* right);
 
 // All squared singular values, in falling order, and left singular vectors: lambda (a, groups, d_total, b), u the same
 // times b x b, row-major, of double or complex double. Values below `floor` times the energy of a block need not be

@@ -121,21 +121,21 @@ private:
         const Real* from = is_first && direct_.x != nullptr ? direct_.x : panel_.data;
         Real* to = is_last && direct_.y != nullptr ? direct_.y : panel_.data;
         const std::size_t first = at.first + offset;
-        const PassArgs<Real> args{at.stream + groups.first * bytes,
-                                  how.factors.empty() ? nullptr : how.factors.data(),
-                                  static_cast<std::size_t>(factors),
-                                  how.group_words,
-                                  plan_.passes[pass].stride,
-                                  std::min(size, (groups.end - groups.first) * 2 * kGroupBlocks),
-                                  from + first,
-                                  to + first,
-                                  panel_.vectors,
-                                  panel_.stride * panel_.planes,
-                                  panel_.stride,
-                                  scratch_ + at.worker * kScratchNumbers,
-                                  pass == 0 && scale_ != nullptr ? scale_ + first * panel_.planes : nullptr,
-                                  transposed_,
-                                  plan_.n * panel_.planes * sizeof(Real) >= kFarBytes};
+        const PassArgs<Real> args{.stream = at.stream + groups.first * bytes,
+                                  .factors = how.factors.empty() ? nullptr : how.factors.data(),
+                                  .factor_count = static_cast<std::size_t>(factors),
+                                  .group_words = how.group_words,
+                                  .stride = plan_.passes[pass].stride,
+                                  .size = std::min(size, (groups.end - groups.first) * 2 * kGroupBlocks),
+                                  .from = from + first,
+                                  .to = to + first,
+                                  .vectors = panel_.vectors,
+                                  .vector_stride = panel_.stride * panel_.planes,
+                                  .plane_stride = panel_.stride,
+                                  .scratch = scratch_ + at.worker * kScratchNumbers,
+                                  .scale = pass == 0 && scale_ != nullptr ? scale_ + first * panel_.planes : nullptr,
+                                  .transposed = transposed_,
+                                  .is_far = plan_.n * panel_.planes * sizeof(Real) >= kFarBytes};
         run(args);
     }
 
@@ -188,7 +188,7 @@ void apply_vectors(const Product<Real>& product, Diagonal<Real> scale, Mode mode
     const std::size_t together =
         std::clamp<std::size_t>(how.vector_bytes / vector_bytes, 1, std::min(how.most_vectors, columns));
     const std::size_t numbers = together * planes * padded(std::max(n, kLeastElements), together * planes);
-    const auto run = [&](Columns some, std::size_t inner) {
+    const auto run = [&](ColumnRange some, std::size_t inner) {
         Workspace<Real> workspace(numbers + inner * kScratchNumbers);
         Real* data = workspace.data() + inner * kScratchNumbers;
         if (n < kLeastElements) std::fill_n(data, numbers, Real(0));
@@ -196,7 +196,7 @@ void apply_vectors(const Product<Real>& product, Diagonal<Real> scale, Mode mode
         apply_panel(product, scale, mode, panel, workspace.data(), x, y, begin + some.first, inner);
     };
     if (columns == 1) return run({0, 1}, workers);
-    const std::vector<Columns> panels = panels_of(columns, together, workers);
+    const std::vector<ColumnRange> panels = panels_of(columns, together, workers);
     // Panels side by side where there are enough of them, else one after the other with all workers.
     const std::size_t outer = panels.size() < workers ? 1 : workers, inner = outer == 1 ? workers : 1;
     parallel_for(panels.size(), outer, [&](std::size_t, std::size_t i) { run(panels[i], inner); });

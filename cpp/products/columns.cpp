@@ -103,22 +103,22 @@ private:
         const PassPlan& plan = plan_.passes[pass];
         const auto factors = static_cast<std::size_t>(plan.factors);
         const std::size_t step = factors * plan_.step_vectors(pass) * (product_.is_complex ? 6 : 4) * kLanes;
-        const ColumnsArgs<Real> args{stream,
-                                     how.factors.empty() ? nullptr : how.factors.data(),
-                                     factors,
-                                     how.group_words,
-                                     plan_.group_vectors(),
-                                     plan.stride,
-                                     first,
-                                     end,
-                                     panel_.blocks * kLanes,
-                                     panel_.at(row),
-                                     static_cast<std::ptrdiff_t>(panel_.row()),
-                                     static_cast<std::ptrdiff_t>(panel_.chunk()),
-                                     next_,
-                                     keeps_ ? step : 0,
-                                     decoded_,
-                                     transposed_};
+        const ColumnsArgs<Real> args{.stream = stream,
+                                     .factors = how.factors.empty() ? nullptr : how.factors.data(),
+                                     .factor_count = factors,
+                                     .group_words = how.group_words,
+                                     .group_vectors = plan_.group_vectors(),
+                                     .stride = plan.stride,
+                                     .first = first,
+                                     .end = end,
+                                     .columns = panel_.blocks * kLanes,
+                                     .data = panel_.at(row),
+                                     .row = static_cast<std::ptrdiff_t>(panel_.row()),
+                                     .chunk = static_cast<std::ptrdiff_t>(panel_.chunk()),
+                                     .weights = next_,
+                                     .weights_step = keeps_ ? step : 0,
+                                     .decoded = decoded_,
+                                     .transposed = transposed_};
         kernels().template of<Real>().columns[static_cast<int>(how.general)](args);
         if (keeps_) next_ += (end - first) * step;
     }

@@ -114,15 +114,15 @@ private:
     }
     void multiply(std::size_t step, std::size_t part, std::size_t vectors, Real* scratch) const {
         const auto plane = static_cast<std::ptrdiff_t>(stride_), vector = static_cast<std::ptrdiff_t>(planes_) * plane;
-        kernels().template of<Real>().tiles({&steps_.factor(step),
-                                             {panel(step, 0, vectors).data, 1, plane, vector},
-                                             {panel(step + 1, 0, vectors).data, 1, plane, vector},
-                                             vectors,
-                                             planes_,
-                                             steps_.first_tile(step, part),
-                                             steps_.first_tile(step, part + 1),
-                                             mode_.transposed,
-                                             scratch});
+        kernels().template of<Real>().tiles({.factor = &steps_.factor(step),
+                                             .x = {panel(step, 0, vectors).data, 1, plane, vector},
+                                             .y = {panel(step + 1, 0, vectors).data, 1, plane, vector},
+                                             .vectors = vectors,
+                                             .planes = planes_,
+                                             .first = steps_.first_tile(step, part),
+                                             .end = steps_.first_tile(step, part + 1),
+                                             .transposed = mode_.transposed,
+                                             .scratch = scratch});
     }
     // Panels on cache lines; one line more keeps vectors of a power of two entries out of each other's cache sets.
     static std::size_t aligned(std::size_t count) { return (count + kLanes - 1) / kLanes * kLanes; }
@@ -155,33 +155,39 @@ public:
         const ColumnBlock<View> from{x, first, columns, in, mode_.conjugated};
         const ColumnBlock<MutableView> to{y, first, columns, out, mode_.conjugated};
         const std::size_t steps = steps_.count();
-        const Rows inner{steps_.rows_in(0)}, outer{steps_.rows_out(steps - 1)};
+        const Chunks inner{steps_.rows_in(0)}, outer{steps_.rows_out(steps - 1)};
         // The first phase loads chunks, the last one stores them.
         std::vector<std::size_t> parts = steps_.all_parts();
-        parts.insert(parts.begin(), inner.chunks()), parts.push_back(outer.chunks());
+        parts.insert(parts.begin(), inner.count()), parts.push_back(outer.count());
         parallel_phases(parts, workers_, [&](std::size_t worker, std::size_t phase, std::size_t part) {
             const std::size_t row = part * kChunkRows;
             if (phase == 0) {
-                load_chunk(panel(0), from, row, inner.of_chunk(part), mode_.transposed ? none : scale);
+                load_chunk(panel(0), from, row, inner.rows_of(part), mode_.transposed ? none : scale);
             } else if (phase <= steps) {
                 multiply(phase - 1, part, memory_.data() + 2 * panel_ + worker * scratch_);
             } else {
-                store_chunk(panel(steps), to, row, outer.of_chunk(part), mode_.transposed ? scale : none);
+                store_chunk(panel(steps), to, row, outer.rows_of(part), mode_.transposed ? scale : none);
             }
         });
     }
 
 private:
-    struct Rows {
-        std::size_t count;
-        std::size_t chunks() const { return (count + kChunkRows - 1) / kChunkRows; }
-        std::size_t of_chunk(std::size_t chunk) const { return std::min(kChunkRows, count - chunk * kChunkRows); }
+    // Rows in chunks, as columns side by side are copied.
+    struct Chunks {
+        std::size_t rows;
+        std::size_t count() const { return (rows + kChunkRows - 1) / kChunkRows; }
+        std::size_t rows_of(std::size_t chunk) const { return std::min(kChunkRows, rows - chunk * kChunkRows); }
     };
     ColumnPanel<Real> panel(std::size_t step) const { return {memory_.data() + step % 2 * panel_, planes_, 0}; }
     void multiply(std::size_t step, std::size_t part, Real* scratch) const {
-        kernels().template of<Real>().tile_columns({&steps_.factor(step), panel(step).data, panel(step + 1).data,
-                                                    planes_, steps_.first_tile(step, part),
-                                                    steps_.first_tile(step, part + 1), mode_.transposed, scratch});
+        kernels().template of<Real>().tile_columns({.factor = &steps_.factor(step),
+                                                    .x = panel(step).data,
+                                                    .y = panel(step + 1).data,
+                                                    .planes = planes_,
+                                                    .first = steps_.first_tile(step, part),
+                                                    .end = steps_.first_tile(step, part + 1),
+                                                    .transposed = mode_.transposed,
+                                                    .scratch = scratch});
     }
 
     const TiledProduct<Real>& product_;
@@ -207,7 +213,7 @@ void apply_vectors(const TiledProduct<Real>& product, Mode mode, const View& x, 
     const std::size_t columns = x.columns - begin, most = std::min(kMaxVectors, columns);
     // As many vectors as share the loads of a weight, even where their panels leave the cache.
     const std::size_t together = std::clamp(kPanelBytes / bytes, std::min(most, kTileVectors), most);
-    const std::vector<Columns> panels = panels_of(columns, together, workers);
+    const std::vector<ColumnRange> panels = panels_of(columns, together, workers);
     for_each_panel(panels.size(), workers, [&](std::size_t i, std::size_t own) {
         Passes<Real>(product, mode, together, own).run(x, y, begin + panels[i].first, panels[i].count);
     });

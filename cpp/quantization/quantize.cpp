@@ -28,7 +28,7 @@ struct Trial {
 };
 
 // Columns of a factor whose rows have been multiplied by the lengths that came from the left.
-struct Columns {
+struct FactorColumns {
     std::vector<Value> upper, lower;
     double energy = 0;
 };
@@ -36,11 +36,11 @@ struct Columns {
 constexpr std::size_t kPart = 2048;  // columns that one worker takes at a time
 
 template <class Real>
-Columns columns_of(const BalancedFactors<Real>& factors, std::size_t level, const std::vector<Value>& lengths,
-                   std::size_t workers) {
+FactorColumns columns_of(const BalancedFactors<Real>& factors, std::size_t level, const std::vector<Value>& lengths,
+                         std::size_t workers) {
     const std::size_t n = lengths.size(), d = factors.d(level);
     const std::vector<double>& weights = factors.weights(level + 1);
-    Columns out{std::vector<Value>(n), std::vector<Value>(n)};
+    FactorColumns out{std::vector<Value>(n), std::vector<Value>(n)};
     out.energy = parallel_sum(n, kPart, workers, [&](std::size_t first, std::size_t end) {
         double energy = 0;
         for (std::size_t c = first; c < end; ++c) {
@@ -70,7 +70,7 @@ private:
     std::vector<Direction> table_;
 };
 
-Trial code_columns(const Columns& columns, const std::vector<double>& weights, Code code, std::size_t workers) {
+Trial code_columns(const FactorColumns& columns, const std::vector<double>& weights, Code code, std::size_t workers) {
     const std::size_t n = weights.size();
     const Decoder decoder(code, n);
     Trial out{code, std::vector<std::uint32_t>(n), std::vector<Value>(n)};
@@ -100,8 +100,8 @@ void trim(Trial& trial) {
 }
 
 // The first candidate that is exact to rounding, else the one with the least error.
-Trial best_trial(const Columns& columns, const std::vector<double>& weights, const std::vector<Source>& candidates,
-                 int bits, double rounding, std::size_t workers) {
+Trial best_trial(const FactorColumns& columns, const std::vector<double>& weights,
+                 const std::vector<Source>& candidates, int bits, double rounding, std::size_t workers) {
     Trial best{};
     for (const Source source : candidates) {
         Trial trial = code_columns(columns, weights, {source, std::min(bits, max_bits(source))}, workers);
@@ -131,7 +131,7 @@ Quantized quantize(const Real* values, std::size_t n, bool is_complex, const std
     std::vector<Value> lengths(n, 1.0);
     for (std::size_t l = 0; l < factors.levels(); ++l) {
         const std::vector<double>& weights = factors.weights(l + 1);
-        const Columns columns = columns_of(factors, l, lengths, workers);
+        const FactorColumns columns = columns_of(factors, l, lengths, workers);
         Trial trial = best_trial(columns, weights, candidates, bits[l], rounding, workers);
         out.losses.push_back(factors.energy() > 0 ? trial.error / factors.energy() : 0);
         append_packed(trial, n, factors.d(l), out);

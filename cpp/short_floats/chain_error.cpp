@@ -12,11 +12,11 @@ namespace {
 
 // Columns of the product so far: against the rounded ones, and their squared norms.
 template <class T>
-struct Columns {
+struct ProductColumns {
     std::vector<Part<T>> parts;
     std::vector<double> energies;
 
-    explicit Columns(std::size_t count) : parts(count), energies(count, 1.0) {}
+    explicit ProductColumns(std::size_t count) : parts(count), energies(count, 1.0) {}
 };
 
 template <class T>
@@ -29,7 +29,7 @@ double energy_of(const ShortFactor<T>& f, const Line& line, const double* behind
 }
 
 template <class T>
-void multiply(const ShortFactor<T>& f, const Columns<T>& in, Columns<T>& out) {
+void multiply(const ShortFactor<T>& f, const ProductColumns<T>& in, ProductColumns<T>& out) {
     const std::size_t count = f.a * f.c * f.d;
     out.parts.resize(count), out.energies.resize(count);
     LineCursor line = LineCursor::columns(f);
@@ -44,7 +44,7 @@ void multiply(const ShortFactor<T>& f, const Columns<T>& in, Columns<T>& out) {
 template <class T>
 double chain_error(const std::vector<ShortFactor<T>>& factors) {
     const ShortFactor<T>& first = factors.front();
-    Columns<T> product(first.a * first.b * first.d), next(0);
+    ProductColumns<T> product(first.a * first.b * first.d), next(0);
     for (const ShortFactor<T>& f : factors) {
         multiply(f, product, next);
         std::swap(product, next);

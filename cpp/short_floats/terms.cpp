@@ -15,7 +15,7 @@ constexpr double kUnlike = 0x1p-100, kLargest = 0x1p600;
 
 }  // namespace
 
-void TermBlock<double>::gather(const Side<double>& side, const Line& line, Entries& out) const {
+void TermBlock<double>::gather(const TermSide<double>& side, const Line& line, Entries& out) const {
     for (std::size_t e = 0; e < 2; ++e) {
         const Part<double>& part = side.behind[line.cross + e * line.cross_stride];
         out.at[e][count_] = side.factor.values[line.first + e * line.stride] * part.kappa;
@@ -49,16 +49,16 @@ void TermBlock<double>::round() {
         for (auto* array : {x_.at[e], x_.weight[e], y_.at[e], y_.weight[e]})
             std::fill(array + count_, array + whole, 1.0);
     }
-    kernels().search.terms({{x_.at[0], x_.at[1]},
-                            {x_.weight[0], x_.weight[1]},
-                            {y_.at[0], y_.at[1]},
-                            {y_.weight[0], y_.weight[1]},
-                            {best_[0], best_[1]},
-                            x_bits_.unit(),
-                            x_bits_.splitter(),
-                            y_bits_.splitter(),
-                            x_bits_.count(),
-                            count_});
+    kernels().search.terms({.x = {x_.at[0], x_.at[1]},
+                            .x_weight = {x_.weight[0], x_.weight[1]},
+                            .y = {y_.at[0], y_.at[1]},
+                            .y_weight = {y_.weight[0], y_.weight[1]},
+                            .best = {best_[0], best_[1]},
+                            .unit = x_bits_.unit(),
+                            .x_splitter = x_bits_.splitter(),
+                            .y_splitter = y_bits_.splitter(),
+                            .cells = x_bits_.count(),
+                            .count = count_});
     for (std::size_t i = 0; i < count_; ++i) {
         const double larger = std::max(std::fabs(best_[0][i]), std::fabs(best_[1][i])), unit = 1 / power_below(larger);
         const double rounded[2] = {best_[0][i] * unit, best_[1][i] * unit};

@@ -10,7 +10,7 @@ namespace bitterfly {
 
 // A factor of a pair with what lies behind its lines.
 template <class T>
-struct Side {
+struct TermSide {
     ShortFactor<T> factor;
     const Part<T>* behind;
 };
@@ -19,14 +19,14 @@ struct Side {
 template <class T>
 class TermBlock {
 public:
-    TermBlock(const Side<T>& /*left*/, const Side<T>& /*right*/, bool /*weighted*/) {}
+    TermBlock(const TermSide<T>& /*left*/, const TermSide<T>& /*right*/, bool /*weighted*/) {}
     bool take(const Line&, const Line&) { return false; }
 };
 
 template <>
 class TermBlock<double> {
 public:
-    TermBlock(const Side<double>& left, const Side<double>& right, bool weighted)
+    TermBlock(const TermSide<double>& left, const TermSide<double>& right, bool weighted)
         : left_(left), right_(right), x_bits_(left.factor.bits), y_bits_(right.factor.bits), weighted_(weighted) {}
     TermBlock(const TermBlock&) = delete;
     TermBlock& operator=(const TermBlock&) = delete;
@@ -42,11 +42,11 @@ private:
     struct Entries {
         double at[2][kSize], weight[2][kSize];
     };
-    void gather(const Side<double>& side, const Line& line, Entries& out) const;
+    void gather(const TermSide<double>& side, const Line& line, Entries& out) const;
     bool is_plain(std::size_t i) const;
     void round();
 
-    Side<double> left_, right_;
+    TermSide<double> left_, right_;
     Significand x_bits_, y_bits_;
     bool weighted_;
     Entries x_, y_;

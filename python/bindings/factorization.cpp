@@ -44,15 +44,15 @@ Blocks blocks_of(const py::array& x, std::size_t groups, double scale) {
     require(x.ndim() == 4 && x.size() > 0, "x: expected shape (a, b, d, columns)");
     const auto shape = [&](int axis) { return static_cast<std::size_t>(x.shape(axis)); };
     require(groups > 0 && shape(3) % groups == 0, "groups: expected a divisor of the columns");
-    return {static_cast<const char*>(x.data()),
-            shape(0),
-            shape(1),
-            shape(2),
-            shape(3),
-            groups,
-            {x.strides(0), x.strides(1), x.strides(2), x.strides(3)},
-            is_complex(x),
-            scale};
+    return {.data = static_cast<const char*>(x.data()),
+            .a = shape(0),
+            .b = shape(1),
+            .d = shape(2),
+            .columns = shape(3),
+            .groups = groups,
+            .strides = {x.strides(0), x.strides(1), x.strides(2), x.strides(3)},
+            .is_complex = is_complex(x),
+            .scale = scale};
 }
 
 void require_shape(const py::array& a, const std::vector<std::size_t>& shape, const char* name) {
@@ -78,7 +78,7 @@ py::tuple py_split(const py::array& x, std::size_t groups, std::size_t rank, std
     const Blocks blocks = blocks_of(x, groups, scale);
     require_results(x, blocks, rank, first, factor, right);
     const auto d = static_cast<std::size_t>(factor.shape(3));
-    const Energies sums = by_dtype(x, [&](auto zero) {
+    const SplitEnergy sums = by_dtype(x, [&](auto zero) {
         using Real = decltype(std::abs(zero));
         auto *f = static_cast<Real*>(factor.mutable_data()), *r = static_cast<Real*>(right.mutable_data());
         const Interruptible interruptible;

@@ -168,13 +168,13 @@ std::unique_ptr<Core> make_tiled(std::pair<std::size_t, std::size_t> shape, cons
     }
     return by_dtype(py::array(dtype, std::vector<py::ssize_t>{0}), [&](auto zero) -> std::unique_ptr<Core> {
         using Real = decltype(std::abs(zero));
-        TiledProduct<Real> product{row_count,
-                                   column_count,
-                                   dtype.kind() == 'c',
-                                   factors,
-                                   scale ? static_cast<const Real*>(scale->data()) : nullptr,
-                                   data_of(rows),
-                                   data_of(columns)};
+        TiledProduct<Real> product{.row_count = row_count,
+                                   .column_count = column_count,
+                                   .is_complex = dtype.kind() == 'c',
+                                   .factors = factors,
+                                   .scale = scale ? static_cast<const Real*>(scale->data()) : nullptr,
+                                   .rows = data_of(rows),
+                                   .columns = data_of(columns)};
         add_routes(product);
         return std::make_unique<TypedCore<Real, TiledProduct>>(std::move(product), shape.first, shape.second,
                                                                std::move(keep));

@@ -191,14 +191,14 @@ BITTERFLY_INSTANTIATE(float)
 BITTERFLY_INSTANTIATE(double)
 #undef BITTERFLY_INSTANTIATE
 
-std::vector<Columns> panels_of(std::size_t columns, std::size_t together, std::size_t workers) {
+std::vector<ColumnRange> panels_of(std::size_t columns, std::size_t together, std::size_t workers) {
     const std::size_t blocks = (columns + together - 1) / together;
     std::size_t most = together;
     if (blocks > 0 && blocks < workers) {
         const std::size_t parts = (workers + blocks - 1) / blocks, share = (std::min(together, columns) + parts - 1);
         most = (share / parts + kTileVectors - 1) / kTileVectors * kTileVectors;
     }
-    std::vector<Columns> out;
+    std::vector<ColumnRange> out;
     for (std::size_t first = 0; first < columns;) {
         const std::size_t end = std::min(first / together * together + together, columns);
         std::size_t count = std::min(most, end - first);

@@ -51,12 +51,12 @@ template <class Real>
 void scatter(const Panel<Real>& panel, const MutableView& y, std::size_t first, Order order, Diagonal<Real> diagonal,
              bool conjugate);
 
-struct Columns {
+struct ColumnRange {
     std::size_t first, count;
 };
 
 // Panels of at most `together` columns, cut further where there are fewer than workers. Kernels take kTileVectors
 // vectors at a time, and one alone in another way: cuts keep both, so that results do not depend on the workers.
-std::vector<Columns> panels_of(std::size_t columns, std::size_t together, std::size_t workers);
+std::vector<ColumnRange> panels_of(std::size_t columns, std::size_t together, std::size_t workers);
 
 }  // namespace bitterfly

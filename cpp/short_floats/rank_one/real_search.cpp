@@ -18,17 +18,17 @@ double cell_shift(const Significand& bits) { return kBeyond - bits.unit() / 2; }
 
 SearchArgs search_args(const Significand& x_bits, const Significand& y_bits, double shift, const RightSide& y,
                        double error) {
-    return {shift,
-            x_bits.unit(),
-            x_bits.splitter(),
-            y_bits.splitter(),
-            y.energy,
-            x_bits.count(),
-            y.at,
-            y.weight,
-            y.size,
-            error,
-            1};
+    return {.shift = shift,
+            .unit = x_bits.unit(),
+            .x_splitter = x_bits.splitter(),
+            .y_splitter = y_bits.splitter(),
+            .energy = y.energy,
+            .count = x_bits.count(),
+            .y = y.at,
+            .y_weight = y.weight,
+            .y_size = y.size,
+            .error = error,
+            .p = 1};
 }
 
 // The least error of pairs (p, q) but those whose q is the nearest one to `ratio` p: q is off by half a unit or more.
