@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -16,7 +17,7 @@ import pytest
 
 import bitterfly
 import strategies as own
-from bitterfly import Chain, transforms
+from bitterfly import Chain, _core, transforms
 from bitterfly.workers import available_cores, building_workers, get_workers, set_workers, threaded
 
 COUNTS = (2, 3, 7)
@@ -262,6 +263,55 @@ def test_the_first_failure_is_raised_and_nothing_is_begun_after_it() -> None:
     assert len(begun) < 1000
     with set_workers(2):
         assert threaded(len, []) == [] and threaded(abs, [-1, -2]) == [1, 2]
+
+
+def others_run_amid(call: Callable[[], Any]) -> bool:
+    """Whether another thread gets the interpreter's lock during a call: nothing else hands it over."""
+    ticks, done = [0], threading.Event()
+
+    def tick() -> None:
+        while not done.is_set():
+            ticks[0] += 1
+            time.sleep(1e-5)
+
+    thread, interval = threading.Thread(target=tick), sys.getswitchinterval()
+    thread.start()
+    try:
+        sys.setswitchinterval(1000)
+        for _ in range(50):
+            before = ticks[0]
+            call()
+            if ticks[0] > before:
+                return True
+        return False
+    finally:
+        sys.setswitchinterval(interval)
+        done.set()
+        thread.join()
+
+
+SIZE = 1 << 20
+CODES, NUMBERS = np.zeros(SIZE, np.uint32), np.ones(SIZE)
+PAIR = [NUMBERS.reshape(1, 2, 2, SIZE // 4), NUMBERS.reshape(2, 2, 2, SIZE // 8)]
+LONG_CALLS: dict[str, Callable[[], Any]] = {
+    "pack": lambda: _core.pack(CODES.reshape(1, 2, -1), 4),
+    "unpack": lambda: _core.unpack(CODES[: SIZE // 8], SIZE, 1, 4),
+    "pack_lanes": lambda: _core.pack_lanes(CODES.reshape(-1, 16, 16), 4),
+    "unpack_lanes": lambda: _core.unpack_lanes(CODES[: SIZE // 8], SIZE // 256, 16, 4),
+    "encode_floats": lambda: _core.encode_floats(NUMBERS, 8, 4),
+    "decode_floats": lambda: _core.decode_floats(CODES, 8, 4),
+    "chain_error": lambda: _core.chain_error(PAIR, PAIR),
+    "stream_of_values": lambda: _core.stream_of_values(np.ones((16, 1 << 17))),
+}
+
+
+@pytest.mark.parametrize("name", LONG_CALLS)
+def test_other_threads_run_amid_long_calls(name: str) -> None:
+    assert others_run_amid(LONG_CALLS[name])
+
+
+def test_other_threads_wait_where_the_lock_is_kept() -> None:
+    assert not others_run_amid(lambda: sum(range(10**5)))
 
 
 def test_factorize_at_exit() -> None:

@@ -79,6 +79,13 @@ py::array_t<T> aligned_array(const std::vector<py::ssize_t>& shape) {
     return py::array_t<T>(shape, data, owner);
 }
 
+// Calls f with the interpreter's lock released; results are converted once it is held again.
+template <class F>
+void without_lock(F f) {
+    const py::gil_scoped_release release;
+    f();
+}
+
 inline std::size_t log2_of(std::size_t n) {
     require(n >= 2 && std::has_single_bit(n), "expected a power of two, at least 2, got " + std::to_string(n));
     return static_cast<std::size_t>(std::countr_zero(n));

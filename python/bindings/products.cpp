@@ -175,7 +175,7 @@ std::unique_ptr<Core> make_tiled(std::pair<std::size_t, std::size_t> shape, cons
                                    .scale = scale ? static_cast<const Real*>(scale->data()) : nullptr,
                                    .rows = data_of(rows),
                                    .columns = data_of(columns)};
-        add_routes(product);
+        without_lock([&] { add_routes(product); });
         return std::make_unique<TypedCore<Real, TiledProduct>>(std::move(product), shape.first, shape.second,
                                                                std::move(keep));
     });

@@ -180,14 +180,19 @@ py::tuple shorten_as(const std::vector<py::array>& values, const std::vector<int
     return py::make_tuple(rounded, report.relative_error, report.sweeps);
 }
 
+template <class T>
+double chain_error_as(const std::vector<py::array>& values, std::vector<py::array>& rounded) {
+    const auto factors = short_factors<T>(values, rounded, std::vector<int>(values.size(), 1));
+    const py::gil_scoped_release release;
+    return chain_error(factors);
+}
+
 double py_chain_error(const std::vector<py::array>& values, std::vector<py::array> rounded) {
     require(!values.empty() && values.size() == rounded.size(), "rounded: expected as many factors");
     const bool cplx = is_complex(values.front());
     for (const py::array& f : values) require_double(f, cplx, "factors");
     for (const py::array& f : rounded) require_double(f, cplx, "rounded");
-    const std::vector<int> bits(values.size(), 1);
-    return cplx ? chain_error(short_factors<std::complex<double>>(values, rounded, bits))
-                : chain_error(short_factors<double>(values, rounded, bits));
+    return cplx ? chain_error_as<std::complex<double>>(values, rounded) : chain_error_as<double>(values, rounded);
 }
 
 py::tuple py_shorten(const std::vector<py::array>& values, const std::vector<int>& bits, const std::string& driver,

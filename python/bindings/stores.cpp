@@ -34,11 +34,10 @@ IndexArray reordered(const NamedCodes& named, const IndexArray& words, bool to_s
     const std::vector<Code> codes = codes_of(named);
     require_words(words, codes);
     auto out = aligned_array<std::uint32_t>({words.size()});
-    const std::uint32_t* from = words.data();
-    std::uint32_t* to = out.mutable_data();
-    py::gil_scoped_release release;
-    const Plan plan(std::size_t{1} << codes.size());
-    (to_stream ? codes_to_stream : codes_from_stream)(plan, bits_of(codes), from, to);
+    without_lock([&] {
+        const Plan plan(std::size_t{1} << codes.size());
+        (to_stream ? codes_to_stream : codes_from_stream)(plan, bits_of(codes), words.data(), out.mutable_data());
+    });
     return out;
 }
 
@@ -50,9 +49,7 @@ py::array stream_of_values(const py::array& values) {
         const Plan plan(n);
         auto out = aligned_array<Real>({static_cast<py::ssize_t>(weight_count(plan, planes))});
         const auto* from = static_cast<const Real*>(values.data());
-        Real* to = out.mutable_data();
-        py::gil_scoped_release release;
-        weights_to_stream(plan, planes, from, to);
+        without_lock([&] { weights_to_stream(plan, planes, from, out.mutable_data()); });
         return out;
     });
 }
@@ -69,8 +66,7 @@ py::array values_of_stream(std::size_t n, const py::array& stream, const py::dty
         auto out = aligned_array<decltype(zero)>({p, static_cast<py::ssize_t>(2 * n)});
         const auto* from = static_cast<const Real*>(stream.data());
         auto* to = reinterpret_cast<Real*>(out.mutable_data());
-        py::gil_scoped_release release;
-        weights_from_stream(plan, planes, from, to);
+        without_lock([&] { weights_from_stream(plan, planes, from, to); });
         return out;
     });
 }
@@ -87,7 +83,7 @@ IndexArray py_pack(const IndexArray& codes, int bits) {
     const auto n = static_cast<std::size_t>(codes.size()), d = static_cast<std::size_t>(codes.shape(2));
     log2_of(n);
     auto words = aligned_array<std::uint32_t>({static_cast<py::ssize_t>(packed_words(n, bits))});
-    pack(codes.data(), n, d, bits, words.mutable_data());
+    without_lock([&] { pack(codes.data(), n, d, bits, words.mutable_data()); });
     return words;
 }
 
@@ -97,7 +93,7 @@ IndexArray py_unpack(const IndexArray& words, std::size_t n, std::size_t d, int 
     require(static_cast<std::size_t>(words.size()) == packed_words(n, bits),
             "words: expected " + std::to_string(packed_words(n, bits)) + " words");
     auto codes = aligned_array<std::uint32_t>({static_cast<py::ssize_t>(n / (2 * d)), 2, static_cast<py::ssize_t>(d)});
-    unpack(words.data(), n, d, bits, codes.mutable_data());
+    without_lock([&] { unpack(words.data(), n, d, bits, codes.mutable_data()); });
     return codes;
 }
 
@@ -108,7 +104,7 @@ IndexArray py_pack_lanes(const IndexArray& codes, int bits) {
     const auto tiles = static_cast<std::size_t>(codes.shape(0)), count = static_cast<std::size_t>(codes.shape(1));
     const auto lines = static_cast<py::ssize_t>((count * static_cast<std::size_t>(bits) + 31) / 32);
     auto words = aligned_array<std::uint32_t>({codes.shape(0), lines, codes.shape(2)});
-    pack_lanes(codes.data(), tiles, count, bits, words.mutable_data());
+    without_lock([&] { pack_lanes(codes.data(), tiles, count, bits, words.mutable_data()); });
     return words;
 }
 
@@ -118,7 +114,7 @@ IndexArray py_unpack_lanes(const IndexArray& words, std::size_t tiles, std::size
     require(static_cast<std::size_t>(words.size()) == tiles * lines * kLanes, "words: expected whole tiles");
     auto codes = aligned_array<std::uint32_t>(
         {static_cast<py::ssize_t>(tiles), static_cast<py::ssize_t>(count), static_cast<py::ssize_t>(kLanes)});
-    unpack_lanes(words.data(), tiles, count, bits, codes.mutable_data());
+    without_lock([&] { unpack_lanes(words.data(), tiles, count, bits, codes.mutable_data()); });
     return codes;
 }
 
@@ -137,15 +133,17 @@ IndexArray py_encode_floats(const py::array& values, int bits, int significand) 
     require_double(values, false, "values");
     require_float_code(bits, significand);
     auto codes = aligned_array<std::uint32_t>({values.shape(), values.shape() + values.ndim()});
-    encode_floats(static_cast<const double*>(values.data()), static_cast<std::size_t>(values.size()), bits, significand,
-                  codes.mutable_data());
+    const auto* from = static_cast<const double*>(values.data());
+    const auto count = static_cast<std::size_t>(values.size());
+    without_lock([&] { encode_floats(from, count, bits, significand, codes.mutable_data()); });
     return codes;
 }
 
 py::array py_decode_floats(const IndexArray& codes, int bits, int significand) {
     require_float_code(bits, significand);
     auto values = aligned_array<double>({codes.shape(), codes.shape() + codes.ndim()});
-    decode_floats(codes.data(), static_cast<std::size_t>(codes.size()), bits, significand, values.mutable_data());
+    const auto count = static_cast<std::size_t>(codes.size());
+    without_lock([&] { decode_floats(codes.data(), count, bits, significand, values.mutable_data()); });
     return values;
 }
 
