@@ -40,7 +40,7 @@ Eigenpairs<Scalar> eigenpairs(const Matrix<Scalar>& g) {
     }
     if (solver.info() != Eigen::Success) {
         const Matrix<Scalar> whole = g.template selfadjointView<Eigen::Lower>();
-        const Eigen::JacobiSVD<Matrix<Scalar>> svd(whole, Eigen::ComputeFullU);
+        const Eigen::JacobiSVD<Matrix<Scalar>, Eigen::NoQRPreconditioner> svd(whole, Eigen::ComputeFullU);
         return {svd.singularValues(), svd.matrixU()};
     }
     return {(solver.eigenvalues().array() - shift).reverse().cwiseMax(0.0), solver.eigenvectors().rowwise().reverse()};

@@ -83,23 +83,11 @@ struct Simd<float> {
         const Word found = _mm256_cmpeq_epi32(_mm256_xor_si256(a, b), _mm256_set1_epi32(static_cast<int>(bits)));
         return _mm256_movemask_epi8(found) == -1;
     }
-    template <int N>
-    static Word shift_left(Word w) {
-        return _mm256_slli_epi32(w, N);
-    }
-    template <int N>
-    static Word shift_right(Word w) {
-        return _mm256_srli_epi32(w, N);
-    }
-    template <int N>
-    static Word funnel_right(Word low, Word high) {  // bits N .. N + 31 of high|low
-        return bit_or(shift_right<N>(low), shift_left<32 - N>(high));
-    }
     static Word replace_bits(Word w, std::uint32_t kept, std::uint32_t others) {  // (w & kept) | others
         return bit_or(bit_and(w, kept), _mm256_set1_epi32(static_cast<int>(others)));
     }
-    static Word shift_left(Word w, int n) { return _mm256_sll_epi32(w, _mm_cvtsi32_si128(n)); }
-    static Word shift_right(Word w, int n) { return _mm256_srl_epi32(w, _mm_cvtsi32_si128(n)); }
+    static Word shift_left(Word w, int n) { return _mm256_slli_epi32(w, n); }
+    static Word shift_right(Word w, int n) { return _mm256_srli_epi32(w, n); }
     static Word add(Word a, std::uint32_t b) { return _mm256_add_epi32(a, _mm256_set1_epi32(static_cast<int>(b))); }
     static Vec to_real(Word w) { return _mm256_cvtepi32_ps(w); }
     static Vec from_float_bits(Word w) { return _mm256_castsi256_ps(w); }
@@ -227,23 +215,11 @@ struct Simd<double> {
         const Word found = _mm_cmpeq_epi32(_mm_xor_si128(a, b), _mm_set1_epi32(static_cast<int>(bits)));
         return _mm_movemask_epi8(found) == 0xffff;
     }
-    template <int N>
-    static Word shift_left(Word w) {
-        return _mm_slli_epi32(w, N);
-    }
-    template <int N>
-    static Word shift_right(Word w) {
-        return _mm_srli_epi32(w, N);
-    }
-    template <int N>
-    static Word funnel_right(Word low, Word high) {  // bits N .. N + 31 of high|low
-        return bit_or(shift_right<N>(low), shift_left<32 - N>(high));
-    }
     static Word replace_bits(Word w, std::uint32_t kept, std::uint32_t others) {  // (w & kept) | others
         return bit_or(bit_and(w, kept), _mm_set1_epi32(static_cast<int>(others)));
     }
-    static Word shift_left(Word w, int n) { return _mm_sll_epi32(w, _mm_cvtsi32_si128(n)); }
-    static Word shift_right(Word w, int n) { return _mm_srl_epi32(w, _mm_cvtsi32_si128(n)); }
+    static Word shift_left(Word w, int n) { return _mm_slli_epi32(w, n); }
+    static Word shift_right(Word w, int n) { return _mm_srli_epi32(w, n); }
     static Word add(Word a, std::uint32_t b) { return _mm_add_epi32(a, _mm_set1_epi32(static_cast<int>(b))); }
     static Vec to_real(Word w) { return _mm256_cvtepi32_pd(w); }
     static Vec from_float_bits(Word w) { return _mm256_cvtps_pd(_mm_castsi128_ps(w)); }

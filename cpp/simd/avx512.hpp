@@ -82,24 +82,12 @@ struct Simd<float> {
     static bool all_differ_by(Word a, Word b, std::uint32_t bits) {
         return _mm512_cmpneq_epi32_mask(_mm512_xor_si512(a, b), _mm512_set1_epi32(static_cast<int>(bits))) == 0;
     }
-    template <int N>
-    static Word shift_left(Word w) {
-        return _mm512_slli_epi32(w, N);
-    }
-    template <int N>
-    static Word shift_right(Word w) {
-        return _mm512_srli_epi32(w, N);
-    }
-    template <int N>
-    static Word funnel_right(Word low, Word high) {  // bits N .. N + 31 of high|low
-        return _mm512_or_si512(shift_right<N>(low), shift_left<32 - N>(high));
-    }
     static Word replace_bits(Word w, std::uint32_t kept, std::uint32_t others) {  // (w & kept) | others
         return _mm512_ternarylogic_epi32(w, _mm512_set1_epi32(static_cast<int>(kept)),
                                          _mm512_set1_epi32(static_cast<int>(others)), 0xea);
     }
-    static Word shift_left(Word w, int n) { return _mm512_sll_epi32(w, _mm_cvtsi32_si128(n)); }
-    static Word shift_right(Word w, int n) { return _mm512_srl_epi32(w, _mm_cvtsi32_si128(n)); }
+    static Word shift_left(Word w, int n) { return _mm512_slli_epi32(w, static_cast<unsigned>(n)); }
+    static Word shift_right(Word w, int n) { return _mm512_srli_epi32(w, static_cast<unsigned>(n)); }
     static Word add(Word a, std::uint32_t b) { return _mm512_add_epi32(a, _mm512_set1_epi32(static_cast<int>(b))); }
     static Vec to_real(Word w) { return _mm512_cvtepi32_ps(w); }
     static Vec from_float_bits(Word w) { return _mm512_castsi512_ps(w); }
@@ -219,24 +207,12 @@ struct Simd<double> {
     static bool all_differ_by(Word a, Word b, std::uint32_t bits) {
         return _mm256_cmpneq_epi32_mask(_mm256_xor_si256(a, b), _mm256_set1_epi32(static_cast<int>(bits))) == 0;
     }
-    template <int N>
-    static Word shift_left(Word w) {
-        return _mm256_slli_epi32(w, N);
-    }
-    template <int N>
-    static Word shift_right(Word w) {
-        return _mm256_srli_epi32(w, N);
-    }
-    template <int N>
-    static Word funnel_right(Word low, Word high) {  // bits N .. N + 31 of high|low
-        return _mm256_or_si256(shift_right<N>(low), shift_left<32 - N>(high));
-    }
     static Word replace_bits(Word w, std::uint32_t kept, std::uint32_t others) {  // (w & kept) | others
         return _mm256_ternarylogic_epi32(w, _mm256_set1_epi32(static_cast<int>(kept)),
                                          _mm256_set1_epi32(static_cast<int>(others)), 0xea);
     }
-    static Word shift_left(Word w, int n) { return _mm256_sll_epi32(w, _mm_cvtsi32_si128(n)); }
-    static Word shift_right(Word w, int n) { return _mm256_srl_epi32(w, _mm_cvtsi32_si128(n)); }
+    static Word shift_left(Word w, int n) { return _mm256_slli_epi32(w, n); }
+    static Word shift_right(Word w, int n) { return _mm256_srli_epi32(w, n); }
     static Word add(Word a, std::uint32_t b) { return _mm256_add_epi32(a, _mm256_set1_epi32(static_cast<int>(b))); }
     static Vec to_real(Word w) { return _mm512_cvtepi32_pd(w); }
     static Vec from_float_bits(Word w) { return _mm512_cvtps_pd(_mm256_castsi256_ps(w)); }

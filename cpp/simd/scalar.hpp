@@ -56,18 +56,6 @@ struct Simd {
     static Word bit_and(Word a, std::uint32_t mask) { return a & mask; }
     // Whether a and b differ by `bits` in every lane.
     static bool all_differ_by(Word a, Word b, std::uint32_t bits) { return (a ^ b) == bits; }
-    template <int N>
-    static Word shift_left(Word w) {
-        return shift_left(w, N);
-    }
-    template <int N>
-    static Word shift_right(Word w) {
-        return shift_right(w, N);
-    }
-    template <int N>
-    static Word funnel_right(Word low, Word high) {
-        return static_cast<Word>((std::uint64_t{high} << 32 | low) >> N);
-    }
     static Word replace_bits(Word w, std::uint32_t kept, std::uint32_t others) { return (w & kept) | others; }
     static Word shift_left(Word w, int n) { return static_cast<Word>(std::uint64_t{w} << n); }
     static Word shift_right(Word w, int n) { return static_cast<Word>(std::uint64_t{w} >> n); }

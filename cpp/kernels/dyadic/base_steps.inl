@@ -11,9 +11,9 @@ namespace {
 
 using bitterfly::PassArgs;
 
-template <class V, bool Transposed, class W, class Index, bool C>
-[[gnu::always_inline]] inline void act(const W& w, int j, Index v, Line<V, C>& a, Line<V, C>& b) {
-    const auto act_on = [&](auto h) __attribute__((always_inline)) {
+template <class V, bool Transposed, class W, bool C>
+[[gnu::always_inline]] inline void act(const W& w, int j, int v, Line<V, C>& a, Line<V, C>& b) {
+    const auto act_on = [&](int h) __attribute__((always_inline)) {
         w.block(j, v, h).template apply<Transposed>(a.part[h], b.part[h]);
     };
     if constexpr (W::is_long || (W::needs_constants && kParts<V> > 4)) {
@@ -24,8 +24,8 @@ template <class V, bool Transposed, class W, class Index, bool C>
 }
 
 // Factor j < 5 of the innermost pass on 32 elements; from `count` on there are no factors.
-template <class V, bool Transposed, int J, class W, class Index, bool C>
-[[gnu::always_inline]] inline void lane_factor(const W& w, Index v, int count, Line<V, C>& a, Line<V, C>& b) {
+template <class V, bool Transposed, int J, class W, bool C>
+[[gnu::always_inline]] inline void lane_factor(const W& w, int v, int count, Line<V, C>& a, Line<V, C>& b) {
     if constexpr (!Transposed && J < 4) exchange<V, 1 << J>(a, b);
     if constexpr (!Transposed && J == 4) unzip<V>(a, b);
     if (J < count) act<V, Transposed>(w, J, v, a, b);
@@ -33,8 +33,8 @@ template <class V, bool Transposed, int J, class W, class Index, bool C>
     if constexpr (Transposed && J == 4) zip<V>(a, b);
 }
 
-template <class V, bool Transposed, class W, class Index, bool C>
-[[gnu::always_inline]] inline void lane_factors(const W& w, Index v, int count, Line<V, C>& a, Line<V, C>& b) {
+template <class V, bool Transposed, class W, bool C>
+[[gnu::always_inline]] inline void lane_factors(const W& w, int v, int count, Line<V, C>& a, Line<V, C>& b) {
     unroll<5>([&](auto i) __attribute__((always_inline)) {
         lane_factor<V, Transposed, Transposed ? 4 - i : +i>(w, v, count, a, b);
     });
@@ -45,29 +45,34 @@ template <class V, bool Transposed, class W>
 [[gnu::always_inline]] inline void base_step_in_registers(const W& w, const typename V::Real* from,
                                                           typename V::Real* to, const typename V::Real* scale) {
     Line<V, false> x[16];
-    unroll<16>([&](auto i) __attribute__((always_inline)) { load_line<V>(from + i * kLanes, 0, x[i]); });
+    const auto line = [](int i) { return static_cast<std::size_t>(i) * kLanes; };
+    unroll_late<16>([&](int i) __attribute__((always_inline)) { load_line<V>(from + line(i), 0, x[i]); });
     const auto scaled = [&] __attribute__((always_inline)) {
         if (scale == nullptr) return;
-        unroll<16>([&](auto i) __attribute__((always_inline)) { scale_line<V>(scale + i * kLanes, x[i]); });
+        unroll_late<16>([&](int i) __attribute__((always_inline)) { scale_line<V>(scale + line(i), x[i]); });
     };
     // Factor by factor for a few pairs of lines: a pair alone waits for its shuffles and multiply-adds.
     constexpr int together = W::pairs_together;
     const auto lanes = [&] __attribute__((always_inline)) {
-        unroll<40>([&](auto i) __attribute__((always_inline)) {
-            constexpr int round = i / together % 5, j = Transposed ? 4 - round : round;
-            constexpr int q = i / (5 * together) * together + i % together;
-            lane_factor<V, Transposed, j>(w, std::integral_constant<int, q>{}, 5, x[2 * q], x[2 * q + 1]);
+        unroll_late<8 / together>([&](int first) __attribute__((always_inline)) {
+            unroll<5>([&](auto i) __attribute__((always_inline)) {
+                constexpr int j = Transposed ? 4 - i : +i;
+                unroll_late<together>([&](int k) __attribute__((always_inline)) {
+                    const int q = first * together + k;
+                    lane_factor<V, Transposed, j>(w, q, 5, x[2 * q], x[2 * q + 1]);
+                });
+            });
         });
     };
     if constexpr (!Transposed) scaled(), lanes();
-    unroll<2>([&](auto c) __attribute__((always_inline)) {
+    unroll_late<2>([&](int c) __attribute__((always_inline)) {
         typename W::Value y[1][8];
-        unroll<8>([&](auto i) __attribute__((always_inline)) { y[0][i] = x[2 * i + c].part[0]; });
-        row_factors<V, Transposed, 3, 1>(w.from(5, std::integral_constant<int, 4 * c>{}), 0, y);
-        unroll<8>([&](auto i) __attribute__((always_inline)) { x[2 * i + c].part[0] = y[0][i]; });
+        unroll_late<8>([&](int i) __attribute__((always_inline)) { y[0][i] = x[2 * i + c].part[0]; });
+        row_factors<V, Transposed, 3, 1>(w.from(5, 4 * c), 0, y);
+        unroll_late<8>([&](int i) __attribute__((always_inline)) { x[2 * i + c].part[0] = y[0][i]; });
     });
     if constexpr (Transposed) lanes(), scaled();
-    unroll<16>([&](auto i) __attribute__((always_inline)) { store_line<V>(to + i * kLanes, 0, x[i]); });
+    unroll_late<16>([&](int i) __attribute__((always_inline)) { store_line<V>(to + line(i), 0, x[i]); });
 }
 
 // Times the numbers from number `at` of the scale vector on, or ones if it is null.
@@ -85,25 +90,25 @@ template <class V, bool Transposed, class W>
                                                        std::size_t plane, const typename V::Real* scale) {
     constexpr std::size_t pair = 2 * kLanes;
     if constexpr (Transposed) {
-        each_half<W>([&](auto v) __attribute__((always_inline)) {
-            const std::size_t at = static_cast<std::size_t>(v) / 4 * kLanes;
-            row_step<V, true, 3>(w.from(5, v), from + at, to + at, pair, plane);
+        each_half<W>(w, [&](const W& codes, std::size_t half) __attribute__((always_inline)) {
+            const std::size_t at = half * kLanes;
+            row_step<V, true, 3>(codes, from + at, to + at, pair, plane);
         });
         from = to;
     }
-    each_vector<W>([&](int v, auto q) __attribute__((always_inline)) {
+    each_vector<W>([&](int v, int q) __attribute__((always_inline)) {
         Line<V, W::is_complex> a, b;
         const std::size_t at = static_cast<std::size_t>(v + q) * pair;
         load_line<V>(from + at, plane, a), load_line<V>(from + at + kLanes, plane, b);
         if constexpr (!Transposed) scale_pair<V>(scale, at, a, b);
-        lane_factors<V, Transposed>(w.from(0, v), q, 5, a, b);
+        lane_factors<V, Transposed>(w.from_line(0, v), q, 5, a, b);
         if constexpr (Transposed) scale_pair<V>(scale, at, a, b);
         store_line<V>(to + at, plane, a), store_line<V>(to + at + kLanes, plane, b);
     });
     if constexpr (!Transposed) {
-        each_half<W>([&](auto v) __attribute__((always_inline)) {
-            const std::size_t at = static_cast<std::size_t>(v) / 4 * kLanes;
-            row_step<V, false, 3>(w.from(5, v), to + at, to + at, pair, plane);
+        each_half<W>(w, [&](const W& codes, std::size_t half) __attribute__((always_inline)) {
+            const std::size_t at = half * kLanes;
+            row_step<V, false, 3>(codes, to + at, to + at, pair, plane);
         });
     }
 }

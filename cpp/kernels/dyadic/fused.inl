@@ -97,11 +97,11 @@ void run_codes(PassArgs<typename V::Real> args) {
         for (int k = 0; k < steps; k += apart) {
             const int first = Transposed ? steps - apart - k : k;
             const AngleCodes<V, Bits> codes{rotation, lines + first * vectors * Bits / 16 * static_cast<int>(kLanes)};
-            unroll<apart>([&](auto n) __attribute__((always_inline)) {
-                constexpr int u = Transposed ? apart - 1 - n : +n;
+            unroll_late<apart>([&](int n) __attribute__((always_inline)) {
+                const int u = Transposed ? apart - 1 - n : n;
                 const std::size_t s = g * steps + static_cast<std::size_t>(first + u);
                 if (F == 8 && args.is_far) prefetch_step<V, AngleCodes<V, Bits>>(args, s);
-                step<V, Transposed, F>(codes.from(0, std::integral_constant<int, u * vectors>{}), args, s, 0);
+                step<V, Transposed, F>(codes.from(0, u * vectors), args, s, 0);
             });
         }
     }

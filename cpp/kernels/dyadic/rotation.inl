@@ -79,15 +79,15 @@ public:
         : AngleRotation(tables[bitterfly::first_bits(Bits) - 1]) {}
 
     // The columns of a block, level by level: shears are chains of multiply-adds that wait for each other.
-    // `code.template bits<At, Count>()` is a word whose lowest bits are those from bit At of the code on.
-    template <class Code0, class Code1>
-    [[gnu::always_inline]] RealBlock<V> block(const Code0& code0, const Code1& code1) const {
-        Complex<V> a = directions_.of_angle(code0.template bits<Bits - first, first>());
-        Complex<V> b = directions_.of_angle(code1.template bits<Bits - first, first>());
-        unroll<levels>([&](auto i) __attribute__((always_inline)) {
-            constexpr int shear = i + (is_near ? 1 : 0), at = Bits - first - kLevelBits * (i + 1);
-            a = shears_[shear].turned(a, code0.template bits<at, kLevelBits>());
-            b = shears_[shear].turned(b, code1.template bits<at, kLevelBits>());
+    // `code.bits(at, count)` is a word whose lowest bits are those from bit `at` of the code on.
+    template <class Code>
+    [[gnu::always_inline]] RealBlock<V> block(const Code& code0, const Code& code1) const {
+        Complex<V> a = directions_.of_angle(code0.bits(Bits - first, first));
+        Complex<V> b = directions_.of_angle(code1.bits(Bits - first, first));
+        unroll_late<levels>([&](int i) __attribute__((always_inline)) {
+            const int shear = i + (is_near ? 1 : 0), at = Bits - first - kLevelBits * (i + 1);
+            a = shears_[shear].turned(a, code0.bits(at, kLevelBits));
+            b = shears_[shear].turned(b, code1.bits(at, kLevelBits));
         });
         return {{{a.re, b.re}, {a.im, b.im}}};
     }
@@ -115,18 +115,18 @@ public:
 
     template <int Levels>
     Complex<V> of_turn(Word turn) const {
-        return finer<Levels>(directions_.of_turn(V::template shift_right<28>(turn)), turn);
+        return finer<Levels>(directions_.of_turn(V::shift_right(turn, 28)), turn);
     }
     // The same where the whole turn of the word is half a turn.
     template <int Levels>
     Complex<V> of_angle(Word turn) const {
-        return finer<Levels>(directions_.of_angle(V::template shift_right<28>(turn)), turn);
+        return finer<Levels>(directions_.of_angle(V::shift_right(turn, 28)), turn);
     }
 
 private:
     template <int Levels>
     Complex<V> finer(Complex<V> z, Word turn) const {
-        if constexpr (Levels > 1) z = shear_.turned(z, V::template shift_right<24>(turn));
+        if constexpr (Levels > 1) z = shear_.turned(z, V::shift_right(turn, 24));
         if constexpr (Levels > 2) z = z * small(turn);
         return z;
     }

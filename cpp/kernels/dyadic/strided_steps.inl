@@ -10,10 +10,10 @@ namespace {
 template <class V, bool Transposed, int F, int G, class W>
 [[gnu::always_inline]] inline void row_factors(const W& w, int h, typename W::Value (&x)[G][1 << F]) {
     constexpr int pairs = 1 << (F - 1);
-    unroll<F>([&](auto i) __attribute__((always_inline)) {
-        constexpr int j = Transposed ? F - 1 - i : +i;
-        unroll<G * pairs>([&](auto v) __attribute__((always_inline)) {
-            constexpr int low = insert_zero(v % pairs, j);
+    unroll_late<F>([&](int i) __attribute__((always_inline)) {
+        const int j = Transposed ? F - 1 - i : i;
+        unroll_late<G * pairs>([&](int v) __attribute__((always_inline)) {
+            const int low = insert_zero(v % pairs, j);
             w.block(j, v, h).template apply<Transposed>(x[v / pairs][low], x[v / pairs][low | 1 << j]);
         });
     });
@@ -25,14 +25,15 @@ template <class V, bool Transposed, int F, class W>
     constexpr int rows = 1 << F, columns = rows < 8 ? 8 / rows : 1;
     for (int h = 0; h < kParts<V>; ++h) {
         typename W::Value x[columns][rows];
-        const std::size_t lane = static_cast<std::size_t>(h) * V::width;
-        unroll<columns * rows>([&](auto i) __attribute__((always_inline)) {
-            load<V>(from + lane + (i / rows) * kLanes + (i % rows) * stride, plane, x[i / rows][i % rows]);
-        });
+        const auto at = [stride, h](int i) {
+            return (static_cast<std::size_t>(h) * V::width) + static_cast<std::size_t>(i / rows) * kLanes +
+                   static_cast<std::size_t>(i % rows) * stride;
+        };
+        unroll_late<columns * rows>(
+            [&](int i) __attribute__((always_inline)) { load<V>(from + at(i), plane, x[i / rows][i % rows]); });
         row_factors<V, Transposed, F, columns>(w, h, x);
-        unroll<columns * rows>([&](auto i) __attribute__((always_inline)) {
-            store<V>(to + lane + (i / rows) * kLanes + (i % rows) * stride, plane, x[i / rows][i % rows]);
-        });
+        unroll_late<columns * rows>(
+            [&](int i) __attribute__((always_inline)) { store<V>(to + at(i), plane, x[i / rows][i % rows]); });
     }
 }
 
@@ -43,7 +44,7 @@ inline constexpr bool kManyRegisters = V::registers >= 32 && !W::is_complex;
 template <class W, int N, class F>
 [[gnu::always_inline]] inline void each(F f) {
     if constexpr (W::needs_constants) {
-        unroll<N>(f);
+        unroll_late<N>(f);
     } else {
         for (int i = 0; i < N; ++i) f(i);
     }
@@ -54,17 +55,18 @@ template <class W, int N, class F>
 template <class W, class F>
 [[gnu::always_inline]] inline void each_vector(F f) {
     for (int v = 0; v < 8; v += W::period) {
-        each<W, W::period>([&](auto q) __attribute__((always_inline)) { f(v, q); });
+        each<W, W::period>([&](int q) __attribute__((always_inline)) { f(v, q); });
     }
 }
 
-// Calls f with 0 and 4, the first ones of both halves of eight block-vectors: as constants where these differ.
+// Calls f(weights, half) with those of the last three factors for both halves of eight block-vectors: unrolled where
+// codes of the second half begin within a line.
 template <class W, class F>
-[[gnu::always_inline]] inline void each_half(F f) {
+[[gnu::always_inline]] inline void each_half(const W& w, F f) {
     if constexpr (W::period > 4) {
-        unroll<2>([&](auto c) __attribute__((always_inline)) { f(std::integral_constant<int, 4 * c>{}); });
+        unroll_late<2>([&](int c) __attribute__((always_inline)) { f(w.from(5, 4 * c), static_cast<std::size_t>(c)); });
     } else {
-        for (int v = 0; v < 8; v += 4) f(v);
+        for (int c = 0; c < 2; ++c) f(w.from_line(5, 4 * c), static_cast<std::size_t>(c));
     }
 }
 
@@ -73,19 +75,19 @@ template <class V, bool Transposed, int J0, class W>
 [[gnu::always_inline]] inline void quarter_steps(const W& w, const typename V::Real* from, typename V::Real* to,
                                                  std::size_t stride, std::size_t plane) {
     const std::size_t step = J0 == 0 ? stride : 4 * stride;
-    each<W, 4>([&](auto a) __attribute__((always_inline)) {
+    each<W, 4>([&](int a) __attribute__((always_inline)) {
         const std::size_t first = static_cast<std::size_t>(a) * (J0 == 0 ? 4 * stride : stride);
         for (int h = 0; h < kParts<V>; ++h) {
             typename W::Value x[4];
             const std::size_t at = first + static_cast<std::size_t>(h) * V::width;
-            unroll<4>([&](auto i) __attribute__((always_inline)) { load<V>(from + at + i * step, plane, x[i]); });
-            unroll<4>([&](auto i) __attribute__((always_inline)) {
-                constexpr int j = (Transposed ? 3 - i : +i) / 2, low = insert_zero(i % 2, j);
-                const auto v =
-                    combine(a, i, [](int part, int k) { return J0 == 0 ? 2 * part + k % 2 : part + k % 2 * 4; });
+            const auto row = [at, step](int i) { return at + static_cast<std::size_t>(i) * step; };
+            unroll_late<4>([&](int i) __attribute__((always_inline)) { load<V>(from + row(i), plane, x[i]); });
+            unroll_late<4>([&](int i) __attribute__((always_inline)) {
+                const int j = (Transposed ? 3 - i : i) / 2, low = insert_zero(i % 2, j);
+                const int v = J0 == 0 ? 2 * a + i % 2 : a + i % 2 * 4;
                 w.block(J0 + j, v, h).template apply<Transposed>(x[low], x[low | 1 << j]);
             });
-            unroll<4>([&](auto i) __attribute__((always_inline)) { store<V>(to + at + i * step, plane, x[i]); });
+            unroll_late<4>([&](int i) __attribute__((always_inline)) { store<V>(to + row(i), plane, x[i]); });
         }
     });
 }

@@ -3,6 +3,7 @@
 
 #include "kernels/dyadic/args.hpp"
 #include "kernels/dyadic/decode.inl"
+#include "kernels/lanes/bits.inl"
 #include "kernels/lanes/lines.inl"
 
 namespace {
@@ -18,11 +19,9 @@ struct NoWeights {
     std::size_t vectors;
 
     NoWeights(const typename V::Real*, std::size_t step_vectors) : vectors(step_vectors) {}
-    template <class Index>
-    [[gnu::always_inline]] Block block(int, Index, int) const {
-        return {};
-    }
+    [[gnu::always_inline]] Block block(int, int, int) const { return {}; }
     NoWeights from(int, int) const { return *this; }
+    NoWeights from_line(int, int) const { return *this; }
     [[gnu::always_inline]] static Block of_lane(const typename V::Real*) { return {}; }
 };
 
@@ -39,11 +38,11 @@ struct NumberWeights {
     std::size_t vectors;
 
     NumberWeights(const Real* weights, std::size_t step_vectors) : p(weights), vectors(step_vectors) {}
-    template <class Index>
-    [[gnu::always_inline]] Block block(int j, Index v, int h) const {
+    [[gnu::always_inline]] Block block(int j, int v, int h) const {
         return of(p + offset(j, static_cast<std::size_t>(v)) + h * V::width);
     }
     NumberWeights from(int j, int v) const { return {p + offset(j, static_cast<std::size_t>(v)), vectors}; }
+    NumberWeights from_line(int j, int v) const { return from(j, v); }
     // The block of one lane, for all lanes.
     [[gnu::always_inline]] static Block of_lane(const Real* q) {
         return from_numbers([q](auto i) __attribute__((always_inline)) { return V::broadcast(q[i * kLanes]); });
@@ -73,26 +72,20 @@ using ColumnNumbers = NumberWeights<V, ColumnsBlock<V>, 6>;
 template <class V>
 using ComplexNumbers = NumberWeights<V, ComplexBlock<V>, 8>;
 
-// A code of the lanes at `lines`, which begins with bit First of their streams.
-template <class V, int First>
+// A code of the lanes at `lines`, which begins with bit `first` of their streams.
+template <class V>
 struct CodeAt {
     const std::uint32_t* lines;
+    int first;
 
-    template <int At, int Count>
-    [[gnu::always_inline]] typename V::Word bits() const {
-        constexpr int line = (First + At) / 32, shift = (First + At) % 32;
-        const auto word = V::load_words(lines + line * static_cast<int>(kLanes));
-        if constexpr (shift + Count > 32) {
-            return V::template funnel_right<shift>(word, V::load_words(lines + (line + 1) * static_cast<int>(kLanes)));
-        } else {
-            return V::template shift_right<shift>(word);
-        }
+    // A word whose lowest bits are the `count` ones from bit `at` of the code on.
+    [[gnu::always_inline]] typename V::Word bits(int at, int count) const {
+        return bits_at<V>(lines, first + at, count);
     }
 };
 
-// Angle codes. Look-ups take the low bits of an index: shifts are all it takes to unpack. The first block-vector of a
-// step begins with bit Start of a line.
-template <class V, int Bits, int Start = 0>
+// Angle codes. Look-ups take the low bits of an index: shifts are all it takes to unpack.
+template <class V, int Bits>
 struct AngleCodes {
     using Block = RealBlock<V>;
     using Value = typename Block::Value;
@@ -105,22 +98,20 @@ struct AngleCodes {
     static constexpr int pairs_together = Rotation::registers == 2 ? 4 : 2;
     const Rotation& rotation;
     const std::uint32_t* lines;  // of the first factor of a group, moved to the first block-vector of a step
+    int start = 0;               // the bit of a line with which that one begins
 
-    template <class Index>
-    [[gnu::always_inline]] Block block(int j, Index, int h) const {
+    [[gnu::always_inline]] Block block(int j, int v, int h) const {
         const std::uint32_t* at = lines + j * Bits * static_cast<int>(kLanes) + h * V::width;
-        constexpr int first = Start + 2 * Bits * Index::value;
-        return rotation.block(CodeAt<V, first>{at}, CodeAt<V, first + Bits>{at});
+        const int first = start + 2 * Bits * v;
+        return rotation.block(CodeAt<V>{at, first}, CodeAt<V>{at, first + Bits});
     }
-    // From block-vector v on, a constant where it may be within a line.
-    template <class Index>
-    [[gnu::always_inline]] auto from(int j, Index v) const {
-        const std::uint32_t* at = lines + (j * Bits + (Start + 2 * Bits * v) / 32) * static_cast<int>(kLanes);
-        if constexpr (std::is_same_v<Index, int>) {
-            return AngleCodes{rotation, at};
-        } else {
-            return AngleCodes<V, Bits, (Start + 2 * Bits * Index::value) % 32>{rotation, at};
-        }
+    // From block-vector v on, a constant, since it may be within a line; or one that begins a line as this one does.
+    [[gnu::always_inline]] AngleCodes from(int j, int v) const {
+        const int bit = start + 2 * Bits * v;
+        return {rotation, lines + (j * Bits + bit / 32) * static_cast<int>(kLanes), bit % 32};
+    }
+    [[gnu::always_inline]] AngleCodes from_line(int j, int v) const {
+        return {rotation, lines + (j * Bits + 2 * Bits * v / 32) * static_cast<int>(kLanes), start};
     }
 };
 

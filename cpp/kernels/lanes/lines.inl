@@ -11,26 +11,21 @@ namespace {
 
 using bitterfly::kLanes;
 
-// f(i, j), a constant if i and j are.
-template <class I, class J, class F>
-constexpr auto combine(I i, J j, F f) {
-    if constexpr (std::is_same_v<I, int>) {
-        return f(i, j);
-    } else {
-        return std::integral_constant<int, f(I::value, J::value)>{};
-    }
-}
-
 // `bits` with a zero put in at position j.
 constexpr int insert_zero(int bits, int j) { return (bits >> j << (j + 1)) | (bits & ((1 << j) - 1)); }
 
 template <class V>
 inline constexpr int kParts = static_cast<int>(kLanes) / V::width;
 
-// Calls f with the numbers of the parts as constants: a loop might leave the parts in memory.
+// Calls f with the numbers of the parts, unrolled: a loop might leave the parts in memory. Sixteen parts lie there
+// anyway.
 template <class V, class F>
 [[gnu::always_inline]] inline void each_part(F f) {
-    unroll<kParts<V>>(f);
+    if constexpr (V::width == 1) {
+        for (int h = 0; h < kParts<V>; ++h) f(h);
+    } else {
+        unroll_late<kParts<V>>(f);
+    }
 }
 
 // One number a lane, real or complex. (Registers are no template arguments: compilers drop their attributes there.)
@@ -68,11 +63,11 @@ template <class V>
 
 template <class V, bool IsComplex>
 [[gnu::always_inline]] inline void load_line(const typename V::Real* p, std::size_t plane, Line<V, IsComplex>& x) {
-    each_part<V>([&](auto h) __attribute__((always_inline)) { load<V>(p + h * V::width, plane, x.part[h]); });
+    each_part<V>([&](int h) __attribute__((always_inline)) { load<V>(p + h * V::width, plane, x.part[h]); });
 }
 template <class V, bool IsComplex>
 [[gnu::always_inline]] inline void store_line(typename V::Real* p, std::size_t plane, const Line<V, IsComplex>& x) {
-    each_part<V>([&](auto h) __attribute__((always_inline)) { store<V>(p + h * V::width, plane, x.part[h]); });
+    each_part<V>([&](int h) __attribute__((always_inline)) { store<V>(p + h * V::width, plane, x.part[h]); });
 }
 
 template <class V, int D>
@@ -104,11 +99,11 @@ template <class V>
 // this swaps that bit with bit D.
 template <class V, int D, bool IsComplex>
 [[gnu::always_inline]] inline void exchange(Line<V, IsComplex>& a, Line<V, IsComplex>& b) {
-    each_part<V>([&](auto h) __attribute__((always_inline)) {
+    each_part<V>([&](int h) __attribute__((always_inline)) {
         if constexpr (D < V::width) {
             exchange_lanes<V, D>(a.part[h], b.part[h]);
-        } else if constexpr ((h & D / V::width) == 0) {
-            constexpr int other = h + D / V::width;
+        } else if ((h & D / V::width) == 0) {
+            const int other = h + D / V::width;
             const auto x = a.part[other];
             a.part[other] = b.part[h], b.part[h] = x;
         }
@@ -120,7 +115,7 @@ template <class V, bool IsComplex>
 [[gnu::always_inline]] inline void unzip(Line<V, IsComplex>& a, Line<V, IsComplex>& b) {
     constexpr int parts = kParts<V>;
     const Line<V, IsComplex> from[2] = {a, b};
-    each_part<V>([&](auto q) __attribute__((always_inline)) {
+    each_part<V>([&](int q) __attribute__((always_inline)) {
         a.part[q] = from[2 * q / parts].part[2 * q % parts];
         b.part[q] = from[(2 * q + 1) / parts].part[(2 * q + 1) % parts];
         unzip_lanes<V>(a.part[q], b.part[q]);
@@ -130,7 +125,7 @@ template <class V, bool IsComplex>
 [[gnu::always_inline]] inline void zip(Line<V, IsComplex>& a, Line<V, IsComplex>& b) {
     constexpr int parts = kParts<V>;
     Line<V, IsComplex> to[2];
-    each_part<V>([&](auto q) __attribute__((always_inline)) {
+    each_part<V>([&](int q) __attribute__((always_inline)) {
         zip_lanes<V>(a.part[q], b.part[q]);
         to[2 * q / parts].part[2 * q % parts] = a.part[q];
         to[(2 * q + 1) / parts].part[(2 * q + 1) % parts] = b.part[q];
@@ -141,7 +136,7 @@ template <class V, bool IsComplex>
 // x times 16 numbers, complex ones interleaved; rounded as for columns side by side.
 template <class V, bool IsComplex>
 [[gnu::always_inline]] inline void scale_line(const typename V::Real* scale, Line<V, IsComplex>& x) {
-    each_part<V>([&](auto h) __attribute__((always_inline)) {
+    each_part<V>([&](int h) __attribute__((always_inline)) {
         if constexpr (IsComplex) {
             auto re = V::load(scale + 2 * h * V::width), im = V::load(scale + (2 * h + 1) * V::width);
             V::unzip(re, im);

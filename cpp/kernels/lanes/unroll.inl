@@ -14,4 +14,11 @@ template <int N, class F>
     }(std::make_integer_sequence<int, N>{});
 }
 
+// Calls f with 0, ..., N - 1, which become constants only after all is inlined: code is compiled once, then unrolled.
+template <int N, class F>
+[[gnu::always_inline]] inline void unroll_late(F f) {
+#pragma GCC unroll 64
+    for (int i = 0; i < N; ++i) f(i);
+}
+
 }  // namespace

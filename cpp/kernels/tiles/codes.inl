@@ -4,6 +4,7 @@
 
 #include <utility>
 
+#include "kernels/lanes/bits.inl"
 #include "kernels/tiles/args.hpp"
 #include "lanes.hpp"
 
@@ -24,19 +25,13 @@ struct Period {
     static constexpr std::size_t lines = static_cast<std::size_t>(codes * Bits / 32);
 };
 
-// Code T of a period is set as the upper bits of a fraction: 2 + 2 code / 2^Bits, whose difference to 3 is exact, the
+// Code t of a period is set as the upper bits of a fraction: 2 + 2 code / 2^Bits, whose difference to 3 is exact, the
 // weight in units of 2^(Bits-1) steps. No conversion of integers, no rounding.
-template <class V, int Bits, int T>
-typename V::Vec integer_code(const std::uint32_t* line) {
-    constexpr int word = T * Bits / 32, last = T * Bits % 32 + Bits, right = last - 23;
-    typename V::Word code = V::load_words(line + word * kLanes);
-    if constexpr (last > 32) {
-        code = V::template funnel_right<right>(code, V::load_words(line + (word + 1) * kLanes));
-    } else if constexpr (right > 0) {
-        code = V::template shift_right<right>(code);
-    } else if constexpr (right < 0) {
-        code = V::template shift_left<-right>(code);
-    }
+template <class V, int Bits>
+[[gnu::always_inline]] inline typename V::Vec integer_code(const std::uint32_t* line, int t) {
+    const int first = t * Bits % 32, right = first + Bits - 23;
+    const std::uint32_t* const lines = line + t * Bits / 32 * static_cast<int>(kLanes);
+    const auto code = right < 0 ? V::shift_left(V::load_words(lines), -right) : bits_at<V>(lines, right, 23);
     constexpr std::uint32_t fraction = ((std::uint32_t{1} << Bits) - 1) << (23 - Bits), two = 0x40000000;
     return V::sub(V::from_float_bits(V::replace_bits(code, fraction, two)), V::broadcast(3));
 }
@@ -49,9 +44,8 @@ struct IntegerCodes {
 
     explicit IntegerCodes(const TileFactor& f)
         : unit(V::broadcast(static_cast<typename V::Real>(f.step * static_cast<double>(1U << (Bits - 1))))) {}
-    template <int T>
-    typename V::Vec number(const std::uint32_t* line) const {
-        return integer_code<V, Bits, T>(line);
+    [[gnu::always_inline]] typename V::Vec number(const std::uint32_t* line, int t) const {
+        return integer_code<V, Bits>(line, t);
     }
 };
 
@@ -70,16 +64,8 @@ struct ListCodes {
             return V::lookup16(table, code);
         }
     }
-    template <int T>
-    typename V::Vec number(const std::uint32_t* line) const {
-        constexpr int word = T * Bits / 32, first = T * Bits % 32;
-        typename V::Word code = V::load_words(line + word * kLanes);
-        if constexpr (first + Bits > 32) {
-            code = V::template funnel_right<first>(code, V::load_words(line + (word + 1) * kLanes));
-        } else if constexpr (first > 0) {
-            code = V::template shift_right<first>(code);
-        }
-        return (*this)(code);
+    [[gnu::always_inline]] typename V::Vec number(const std::uint32_t* line, int t) const {
+        return (*this)(bits_at<V>(line, t * Bits, Bits));
     }
 };
 
@@ -90,8 +76,7 @@ inline constexpr std::size_t kLinesAhead = 64;
 template <int Planes, class Codes, class Step, int... W>
 [[gnu::always_inline]] inline void walk(const Codes& codes, const std::uint32_t* line, Step& step,
                                         std::integer_sequence<int, W...>) {
-    while (
-        (step(codes.template number<W * Planes>(line), codes.template number<W * Planes + Planes - 1>(line)) && ...)) {
+    while ((step(codes.number(line, W * Planes), codes.number(line, W * Planes + Planes - 1)) && ...)) {
         line += Period<Codes::bits>::lines * kLanes;
         for (std::size_t i = 0; i < Period<Codes::bits>::lines; ++i)
             __builtin_prefetch(line + (kLinesAhead + i) * kLanes);
