@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from bitterfly import algebra, ordering, transforms
+from bitterfly.algebra import block_diag, hstack, kron, vstack
 from bitterfly.chains.chain import Chain
 from bitterfly.compression.compress import CompressReport, compress
 from bitterfly.config import __version__, show_config
@@ -22,11 +23,14 @@ __all__ = [
     "PackedButterfly",
     "__version__",
     "algebra",
+    "block_diag",
     "compress",
     "factorize",
     "gallery",
     "get_workers",
+    "hstack",
     "interop",
+    "kron",
     "load",
     "ordering",
     "plots",
@@ -36,6 +40,7 @@ __all__ = [
     "set_workers",
     "show_config",
     "transforms",
+    "vstack",
 ]
 
 if TYPE_CHECKING:

@@ -1,18 +1,22 @@
-"""What can be done with butterflies so that the result is a butterfly: inverse, real part, diagonals, blocks, sums."""
+"""What can be made of operators: inverse, real part, diagonals, blocks, stacks, Kronecker products."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
+from bitterfly.accuracy.known import Known
 from bitterfly.inputs import Array, IndexArray, as_floating
 from bitterfly.operators.butterfly import ButterflyOperator, PackedButterfly
-from bitterfly.operators.composite import ButterflySum
+from bitterfly.operators.contract import ButterflyProduct, ButterflySum, operators_of
+from bitterfly.operators.kron import ButterflyKron, kron
 from bitterfly.operators.stacks import ButterflyStack, hstack, vstack
 
 __all__ = [
+    "ButterflyKron",
+    "ButterflyProduct",
     "ButterflyStack",
     "ButterflySum",
     "block_diag",
@@ -20,6 +24,7 @@ __all__ = [
     "hstack",
     "imag",
     "inverse",
+    "kron",
     "real",
     "solve",
     "vstack",
@@ -126,25 +131,42 @@ def diagonal_product(op: ButterflyOperator, *, left: Any = None, right: Any = No
     return _rebuilt(op, factors, error)
 
 
-def block_diag(ops: Sequence[ButterflyOperator]) -> ButterflyOperator:
-    """Return the block-diagonal operator of butterflies with equal chains, without padding and in forward mode.
+def block_diag(ops: Iterable[Any]) -> ButterflyOperator | ButterflyStack:
+    """Return the block-diagonal operator of operators of any kind, shapes and dtypes.
+
+    Returns
+    -------
+    ButterflyOperator or ButterflyStack
+        One butterfly, of factors with more blocks, where all are float butterflies of one chain, without padding and
+        in forward mode; else a stack along the diagonal, which keeps them as they are.
 
     Raises
     ------
-    ValueError
-        Where there are none, or their chains differ.
+    TypeError, ValueError
+        Where some are no operators, or there are none.
     """
-    ops = [_unpadded(_require_float(op)) for op in ops]
-    if not ops or any(op.stored_chain != ops[0].stored_chain or op.mode != "forward" for op in ops):
-        raise ValueError("ops: expected at least one butterfly, all forward and of one chain")
+    members = operators_of(ops, "ops")
+    if not members or not all(map(_is_plain, members)) or len({op.stored_chain for op in members}) > 1:
+        return ButterflyStack(members, "diagonal")
+    return _merged(members)
+
+
+def _is_plain(op: Any) -> bool:
+    return isinstance(op, ButterflyOperator) and op.mode == "forward" and op.stored_shape == op.stored_chain.shape
+
+
+def _merged(ops: Sequence[Any]) -> ButterflyOperator:
+    """Return one butterfly along whose diagonal those of one chain lie."""
     parts = [op.store.factors() for op in ops]
     factors = [np.concatenate(column) for column in zip(*parts, strict=True)]
     sides = zip(*(_orders(op) for op in ops), strict=True)
     rows, columns = (np.concatenate([at * len(o) + o for at, o in enumerate(side)]) for side in sides)
-    norms, errors = _norms(ops), np.array([op.relative_error for op in ops])
-    total = float(np.linalg.norm(norms))
-    error = float(np.linalg.norm(norms * errors)) / total if total > 0 else float(np.max(errors))
-    return ButterflyOperator(factors, permutations=(rows, columns), relative_error=error, error_kind="estimated")
+    known = Known.of_parts(ops)
+    if known.error > 0:  # the largest of all bounds it, and here the sizes of the blocks can be had
+        norms, errors = _norms(ops), np.array([op.relative_error for op in ops])
+        total = float(np.linalg.norm(norms))
+        known = Known(float(np.linalg.norm(norms * errors)) / total if total > 0 else known.error, "estimated")
+    return ButterflyOperator(factors, permutations=(rows, columns), **known.facts)
 
 
 def _require_float(op: Any) -> ButterflyOperator:

@@ -6,9 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from bitterfly.inputs import Array
+from bitterfly.inputs import Array, IndexArray
 
 
 def identity_panel(n: int, first: int, width: int, dtype: np.dtype[Any]) -> Array:
     """Return the columns ``first : first + width`` of the identity matrix."""
     return np.eye(n, width, -first, dtype)
+
+
+def unit_panel(n: int, at: IndexArray, dtype: np.dtype[Any]) -> Array:
+    """Return columns of the identity matrix, one for each place."""
+    out = np.zeros((n, len(at)), dtype)
+    out[at, np.arange(len(at))] = 1
+    return out

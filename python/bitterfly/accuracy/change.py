@@ -20,7 +20,7 @@ _LEAST_PROBES = 16
 _PANEL = 1 << 22  # numbers in a panel of vectors
 
 
-def after_cast(op: Any, cast: Any) -> dict[str, Any]:
+def after_cast(op: Any, cast: Any) -> Known:
     """Return what is known of the error of `cast`, which is `op` in a lower precision.
 
     The larger one of the change of the factors, and of that of products with unit vectors in the precision of `cast`.
@@ -29,7 +29,7 @@ def after_cast(op: Any, cast: Any) -> dict[str, Any]:
     if full:
         missed, total = _energies_of(*_upright(op, cast))
         change = max(change, missed.over(total))
-    return Known.of(op).then(change, kind="exact" if full else "estimated").facts
+    return Known.of(op).then(change, kind="exact" if full else "estimated")
 
 
 def after_change(op: Any, other: Any, kind: str, rng: np.random.Generator | None = None) -> Known:

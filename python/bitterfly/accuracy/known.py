@@ -34,6 +34,34 @@ class Known:
         """Return what an operator says of itself."""
         return cls(op.relative_error, op.error_kind)
 
+    @classmethod
+    def of_parts(cls, ops: Sequence[Any]) -> Known:
+        """Return what is known of operators side by side, one above the other, or along a diagonal.
+
+        Squared errors and energies both add up: the error is at most the largest one.
+        """
+        error = float(np.max([op.relative_error for op in ops]))
+        return cls(error, weakest([op.error_kind for op in ops]) if error == error else "estimated")
+
+    @classmethod
+    def of_kron(cls, a: Any, b: Any) -> Known:
+        """Return what is known of a Kronecker product.
+
+        ``||A x B - A' x B'|| <= ||A - A'|| ||B|| + ||A'|| ||B - B'||``, with ``||A'|| <= (1 + e) ||A||``.
+        """
+        return cls.of(a).then(b.relative_error, kind=b.error_kind)
+
+    @classmethod
+    def if_exact(cls, ops: Sequence[Any]) -> Known:
+        """Return what is known of a sum or a product: an error of 0 where that of all operators is, else nothing.
+
+        Terms may cancel, and so may the factors of a product: then errors are as large as the result, or larger,
+        however small they are beside each operator.
+        """
+        if any(op.relative_error != 0 for op in ops):
+            return cls(float("nan"), "estimated")
+        return cls(0.0, weakest([op.error_kind for op in ops]))
+
     def then(self, *changes: float, kind: str = "exact") -> Known:
         """Return what is known of an operator made of this one by `changes`, bounds relative to this operator.
 

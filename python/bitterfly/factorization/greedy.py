@@ -11,7 +11,7 @@ import numpy as np
 from bitterfly.accuracy.measured import measure
 from bitterfly.inputs import Array, IndexArray
 from bitterfly.operators.butterfly import ButterflyOperator
-from bitterfly.operators.composite import ButterflySum
+from bitterfly.operators.contract import ButterflySum
 from bitterfly.sources.given import ArraySource, Source
 
 _log = logging.getLogger("bitterfly")

@@ -25,7 +25,7 @@ from bitterfly.files.replacing import Path, as_regular_file, replacing
 from bitterfly.files.sums import SUM, Tensors, check_sum, read_sum, sum_parts
 from bitterfly.inputs import Array, IndexArray, as_permutation
 from bitterfly.operators.butterfly import ButterflyOperator, PackedButterfly
-from bitterfly.operators.composite import ButterflySum
+from bitterfly.operators.contract import ButterflySum
 from bitterfly.stores.codes import scale_length, word_count
 from bitterfly.stores.direction_codes import DirectionCodes
 from bitterfly.stores.floats import DyadicFloats, TiledFloats, aligned, frozen_view

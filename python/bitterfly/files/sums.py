@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from bitterfly.files.container import Header, check_digest, check_error, expect
 from bitterfly.inputs import Array
-from bitterfly.operators.composite import ButterflySum
+from bitterfly.operators.contract import ButterflySum
 
 SUM = "sum"
 SUM_VERSION = 3

@@ -1,30 +1,169 @@
-"""The two operators that users hold: butterflies with float factors, and butterflies packed to a few bits."""
+"""Butterflies: those with float factors, those packed to a few bits, and what both share."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, Self, cast
 
 import numpy as np
 
+from bitterfly import _core
 from bitterfly.accuracy.change import after_cast, after_change
 from bitterfly.accuracy.known import Known
+from bitterfly.bits import Numbers
 from bitterfly.chains.chain import Chain
-from bitterfly.inputs import Array, Side
-from bitterfly.operators.linear import Butterfly
+from bitterfly.inputs import Array, Permutations, Side, as_permutation
+from bitterfly.operators.contract import Operator
+from bitterfly.operators.pictures import plot_ranks
 from bitterfly.operators.plan import ProductPlan, plan_of
 from bitterfly.operators.rows import tiled_rows
-from bitterfly.operators.views import FLAGS
+from bitterfly.operators.views import FLAGS, MODES, Mode, fitting_shape, reversed_order
 from bitterfly.ordering import digit_reversal
+from bitterfly.powers import powers_to_one, times_powers
 from bitterfly.precision import cast_dtype, decoding_term
 from bitterfly.stores.codes import CodeStore, code_store, require_unpadded
 from bitterfly.stores.direction_codes import DirectionCodes
 from bitterfly.stores.floats import DyadicFloats, FloatStore, TiledFloats, fitted, frozen_view, store_of
 from bitterfly.stores.kinds import Code
 from bitterfly.stores.scale_codes import ScaleCodes, cast_scale
+from bitterfly.workers import as_workers
 
 if TYPE_CHECKING:
     from bitterfly.operators.report import CompressReport
+
+
+class Store(Protocol):
+    """The factors or codes of an operator."""
+
+    @property
+    def chain(self) -> Chain:
+        """The sparsity patterns of the factors."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The precision of products."""
+
+    @property
+    def numbers(self) -> tuple[Numbers, ...]:
+        """The numbers that each factor stores, and their bits."""
+
+    def kernel(self, shape: tuple[int, int], permutations: Permutations) -> _core.Core:
+        """Return what multiplies."""
+
+
+class Butterfly(Operator):
+    """What both operators share: a view (mode) of a butterfly ``A``.
+
+    ``A[rows][:, columns]`` is the product of the factors, where ``A`` is padded with zeros if the chain is larger than
+    it; ``op.T``, ``op.H`` and ``op.conj()`` are views of the same buffers.
+    """
+
+    _kernel: _core.Core
+    _base: Permutations
+    _chain: Chain
+    _store: Store
+    mode: Mode
+
+    def _set_up(
+        self,
+        store: Store,
+        shape: tuple[int, int],
+        permutations: tuple[Side, Side],
+        relative_error: float,
+        error_kind: str,
+        mode: str,
+    ) -> None:
+        rows, columns = permutations
+        base = (
+            as_permutation(rows, store.chain.row_digits, "permutations[0]"),
+            as_permutation(columns, store.chain.column_digits, "permutations[1]"),
+        )
+        for order in base:
+            if order is not None:
+                order.flags.writeable = False
+        self._store = store
+        self._chain = store.chain
+        self._stored_shape = shape
+        self._base = base
+        self.mode = self._normal_mode(mode, store.dtype)
+        self._kernel = store.kernel(shape, base)
+        shape = shape[::-1] if FLAGS[self.mode][0] else shape
+        Operator.__init__(self, store.dtype, shape, relative_error, error_kind)
+
+    @staticmethod
+    def _normal_mode(mode: str, dtype: np.dtype[Any]) -> Mode:
+        if mode not in FLAGS:
+            raise ValueError(f"mode: expected one of {', '.join(FLAGS)}, got {mode!r}")
+        transposed, conjugated = FLAGS[mode]
+        return MODES[transposed, conjugated and dtype.kind == "c"]
+
+    # ---- what the operator is ----
+
+    @property
+    def base_permutations(self) -> Permutations:
+        """Index arrays (rows, columns) of the stored, forward operator; None is the identity."""
+        return self._base
+
+    @property
+    def stored_shape(self) -> tuple[int, int]:
+        """Shape of the stored, forward operator."""
+        return self._stored_shape
+
+    @property
+    def stored_chain(self) -> Chain:
+        """The sparsity patterns of the stored, forward factors."""
+        return self._chain
+
+    @property
+    def permutations(self) -> Permutations:
+        """Index arrays (rows, columns): ``op[rows][:, columns]`` is the product of the factors; None: identity."""
+        if not FLAGS[self.mode][0]:
+            return self._base
+        rows, columns = self._base
+        return reversed_order(columns, self._chain.column_digits), reversed_order(rows, self._chain.row_digits)
+
+    @property
+    def chain(self) -> Chain:
+        """The sparsity patterns of the factors."""
+        return self._chain.T if FLAGS[self.mode][0] else self._chain
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all buffers: factors or codes, scale vector, padding and index arrays (32-bit)."""
+        return self._buffer_bytes() + sum(4 * p.size for p in self._base if p is not None)
+
+    @property
+    def numbers(self) -> tuple[Numbers, ...]:
+        """The numbers that each stored factor holds, and their bits."""
+        return self._store.numbers
+
+    def _buffer_bytes(self) -> int:
+        raise NotImplementedError
+
+    def _with_mode(self, mode: Mode) -> Self:
+        """Return a view: everything but the mode is shared."""
+        view = object.__new__(type(self))
+        mode = self._normal_mode(mode, self.dtype)
+        shape = self._stored_shape[::-1] if FLAGS[mode][0] else self._stored_shape
+        view.__dict__.update(self.__dict__, mode=mode, shape=shape)
+        return view
+
+    # ---- products ----
+
+    def _multiply(self, x: Array, out: Array, transposed: bool, conjugated: bool, workers: int | None) -> Array:
+        transpose, conjugate = FLAGS[self.mode]
+        powers = powers_to_one(x) if self.dtype.char in "fF" and x.dtype.char in "dD" else None
+        x = x if powers is None else times_powers(x, powers, np.empty_like(x))
+        self._kernel.apply(x, out, transpose ^ transposed, conjugate ^ conjugated, as_workers(workers))
+        return out if powers is None else times_powers(out, 1 / powers, out)
+
+    def _flipped(self, transposed: bool, conjugated: bool) -> Self:
+        transpose, conjugate = FLAGS[self.mode]
+        return self._with_mode(MODES[transpose ^ transposed, conjugate ^ conjugated])
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw the ranks of all levels on matplotlib axes and return these, see `bitterfly.plots.plot_ranks`."""
+        return plot_ranks(self, ax)
 
 
 class ButterflyOperator(Butterfly):
@@ -54,6 +193,7 @@ class ButterflyOperator(Butterfly):
         Where the factors do not form a chain.
     """
 
+    kind = "float"
     _store: FloatStore
 
     def __init__(
@@ -66,7 +206,7 @@ class ButterflyOperator(Butterfly):
         error_kind: str = "exact",
         mode: str = "forward",
     ) -> None:
-        self._set_up(store_of(factors), shape, permutations, relative_error, error_kind, mode)
+        self._wrap(store_of(factors), shape, permutations, relative_error, error_kind, mode)
 
     @classmethod
     def from_store(
@@ -81,7 +221,7 @@ class ButterflyOperator(Butterfly):
     ) -> ButterflyOperator:
         """Wrap stored factors without a copy."""
         self = cls.__new__(cls)
-        self._set_up(store, shape, permutations, relative_error, error_kind, mode)
+        self._wrap(store, shape, permutations, relative_error, error_kind, mode)
         return self
 
     @classmethod
@@ -89,18 +229,9 @@ class ButterflyOperator(Butterfly):
         """Wrap a C-contiguous buffer of shape (p, 2n), row l the values of the square dyadic factor l + 1."""
         return cls.from_store(DyadicFloats(values), **known)
 
-    def _set_up(
-        self,
-        store: FloatStore,
-        shape: tuple[int, int] | None,
-        permutations: tuple[Side, Side],
-        error: float,
-        kind: str,
-        mode: str,
-    ) -> None:
-        Butterfly.__init__(self, store.chain, shape, store.dtype, permutations, error, kind, mode)
-        self._store = fitted(store, self._stored_shape)
-        self._kernel = self._store.kernel(self._stored_shape, self._base)
+    def _wrap(self, store: FloatStore, shape: tuple[int, int] | None, *rest: Any) -> None:
+        stored_shape = fitting_shape(shape, store.chain)
+        self._set_up(fitted(store, stored_shape), stored_shape, *rest)
 
     def _known(self) -> dict[str, Any]:
         known: dict[str, Any] = {"relative_error": self.relative_error, "error_kind": self.error_kind}
@@ -155,7 +286,7 @@ class ButterflyOperator(Butterfly):
         out = ButterflyOperator.from_store(store, **self._known())
         if np.finfo(target).eps <= np.finfo(self.dtype).eps:
             return out
-        known = self._known() | after_cast(self, out)
+        known = self._known() | after_cast(self, out).facts
         return ButterflyOperator.from_store(store, **known)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -204,6 +335,7 @@ class PackedButterfly(Butterfly):
         Where codes, words and scale do not fit each other.
     """
 
+    kind = "packed"
     _store: CodeStore
     report: CompressReport | None
 
@@ -223,11 +355,10 @@ class PackedButterfly(Butterfly):
         report: CompressReport | None = None,
     ) -> None:
         store = code_store(words, codes, scale, chain, steps)
-        super().__init__(store.chain, shape, store.dtype, permutations, relative_error, error_kind, mode)
-        require_unpadded(store, self._stored_shape)
-        self._store = store
+        stored_shape = fitting_shape(shape, store.chain)
+        require_unpadded(store, stored_shape)
         self.report = report
-        self._kernel = store.kernel(self._stored_shape, self._base)
+        self._set_up(store, stored_shape, permutations, relative_error, error_kind, mode)
 
     @property
     def store(self) -> CodeStore:
@@ -302,7 +433,7 @@ class PackedButterfly(Butterfly):
         out = PackedButterfly(self.words, self.codes, cast_scale(self._store.lengths, target), **self._known())
         if np.finfo(target).eps <= np.finfo(self.dtype).eps:
             return out
-        return out.replaced(**after_cast(self, out))
+        return out.replaced(**after_cast(self, out).facts)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild_packed, (np.asarray(self.words), self.codes, self._store.lengths, self._known())

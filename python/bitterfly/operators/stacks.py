@@ -1,28 +1,34 @@
-"""Stacks of butterflies: one above the other, or side by side."""
+"""Stacks of operators: one above the other, side by side, or along the diagonal."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, Self
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal, Self
 
 import numpy as np
 
-from bitterfly.accuracy.known import weakest
+from bitterfly.accuracy.known import Known
 from bitterfly.inputs import Array
-from bitterfly.operators.composite import Composite, kinds_of, operators_of
+from bitterfly.operators.contract import Composite, Operator, operators_of
+
+Axis = Literal[0, 1, "diagonal"]
+_TRANSPOSED: dict[Axis, Axis] = {0: 1, 1: 0, "diagonal": "diagonal"}
 
 
 class ButterflyStack(Composite):
-    """Operators one above the other, or side by side.
+    """Operators one above the other, side by side, or along the diagonal of a matrix of zeros.
 
     With axis 0, ``A = [A_1; A_2; ...]``: the forward product is all ``A_t x`` one after the other, the adjoint the
-    sum of ``A_t^H y_t``; with axis 1, ``A = [A_1, A_2, ...]``, the other way round.
+    sum of ``A_t^H y_t``; with axis 1, ``A = [A_1, A_2, ...]``, the other way round. Along the diagonal, the product is
+    all ``A_t x_t`` one after the other, the adjoint all ``A_t^H y_t``.
 
     Parameters
     ----------
     parts : iterable of operators
         With equal numbers of columns (axis 0) or of rows (axis 1).
-    axis : {0, 1}
+    axis : {0, 1, "diagonal"}
+    relative_error, error_kind : float, str, optional
+        Default: what follows from the parts.
 
     Raises
     ------
@@ -35,40 +41,64 @@ class ButterflyStack(Composite):
     at most the largest of the parts. That is its ``relative_error``.
     """
 
-    def __init__(self, parts: Iterable[Any], axis: int = 0) -> None:
-        if axis not in (0, 1):
-            raise ValueError(f"axis: expected 0 or 1, got {axis!r}")
-        members, same = operators_of(parts, "ops"), 1 - axis
-        if not members or any(p.shape[same] != members[0].shape[same] for p in members):
-            side = ("rows", "columns")[same]
-            raise ValueError(f"ops: expected at least one operator, all with the same number of {side}")
-        sizes = [p.shape[axis] for p in members]
-        m, n = (sum(sizes), members[0].shape[1]) if axis == 0 else (members[0].shape[0], sum(sizes))
-        error = float(np.max([getattr(p, "relative_error", np.nan) for p in members]))
+    kind = "stack"
+
+    def __init__(
+        self,
+        parts: Iterable[Any],
+        axis: Axis = 0,
+        relative_error: float | None = None,
+        error_kind: str | None = None,
+    ) -> None:
+        if axis not in (0, 1, "diagonal"):
+            raise ValueError(f"axis: expected 0, 1 or 'diagonal', got {axis!r}")
+        members = operators_of(parts, "ops")
+        if not members:
+            raise ValueError("ops: expected at least one operator, got none")
+        rows, columns = ([p.shape[side] for p in members] for side in (0, 1))
+        sides: dict[Axis, list[int]] = {0: columns, 1: rows, "diagonal": [0]}
+        same = sides[axis]
+        if any(size != same[0] for size in same):
+            side = "columns" if axis == 0 else "rows"
+            raise ValueError(f"ops: expected at least one operator, all with the same number of {side}, got {same}")
         self.axis = axis
-        self._cuts = np.cumsum(sizes)[:-1]
-        super().__init__(members, (m, n), error, weakest(kinds_of(members)) if error == error else "estimated")
+        self._row_places = _places(rows, together=axis == 1)
+        self._column_places = _places(columns, together=axis == 0)
+        shape = self._row_places[-1].stop, self._column_places[-1].stop
+        super().__init__(members, shape, relative_error, error_kind)
+
+    @staticmethod
+    def _derived(members: tuple[Operator, ...]) -> Known:
+        return Known.of_parts(members)
 
     @property
-    def parts(self) -> tuple[Any, ...]:
+    def parts(self) -> tuple[Operator, ...]:
         """The operators that are stacked."""
         return self._members
 
-    def _remade(self, members: list[Any], transposed: bool = False) -> Self:
-        return type(self)(members, self.axis ^ transposed)
+    def _remade(
+        self, members: Sequence[Operator], transposed: bool = False, conjugated: bool = False, **known: Any
+    ) -> Self:
+        return type(self)(members, _TRANSPOSED[self.axis] if transposed else self.axis, **known)
 
-    def _forward(self, x: Array) -> Array:
-        return self._stacked(x) if self.axis == 0 else self._summed(x, adjoint=False)
+    def _multiply(self, x: Array, out: Array, transposed: bool, conjugated: bool, workers: int | None) -> Array:
+        sides = self._row_places, self._column_places
+        added: set[int] = set()
+        for part, rows, columns in zip(self.parts, *(sides[::-1] if transposed else sides), strict=True):
+            if rows.start in added:
+                out[rows] += part._product(x[columns], transposed, conjugated, workers)
+            else:
+                part._write(x[columns], out[rows], transposed, conjugated, workers)
+                added.add(rows.start)
+        return out
 
-    def _backward(self, y: Array) -> Array:
-        return self._stacked(y, adjoint=True) if self.axis == 1 else self._summed(y, adjoint=True)
 
-    def _stacked(self, x: Array, adjoint: bool = False) -> Array:
-        return np.concatenate([p.rmatmat(x) if adjoint else p.matmat(x) for p in self.parts])
-
-    def _summed(self, x: Array, adjoint: bool) -> Array:
-        cut = zip(self.parts, np.split(x, self._cuts), strict=True)
-        return np.asarray(sum(p.rmatmat(y) if adjoint else p.matmat(y) for p, y in cut))
+def _places(sizes: list[int], together: bool) -> list[slice]:
+    """Return where the parts lie along a side: one after the other, or all in the same place."""
+    if together:
+        return [slice(0, sizes[0])] * len(sizes)
+    ends = np.cumsum(sizes).tolist()
+    return [slice(end - size, end) for end, size in zip(ends, sizes, strict=True)]
 
 
 def vstack(ops: Iterable[Any]) -> ButterflyStack:

@@ -11,7 +11,7 @@ from bitterfly.accuracy.known import Known
 from bitterfly.advice import LARGE, quiet, warn_if_large
 from bitterfly.inputs import as_bytes, as_number, check_rtol, require_names
 from bitterfly.operators.butterfly import ButterflyOperator, PackedButterfly
-from bitterfly.operators.composite import ButterflySum
+from bitterfly.operators.contract import ButterflySum
 from bitterfly.quantization.directions import quantize_directions
 from bitterfly.quantization.lists import default_bits, quantize_alphabet
 from bitterfly.quantization.short_floats import quantize_floats

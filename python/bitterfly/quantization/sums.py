@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from bitterfly.accuracy.change import after_change
 from bitterfly.operators.butterfly import ButterflyOperator, PackedButterfly
-from bitterfly.operators.composite import ButterflySum
+from bitterfly.operators.contract import ButterflySum
 
 _WIDTHS = range(2, 17)
 
