@@ -53,10 +53,8 @@ def error(a: np.ndarray, op: Any) -> np.longdouble:
 
 def dense(op: Any) -> np.ndarray:
     """Return the matrix that stored factors, codes and lengths stand for, multiplied out in extended precision."""
-    if isinstance(op, bitterfly.algebra.ButterflySum):
-        return np.asarray(sum(dense(term) for term in op.terms))
-    if isinstance(op, bitterfly.algebra.ButterflyStack):
-        return np.concatenate([dense(part) for part in op.parts], axis=op.axis)
+    if op.members:
+        return reference.together(op, [dense(member) for member in op.members])
     stored = _in_order(_product(_stored(op)), op)
     stored = stored.T if op.mode in ("transpose", "adjoint") else stored
     return stored.conj() if op.mode in ("adjoint", "conjugate") else stored

@@ -147,11 +147,22 @@ class Checks:
                 room = np.maximum(bound[index] + least, np.finfo(np.float64).tiny)
                 ratio = float(np.max(np.abs(got - dense[index]) / room, initial=0))
                 assert ratio <= 1, f"{name}, {ratio:.3g} times the bound, {where}"
+            self.parts(op, dense, bound, where)
             if op.shape[0] == op.shape[1]:
                 moduli = np.trace(np.abs(dense) + bound)
                 most = np.trace(bound) + 2 * tolerances.gamma(op.shape[0], op.dtype) * moduli + op.shape[0] * least
                 assert abs(op.trace() - np.trace(dense)) <= most, f"trace, {where}"
         self.count += 1
+
+    def parts(self, op: Any, dense: np.ndarray, bound: np.ndarray, where: str) -> None:
+        """Entries, rows, columns and blocks, as NumPy takes them from the dense matrix."""
+        i, j = (self.rng.integers(-size, size, 3) for size in op.shape)
+        keys = [(i[0], j[0]), (slice(None), j[0]), (i, slice(None, None, 3)), (i, j), i[0], np.ix_(i, j)]
+        key = keys[int(self.rng.integers(len(keys)))]
+        got, expected = op[key], dense[key]
+        assert np.shape(got) == np.shape(expected) and got.dtype == op.dtype, where
+        room = np.maximum(bound[key] + self.least, np.finfo(np.float64).tiny)
+        assert np.max(np.abs(got - expected) / room, initial=0) <= 1, f"{key} of the operator, {where}"
 
 
 def own_floating(dtype: np.dtype) -> np.dtype:

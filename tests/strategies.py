@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scipy.linalg
 from hypothesis import strategies as st
 
 DTYPES = (np.float32, np.float64, np.complex64, np.complex128)
@@ -134,7 +135,7 @@ class Drawn:
 def operator(seed: int) -> Drawn:
     """Draw an operator of any kind, and what becomes of it; `dense` never went through what is tested."""
     rng = np.random.default_rng(seed)
-    kind = rng.choice(["floats", "directions", "tiles", "made", "sum", "stack", "inverse"], p=_SHARES)
+    kind = rng.choice(list(_SHARES), p=list(_SHARES.values()))
     drawn = {
         "floats": _floats,
         "directions": _directions,
@@ -142,6 +143,8 @@ def operator(seed: int) -> Drawn:
         "made": _made,
         "sum": _sum,
         "stack": _stack,
+        "product": _product,
+        "kron": _kron,
         "inverse": _inverse,
     }[kind](rng)
     for _ in range(rng.integers(0, 3)):
@@ -149,7 +152,10 @@ def operator(seed: int) -> Drawn:
     return drawn
 
 
-_SHARES = [0.25, 0.15, 0.35, 0.1, 0.05, 0.05, 0.05]
+_SHARES = {"floats": 0.22, "directions": 0.13, "tiles": 0.25, "made": 0.1}
+_SHARES |= {"sum": 0.07, "stack": 0.07, "product": 0.07, "kron": 0.06, "inverse": 0.03}
+_COEFFICIENTS = [1, 1, -1, 2.0, np.float32(0.1), 1 / 3, 0, 1e-3, -1j, 0.6 + 0.8j]
+_MOST_OF_KRON = 24  # rows or columns of each operator of a Kronecker product
 _SIDES = [1, 1, 2, 2, 3, 4, 5, 7, 8, 9, 16, 17]
 _LARGEST = 96, 400  # rows or columns of most chains, and of others
 _DYADIC = [0.13] * 7 + [0.06, 0.02, 0.01]  # of sizes 2, 4, 8, ...
@@ -410,18 +416,54 @@ def _sum(rng: np.random.Generator) -> Drawn:
     first = _member(rng)
     others = [_become(first, rng, keeps_shape=True) for _ in range(int(rng.integers(0, 3)))]
     members = [first, *others]
-    op = bitterfly.algebra.ButterflySum([m.op for m in members])
-    return Drawn(op, np.sum([m.dense for m in members], axis=0), f"sum of {[m.how for m in members]}")
+    plain = rng.random() < 0.5
+    numbers = [1] * len(members) if plain else [_COEFFICIENTS[at] for at in rng.integers(0, 10, len(members))]
+    op = bitterfly.algebra.ButterflySum([m.op for m in members], coefficients=None if plain else numbers)
+    dense = np.sum([complex(c) * m.dense for c, m in zip(numbers, members, strict=True)], axis=0)
+    return Drawn(op, _kept(dense, op), f"sum of {numbers} times {[m.how for m in members]}")
+
+
+def _kept(dense: np.ndarray, op: Any) -> np.ndarray:
+    return dense if np.dtype(op.dtype).kind == "c" else dense.real
 
 
 def _stack(rng: np.random.Generator) -> Drawn:
     import bitterfly
 
-    first, axis = _member(rng), int(rng.integers(2))
-    members = [first, *(_become(first, rng, keeps_shape=True) for _ in range(int(rng.integers(0, 3))))]
-    stack = (bitterfly.algebra.vstack, bitterfly.algebra.hstack)[axis]
-    dense = np.concatenate([m.dense for m in members], axis=axis)
-    return Drawn(stack([m.op for m in members]), dense, f"stack {axis} of {[m.how for m in members]}")
+    first, way = _member(rng), str(rng.choice(["vstack", "hstack", "block_diag"]))
+    same = way != "block_diag"
+    members = [first, *(_become(first, rng, keeps_shape=same) for _ in range(int(rng.integers(0, 3))))]
+    if way == "block_diag":
+        op = bitterfly.algebra.ButterflyStack([m.op for m in members], "diagonal")
+        dense = scipy.linalg.block_diag(*(m.dense for m in members))
+    else:
+        op = getattr(bitterfly, way)([m.op for m in members])
+        dense = np.concatenate([m.dense for m in members], axis=int(way == "hstack"))
+    return Drawn(op, dense, f"{way} of {[m.how for m in members]}")
+
+
+def _product(rng: np.random.Generator) -> Drawn:
+    first = _member(rng)
+    second = _become(Drawn(first.op.H, first.dense.conj().T, f"H of {first.how}"), rng, keeps_shape=True)
+    op, dense = first.op @ second.op, first.dense @ second.dense
+    if rng.random() < 0.3:
+        op, dense = op @ first.op, dense @ first.dense
+    elif rng.random() < 0.3:
+        op, dense = op**2, dense @ dense
+    return Drawn(op, dense, f"{op.kind} of {len(op.operators)}: {first.how}, {second.how}")
+
+
+def _kron(rng: np.random.Generator) -> Drawn:
+    import bitterfly
+
+    a, b = _small(rng), _small(rng)
+    return Drawn(bitterfly.kron(a.op, b.op), np.kron(a.dense, b.dense), f"kron of {a.how} and {b.how}")
+
+
+def _small(rng: np.random.Generator) -> Drawn:
+    while max((drawn := _member(rng)).op.shape) > _MOST_OF_KRON:
+        pass
+    return drawn
 
 
 def _inverse(rng: np.random.Generator) -> Drawn:
@@ -447,11 +489,9 @@ def _become(drawn: Drawn, rng: np.random.Generator, keeps_shape: bool = False) -
     from bitterfly import reference
 
     op, dense = drawn.op, drawn.dense
-    ways = ["conj", "copy", "pickle", "wider"] + ([] if keeps_shape else ["T", "H"])
-    if hasattr(op, "dequantize"):
+    ways = ["conj", "copy", "pickle", "wider", "file", "negative", "multiple"] + ([] if keeps_shape else ["T", "H"])
+    if op.kind == "packed":
         ways.append("dequantize")
-    if not hasattr(op, "parts") and not any(hasattr(t, "terms") for t in getattr(op, "terms", ())):
-        ways.append("file")
     way = str(rng.choice(ways))
     how = f"{way} of {drawn.how}"
     if way == "T":
@@ -460,6 +500,13 @@ def _become(drawn: Drawn, rng: np.random.Generator, keeps_shape: bool = False) -
         return Drawn(op.H, dense.conj().T, how)
     if way == "conj":
         return Drawn(op.conj(), dense.conj(), how)
+    if way == "negative":
+        return Drawn(-op, -dense, how)
+    if way == "multiple":
+        c = _COEFFICIENTS[rng.integers(10)]
+        wide = c if isinstance(c, complex) else float(c)
+        multiple = op / (1 / wide) if c and rng.random() < 0.3 else c * op if rng.random() < 0.5 else op * c
+        return Drawn(multiple, _kept(complex(c) * dense, multiple), f"{c} times {drawn.how}")
     if way == "copy":
         return Drawn(copy.deepcopy(op), dense, how)
     if way == "pickle":

@@ -132,7 +132,12 @@ def diagonal_product(op: ButterflyOperator, *, left: Any = None, right: Any = No
 
 
 def block_diag(ops: Iterable[Any]) -> ButterflyOperator | ButterflyStack:
-    """Return the block-diagonal operator of operators of any kind, shapes and dtypes.
+    """Return the block-diagonal operator of operators.
+
+    Parameters
+    ----------
+    ops : iterable of operators
+        Of any kinds, shapes and dtypes.
 
     Returns
     -------

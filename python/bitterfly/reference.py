@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache, reduce
 from typing import Any
 
@@ -37,16 +37,34 @@ def dense(op: Any) -> Array:
     Parameters
     ----------
     op : operator of any kind
-        Floats, packed codes, sums and stacks, in any mode.
+        Floats and packed codes in any mode, and what is made of them.
     """
-    if hasattr(op, "terms"):
-        total: Array = np.sum([dense(t) for t in op.terms], axis=0)
-        return total
-    if hasattr(op, "parts"):
-        return np.concatenate([dense(part) for part in op.parts], axis=op.axis)
+    members = [dense(member) for member in op.members]
+    if members:
+        return together(op, members)
     factors, scale = stored_factors(op)
     matrix = product(factors)
     return viewed(op, matrix if scale is None else matrix * scale)
+
+
+def together(op: Any, matrices: Sequence[Array]) -> Array:
+    """Return the matrix that a sum, a stack, a product or a Kronecker product makes of those of its members."""
+    if op.kind == "sum":
+        total: Array = np.sum([c * m for c, m in zip(op.coefficients, matrices, strict=True)], axis=0)
+        return total
+    if op.kind == "stack" and op.axis != "diagonal":
+        return np.concatenate(matrices, axis=op.axis)
+    pairs: dict[str, Callable[[Array, Array], Array]] = {
+        "stack": _along_diagonal,
+        "kron": np.kron,
+        "product": np.matmul,
+    }
+    return reduce(pairs[op.kind], matrices)
+
+
+def _along_diagonal(a: Array, b: Array) -> Array:
+    (m, n), (p, q) = a.shape, b.shape
+    return np.block([[a, np.zeros((m, q))], [np.zeros((p, n)), b]])
 
 
 def viewed(op: Any, stored: Array) -> Array:
@@ -65,7 +83,7 @@ def viewed(op: Any, stored: Array) -> Array:
 def stored_factors(op: Any) -> tuple[list[Array], Array | None]:
     """Return the stored 4-D factors of a butterfly in double precision, and the scale vector of packed ones."""
     wide = np.result_type(op.dtype, np.float64)
-    if not hasattr(op, "words"):
+    if op.kind == "float":
         return [np.asarray(f).astype(wide) for f in op.store.factors()], None
     if op.steps is None:
         return [f.astype(wide) for f in _direction_factors(op)], _scale_numbers(op).astype(wide)

@@ -46,18 +46,28 @@ def log2_rounding(op: Any) -> float:
     over all blocks of ``q x r`` numbers; the outer two are traces of Gram matrices, which pass from factor to factor.
     The bound is the same for the adjoint. Exponents are kept beside all blocks, for factors of any scale.
     """
-    members = getattr(op, "terms", getattr(op, "parts", None))
-    if members is not None:  # each rounds, and so do their sums
-        unit = np.log2(len(members) * float(np.finfo(op.dtype).eps))
-        return log2_sum([*map(log2_rounding, members), *(unit + log2_norm(member) for member in members)])
+    if op.kind == "sum":
+        sides = [log2_rounding(t) for t in op.terms], [log2_norm(t) for t in op.terms]
+        return log2_sum(_sum_rounding(op, *sides, max(op.shape)))
+    if op.kind == "stack":  # each part rounds, and so do their sums
+        unit = np.log2(len(op.parts) * float(np.finfo(op.dtype).eps))
+        return log2_sum([*map(log2_rounding, op.parts), *(unit + log2_norm(part) for part in op.parts)])
+    if op.kind in ("product", "kron"):  # of unit vectors, the first operator makes any vectors
+        size = max(op.shape)
+        return _applied(op, np.log2(size) / 2, size)
     return _chain_rounding(_factors(op), (1, *op.stored_chain.ranks, 1), np.dtype(op.dtype))
 
 
 def log2_norm(op: Any) -> float:
     """Return the logarithm to base 2 of a bound on ``||op||_F``, padding and all."""
-    members = getattr(op, "terms", getattr(op, "parts", None))
-    if members is not None:
-        return log2_sum(map(log2_norm, members))
+    if op.kind == "sum":
+        return log2_sum(_log2_size(c) + log2_norm(t) for c, t in zip(op.coefficients, op.terms, strict=True))
+    if op.kind == "stack":
+        return log2_sum(map(log2_norm, op.parts))
+    if op.kind == "product":
+        return sum(map(log2_gain, op.operators[:-1])) + log2_norm(op.operators[-1])
+    if op.kind == "kron":
+        return sum(map(log2_norm, op.operators))
     factors, ranks = _factors(op), (1, *op.stored_chain.ranks, 1)
     a, _, c, d = factors[-1].shape
     grams = _Grams.ones(a * c, d)
@@ -66,16 +76,28 @@ def log2_norm(op: Any) -> float:
     return log2_sum(grams.traces().ravel()) / 2
 
 
+def log2_gain(op: Any) -> float:
+    """Return the logarithm to base 2 of a bound on ``|F_1| .. |F_L|`` in the spectral norm, F the moduli of factors.
+
+    A factor has the norm of its largest block, here in the Frobenius norm; no rounding makes vectors longer than that.
+    """
+    if op.kind == "sum":
+        return log2_sum(_log2_size(c) + log2_gain(t) for c, t in zip(op.coefficients, op.terms, strict=True))
+    if op.kind == "stack":
+        return log2_sum(map(log2_gain, op.parts))
+    return float(sum(map(log2_gain, op.operators))) if op.members else float(sum(map(_factor_gain, _factors(op))))
+
+
 def is_exact(op: Any) -> bool:
     """Whether products with unit vectors are free of rounding: all numbers are short multiples of powers of two.
 
     If the numbers of factor l are multiples of ``2^g`` up to ``2^h`` in modulus, ``h - g`` bits hold them; a product
     whose bits, and those of the numbers of terms, together fit the precision is exact, whatever its order.
     """
-    if hasattr(op, "parts"):  # a unit vector meets one part, or each by itself
+    if op.kind == "stack":  # a unit vector meets one part, or each by itself
         return all(map(is_exact, op.parts))
-    if hasattr(op, "terms"):
-        return len(op.terms) == 1 and is_exact(op.terms[0])
+    if op.members:
+        return op.kind == "sum" and op.coefficients in ((1,), (-1,)) and is_exact(op.terms[0])
     if isinstance(op.store, DirectionCodes):
         return False  # decoded by rotations
     numbers = _stored_numbers(op)
@@ -84,6 +106,68 @@ def is_exact(op: Any) -> bool:
     limits = np.finfo(op.dtype)
     fits = np.sum(np.maximum(np.abs(low), np.abs(high))) + terms < -limits.minexp
     return bool(fits and np.sum(high - low) + terms <= limits.nmant + 1)
+
+
+def _log2_size(x: complex) -> float:
+    return float(np.log2(abs(x))) if x else NOTHING
+
+
+def _factor_gain(factor: Array) -> float:
+    blocks = factor.astype(np.result_type(factor.dtype, np.float64), copy=False).transpose(0, 3, 1, 2)
+    x, exponents = _normal(blocks)
+    with np.errstate(divide="ignore"):
+        return float(np.max(np.log2(np.einsum("...bc,...bc->...", x, x.conj()).real) / 2 + exponents))
+
+
+def _sum_rounding(op: Any, roundings: list[float], norms: list[float], count: int) -> list[float]:
+    """Return logarithms of what a sum rounds: its terms, products with coefficients, additions; of `count` vectors."""
+    limits = np.finfo(op.dtype)
+    unit, sizes = np.log2((len(norms) + 2) * float(limits.eps)), [_log2_size(c) for c in op.coefficients]
+    found = [size + rounding for size, rounding in zip(sizes, roundings, strict=True)]
+    found += [unit + size + norm for size, norm in zip(sizes, norms, strict=True)]
+    if any(c not in (0, 1, -1) for c in op.coefficients) and max(norms) > NOTHING:
+        entries = max(op.shape) * count
+        found.append(float(np.log2(limits.smallest_subnormal) + np.log2(len(norms) * np.sqrt(entries))))
+    return found
+
+
+def _applied(op: Any, size: float, count: int) -> float:
+    """Return the logarithm of a bound on what products with `count` vectors round, together of norm ``2**size``.
+
+    The vectors are any, the adjoint the same: factor l of L adds at most ``gamma_k |F_1| .. |F_L| |x|``.
+    """
+    if op.kind == "sum":
+        sides = [_applied(t, size, count) for t in op.terms], [log2_gain(t) + size for t in op.terms]
+        return log2_sum(_sum_rounding(op, *sides, count))
+    if op.kind == "stack":
+        unit = np.log2(len(op.parts) * float(np.finfo(op.dtype).eps))
+        return log2_sum([unit + size + log2_gain(op), *(_applied(part, size, count) for part in op.parts)])
+    if op.members:
+        count *= max(max(part.shape) for part in op.members) if op.kind == "kron" else 1
+        return max(_one_by_one(op.members, size, count), _one_by_one(op.members[::-1], size, count))
+    factors, limits = _factors(op), np.finfo(op.dtype)
+    gains = [_factor_gain(f) for f in factors]
+    if NOTHING in gains:
+        return NOTHING
+    planes, growth = 2 if np.dtype(op.dtype).kind == "c" else 1, sum(max(gain, 0.0) for gain in gains)
+    found = []
+    for f in factors:
+        a, b, c, d = f.shape
+        roundings = _OPERATIONS * planes * max(b, c) + _OTHERS
+        found.append(float(np.log2(roundings * float(limits.eps) / 2)) + sum(gains) + size)
+        entries = a * d * max(b, c) * count
+        found.append(float(np.log2(roundings * np.sqrt(entries)) + np.log2(limits.smallest_subnormal)) + growth)
+    return log2_sum(found)
+
+
+def _one_by_one(ops: Iterable[Any], size: float, count: int) -> float:
+    """Return the logarithm of a bound on what products with one operator after the other round."""
+    lost = NOTHING
+    for op in ops:
+        gain = log2_gain(op)
+        lost = log2_sum([_applied(op, size, count), gain + lost])
+        size = log2_sum([size + gain, lost])
+    return lost
 
 
 def _factors(op: Any) -> list[Array]:

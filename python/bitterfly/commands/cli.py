@@ -284,20 +284,23 @@ def _facts(op: Any) -> Iterator[tuple[str, str]]:
     dense = m * n * op.dtype.itemsize
     yield "shape", f"{m} x {n}"
     yield "dtype", str(op.dtype)
-    if hasattr(op, "terms"):
-        yield "kind", f"sum of {len(op.terms)} operators"
-    yield from () if hasattr(op, "terms") else _factors(op)
+    if op.members:
+        yield "kind", f"{op.kind} of {len(op.members)} operators"
+    yield from () if op.members else _factors(op)
     yield "relative error", f"{op.relative_error:.3g} ({op.error_kind})"
     yield "bytes", f"{op.nbytes:,} ({op.nbytes / dense:.3%} of the dense {dense:,}; {_per_entry(op)})"
     yield "bits", in_words(op.mean_bits, op.bits_per_number)
-    for at, term in enumerate(getattr(op, "terms", ()), 1):
-        yield f"term {at}", f"{term.nbytes:,} bytes"
+    for at, term in enumerate(op.members, 1):
+        yield f"{'term' if op.kind == 'sum' else 'member'} {at}", f"{term.nbytes:,} bytes"
         yield "  bits", in_words(term.mean_bits, term.bits_per_number)
         yield from ((f"  {name}", fact) for name, fact in _factors(term))
 
 
 def _factors(op: Any) -> Iterator[tuple[str, str]]:
-    codes = getattr(op, "codes", None)
+    if op.members:
+        yield "kind", f"{op.kind} of {len(op.members)} operators"
+        return
+    codes = None if op.kind == "float" else op.codes
     yield "kind", "float factors" if codes is None else "packed codes"
     yield "mode", op.mode
     yield "factors", str(len(op.chain)) + (", square dyadic" if op.chain.is_square_dyadic else "")

@@ -14,15 +14,15 @@ from bitterfly.stores.kinds import FLOAT_KINDS, MAX_BITS, TILED_KINDS, Code, lar
 
 Header = dict[str, Any]
 
-# Version 1: the square dyadic chain. Version 2: any chain, in tiles. (Version 3: sums, see stored_sums.) Version 4: as
-# version 1, packed, the scale vector in short floats.
+# Version 1: the square dyadic chain. Version 2: any chain, in tiles. Version 4: as version 1, packed, the
+# scale vector in short floats. (Versions 3 and 5: operators made of operators, see composites.)
 SHORT_SCALE = 4
 FORMAT_VERSIONS = (1, 2, SHORT_SCALE)
 REAL_TYPE = {"float32": "F32", "float64": "F64", "complex64": "F32", "complex128": "F64"}
 
 _MAX_DEPTH = 32
 _MAX_LENGTH = 1 << 20
-_MAX_SIZE = 1 << 31  # permutations are stored in 32 bits
+MAX_SIZE = 1 << 31  # permutations are stored in 32 bits
 _MAX_FACTORS = 64
 _MAX_ENTRIES = 1 << 40
 _MODES = ("forward", "transpose", "adjoint", "conjugate")
@@ -45,10 +45,7 @@ def canonical(header: Header) -> str:
 
 def parse(text: str) -> Header:
     """Return the JSON object in `text`; its fields are not checked."""
-    if len(text) > _MAX_LENGTH:
-        raise ValueError(f"metadata: longer than {_MAX_LENGTH} characters")
-    if _depth(text) > _MAX_DEPTH:  # the parser recurses, as deep as the recursion limit, which others may have raised
-        raise ValueError(f"metadata: not valid JSON of ours (nested deeper than {_MAX_DEPTH})")
+    check_size(text)
     try:
         header = json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
@@ -56,6 +53,14 @@ def parse(text: str) -> Header:
     if not isinstance(header, dict):
         raise ValueError("metadata: expected a JSON object")
     return header
+
+
+def check_size(text: str) -> None:
+    """Raise a ValueError for metadata that are too long, or nested too deeply."""
+    if len(text) > _MAX_LENGTH:
+        raise ValueError(f"metadata: longer than {_MAX_LENGTH} characters")
+    if _depth(text) > _MAX_DEPTH:  # the parser recurses, as deep as the recursion limit, which others may have raised
+        raise ValueError(f"metadata: not valid JSON of ours (nested deeper than {_MAX_DEPTH})")
 
 
 def _depth(text: str) -> int:
@@ -132,9 +137,9 @@ def is_complex(header: Header) -> bool:
 def _check_shape(header: Header) -> None:
     shape = header["shape"]
     good = isinstance(shape, list) and len(shape) == 2 and all(map(_is_int, shape))
-    good = good and shape[0] == shape[1] and 2 <= shape[0] <= _MAX_SIZE
+    good = good and shape[0] == shape[1] and 2 <= shape[0] <= MAX_SIZE
     good = good and shape[0] & (shape[0] - 1) == 0
-    expect(good, "shape", f"two equal powers of two, 2 to {_MAX_SIZE}", header)
+    expect(good, "shape", f"two equal powers of two, 2 to {MAX_SIZE}", header)
     chain = [list(pattern) for pattern in Chain.square_dyadic(shape[0])]
     good = header["chain"] == chain and _all_ints(header["chain"])
     expect(good, "chain", f"the square dyadic chain of size {shape[0]}", header)
@@ -144,9 +149,7 @@ def _check_tiled_shape(header: Header) -> None:
     chain, shape = header["chain"], header["shape"]
     good = isinstance(chain, list) and 1 <= len(chain) <= _MAX_FACTORS
     good = good and all(isinstance(p, list) and len(p) == 4 and all(map(_is_int, p)) and min(p) >= 1 for p in chain)
-    good = good and all(
-        max(a * b * d, a * c * d) <= _MAX_SIZE and a * b * c * d <= _MAX_ENTRIES for a, b, c, d in chain
-    )
+    good = good and all(max(a * b * d, a * c * d) <= MAX_SIZE and a * b * c * d <= _MAX_ENTRIES for a, b, c, d in chain)
     expect(good, "chain", f"1 to {_MAX_FACTORS} patterns (a, b, c, d)", header)
     try:
         room = Chain(chain).shape

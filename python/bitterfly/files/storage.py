@@ -11,21 +11,22 @@ import numpy as np
 from bitterfly import _core
 from bitterfly.chains.chain import Chain
 from bitterfly.files.checksum import checksum
+from bitterfly.files.composites import Tensors, composite_parts, is_composite, read_composite
 from bitterfly.files.container import (
     REAL_TYPE,
     SHORT_SCALE,
     Header,
     canonical,
+    check_size,
     check_units,
     checked_header,
     is_complex,
     parse,
 )
 from bitterfly.files.replacing import Path, as_regular_file, replacing
-from bitterfly.files.sums import SUM, Tensors, check_sum, read_sum, sum_parts
 from bitterfly.inputs import Array, IndexArray, as_permutation
 from bitterfly.operators.butterfly import ButterflyOperator, PackedButterfly
-from bitterfly.operators.contract import ButterflySum
+from bitterfly.operators.contract import Operator
 from bitterfly.stores.codes import scale_length, word_count
 from bitterfly.stores.direction_codes import DirectionCodes
 from bitterfly.stores.floats import DyadicFloats, TiledFloats, aligned, frozen_view
@@ -37,27 +38,28 @@ from bitterfly.stores.tiles import layouts
 if TYPE_CHECKING:
     from safetensors import safe_open
 
-    Stored = ButterflyOperator | PackedButterfly | ButterflySum
-
 METADATA_KEY = "bitterfly"
 
 _PERMUTATIONS = ("rows", "columns")
 
 
-def save(path: Path, op: Stored) -> None:
+def save(path: Path, op: Operator) -> None:
     """Write an operator to a safetensors file.
 
     Parameters
     ----------
     path : str or path-like
         The file appears, or replaces an older one, only once it is complete.
-    op : ButterflyOperator, PackedButterfly, or ButterflySum of such
-        In any mode: of a transposed operator the shared buffers are stored, and the mode.
+    op : operator
+        Of any kind and in any mode: of a transposed operator the shared buffers are stored, and the mode; of one that
+        is made of others, all of these.
 
     Raises
     ------
     TypeError
         Where `op` is no operator of this package.
+    ValueError
+        Where operators are made of more operators than a file holds: 1024 at a time, about 2000 in all, 14 deep.
     OSError
         Where the file cannot be written; an existing file is left as it was.
     """
@@ -76,8 +78,8 @@ def load(path: Path) -> Any:
 
     Returns
     -------
-    ButterflyOperator, PackedButterfly or ButterflySum
-        Equal in all buffers, mode and error to what was saved.
+    operator
+        Of the same kind, equal in all buffers, mode and error to what was saved.
 
     Raises
     ------
@@ -101,31 +103,31 @@ def load(path: Path) -> Any:
 # ---- writing ----
 
 
-def to_bytes(op: Stored) -> bytes:
+def to_bytes(op: Operator) -> bytes:
     """Return the contents of a file of an operator."""
     from safetensors.numpy import save as container
 
-    if isinstance(op, ButterflySum):
-        header, tensors = sum_parts(op, _sealed)
-        header["sha256"] = checksum(header, {})
-    else:
-        header, tensors = _sealed(op)
-    return container(tensors, metadata={METADATA_KEY: canonical(header)})
+    header, tensors = _sealed(op)
+    text = canonical(header)
+    check_size(text)
+    return container(tensors, metadata={METADATA_KEY: text})
 
 
 def _sealed(op: Any) -> tuple[Header, dict[str, Array]]:
     """Return the metadata, with the checksum, and the tensors of an operator."""
-    header, tensors = _describe(op)
-    header["sha256"] = checksum(header, tensors)
+    if not isinstance(op, Operator):
+        raise TypeError(f"op: expected an operator of this package, got {type(op).__name__}")
+    if op.members:
+        header, tensors = composite_parts(op, _sealed)
+        header["sha256"] = checksum(header, {})
+    else:
+        header, tensors = _describe(op)
+        header["sha256"] = checksum(header, tensors)
     return header, tensors
 
 
-def _describe(op: ButterflyOperator | PackedButterfly) -> tuple[Header, dict[str, Array]]:
-    """Return the metadata, without the checksum, and the tensors of an operator."""
-    if not isinstance(op, (ButterflyOperator, PackedButterfly)):
-        kinds = "ButterflyOperator, PackedButterfly or ButterflySum of such"
-        hint = "; save its parts" if hasattr(op, "parts") else ""
-        raise TypeError(f"op: expected a {kinds}, got {type(op).__name__}{hint}")
+def _describe(op: Any) -> tuple[Header, dict[str, Array]]:
+    """Return the metadata, without the checksum, and the tensors of a butterfly."""
     chain = op.stored_chain
     header = {
         "format_version": _version(op.store),
@@ -141,7 +143,7 @@ def _describe(op: ButterflyOperator | PackedButterfly) -> tuple[Header, dict[str
         for name, order in zip(_PERMUTATIONS, op.base_permutations, strict=True)
         if order is not None
     }
-    if isinstance(op, ButterflyOperator):
+    if op.kind == "float":
         if isinstance(op.store, TiledFloats):
             header |= {"ranks": list(op.store.ranks)}
             return header | {"kind": "float"}, tensors | op.store.buffers
@@ -170,21 +172,22 @@ def _as_reals(a: Array) -> Array:
 # ---- reading ----
 
 
-def _read(file: safe_open) -> Stored:
+def _read(file: safe_open) -> Operator:
     text = (file.metadata() or {}).get(METADATA_KEY)
     if text is None:
         raise ValueError(f"metadata: no key {METADATA_KEY!r}, this is no bitterfly file")
-    header = parse(text)
-    if header.get("kind") == SUM:
-        check_sum(header, set(file.keys()))
-        if checksum(header, {}) != header["sha256"]:
-            raise ValueError("sha256: the checksum does not match the contents, the file is damaged")
-        return read_sum(header, file, _read_one)
+    return _read_any(parse(text), file)
+
+
+def _read_any(header: Header, file: Tensors) -> Operator:
+    """Return the operator of any kind that a header and tensors are of."""
+    if is_composite(header):
+        return cast(Operator, read_composite(header, file, _read_one, _read_any))
     return _read_one(header, file)
 
 
 def _read_one(header: Header, file: Tensors) -> ButterflyOperator | PackedButterfly:
-    """Return the operator that a header and tensors are of."""
+    """Return the butterfly that a header and tensors are of."""
     codes = checked_header(header)
     tensors = _read_tensors(file, _expected_tensors(header, codes))
     if checksum(header, tensors) != header["sha256"]:

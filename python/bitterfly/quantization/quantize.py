@@ -204,7 +204,7 @@ def _hint(op: Any) -> str:
     """Say what to do about operators that have no float factors of their own."""
     if isinstance(op, PackedButterfly):
         return "; op.dequantize() has float factors"
-    return "; quantize its parts" if hasattr(op, "parts") else ""
+    return "; quantize its parts" if getattr(op, "members", ()) else ""
 
 
 def _quantize_tiled(

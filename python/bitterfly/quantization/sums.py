@@ -45,5 +45,6 @@ def quantize_sum(
 
 
 def _at(op: ButterflySum, bits: float, one: Callable[[ButterflyOperator, float], PackedButterfly]) -> ButterflySum:
-    packed = ButterflySum([one(term, bits) for term in op.terms])
-    return ButterflySum(packed.terms, **after_change(op, packed, "measured").facts)
+    packed = ButterflySum([one(term, bits) for term in op.terms], coefficients=op.coefficients)
+    known = after_change(op, packed, "measured").facts
+    return ButterflySum(packed.terms, coefficients=op.coefficients, **known)
