@@ -37,7 +37,26 @@ Tensors = dict[str, Array]
 _TYPES = {"U32": "<u4", "F32": "<f4", "F64": "<f8"}
 _ODD_TYPES = ["U32", "F32", "F64", "I32", "U8", "BF16", "F16", "U64", "BOOL", "F4", "X9"]
 _ODD = [0, -1, 1, 2, 3, 7, 2**16, 2**31, 2**31 - 1, 2**32, 2**62, 2**63, 2**64, 10**40, 1.5, 1e308, -0.0, True, False]
-_ODD += [None, "", "float", "packed", "sum", "skeleton", "sphere", "float24", "adjoint", [], {}, [[]], [0], [2**40] * 4]
+_ODD += [
+    None,
+    "",
+    "float",
+    "packed",
+    "sum",
+    "product",
+    "stack",
+    "kron",
+    "diagonal",
+    "skeleton",
+    "sphere",
+    "float24",
+    "adjoint",
+    [],
+    {},
+    [[]],
+    [0],
+    [2**40] * 4,
+]
 _TEXTS = [
     "1e400",
     "-1",
@@ -91,6 +110,11 @@ def operators() -> dict[str, Any]:
         wide = _general(rng, dtype, [(1, 8, 4, 6), (2, 12, 8, 1)])
         out[f"skeleton floats {dtype}"] = bitterfly.quantize(wide, bits=8, code="skeleton").dequantize().conj()
         out[f"sum {dtype}"] = algebra.ButterflySum([tiles, out[f"lattice {dtype}"].H], 0.25, "measured")
+        out[f"combination {dtype}"] = 3 * tiles - out[f"sign {dtype}"].H / 7
+        out[f"product {dtype}"] = tiles.H @ out[f"shift {dtype}"].H
+        out[f"kron {dtype}"] = bitterfly.kron(plain, out[f"ternary {dtype}"])
+        out[f"blocks {dtype}"] = bitterfly.block_diag([1j * plain, out[f"product {dtype}"]])
+        out[f"stack {dtype}"] = bitterfly.hstack([tiles, out[f"combination {dtype}"]])
     return out
 
 
@@ -246,7 +270,7 @@ def _edit(header: Header, r: random.Random) -> None:
         other = parts(r.choice(files())[1])[1]
         header[key] = other.get(key, other)
     elif kind == 2:
-        header[r.choice(["extra", "ranks", "codes", "scale_code", "terms", "steps"])] = _odd(r)
+        header[r.choice(["extra", "ranks", "codes", "scale_code", "terms", "steps", "axis", "coefficients"])] = _odd(r)
     elif kind == 3 and r.random() < 0.3:
         del header[key]
     else:
@@ -280,26 +304,32 @@ def _change(tensors: Tensors, r: random.Random) -> None:
 
 
 def _sealed(header: Header, tensors: Tensors) -> Header:
-    """The header with the checksums of what it says, those of the terms of a sum too."""
+    """The header with the checksums of what it says, those of members too."""
     terms = header.get("terms")
     if isinstance(terms, list) and all(isinstance(term, dict) for term in terms):
         for at, term in enumerate(terms):
             own = {name.removeprefix(f"{at}."): x for name, x in tensors.items() if name.startswith(f"{at}.")}
-            term["sha256"] = checksum(term, own)
+            terms[at] = _sealed(term, own)
         tensors = {}
     return header | {"sha256": checksum(header, tensors)}
+
+
+def _inner(header: Header, r: random.Random) -> Header:
+    """The header, or that of a member, or of a member of one."""
+    terms = header.get("terms")
+    if not isinstance(terms, list) or not terms or r.random() < 0.3:
+        return header
+    inner = r.choice(terms)
+    return _inner(inner, r) if isinstance(inner, dict) and inner else header
 
 
 def _forged(data: bytes, r: random.Random) -> bytes:
     _, header, tensors = parts(data)
     for _ in range(r.choice([1, 1, 1, 2, 3])):
         if r.random() < 0.6:
-            inner = header["terms"][r.randrange(2)] if "terms" in header and r.random() < 0.7 else header
-            _edit(inner if isinstance(inner, dict) and inner else header, r)
+            _edit(_inner(header, r), r)
         elif tensors:
             _change(tensors, r)
-        if not isinstance(header.get("terms", []), list) or len(header.get("terms", [0, 0])) < 2:
-            break
     header = _sealed(header, tensors)
     outer, body = {}, b""
     types = {np.dtype(code): name for name, code in _TYPES.items()}
@@ -345,8 +375,14 @@ def check_valid(op: Any, r: random.Random) -> None:
     assert forward.dtype == np.result_type(op.dtype, np.float64)
     data = storage.to_bytes(op)
     numbers = [x for x in parts(data)[2].values() if x.dtype.kind == "f"]
-    if all(np.max(np.abs(x), initial=0) <= _MODERATE for x in numbers):
+    numbers += [np.abs(c) for c in _coefficients(op)]
+    moderate = _MODERATE if op.kind in ("float", "packed", "sum") else _MODERATE ** (1 / 2)
+    if all(np.max(np.abs(x), initial=0) <= moderate for x in numbers):
         assert np.all(np.isfinite(forward)) and np.all(np.isfinite(backward))
+
+
+def _coefficients(op: Any) -> list[complex]:
+    return [*getattr(op, "coefficients", ()), *(c for member in op.members for c in _coefficients(member))]
 
 
 def run(count: int, seed: int = 0, first: int = 0, progress: Callable[[int, Outcome], Any] | None = None) -> Outcome:

@@ -168,8 +168,6 @@ def test_sums_are_saved(tmp_path: Path, packed: bool, view: str) -> None:
     np.testing.assert_array_equal(again.todense(), op.todense())
     bitterfly.save(tmp_path / "unknown", algebra.ButterflySum(_parts(), np.nan))
     assert np.isnan(bitterfly.load(tmp_path / "unknown").relative_error)
-    with pytest.raises(TypeError, match="save its parts"):
-        bitterfly.save(tmp_path / "stack", algebra.vstack([op, op]))
 
 
 def _rewrite(path: Path, change: Any) -> None:

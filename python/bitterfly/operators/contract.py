@@ -595,13 +595,12 @@ class ButterflySum(Composite):
         return super()._scaled(factor, rounding)
 
     def _multiply(self, x: Array, out: Array, transposed: bool, conjugated: bool, workers: int | None) -> Array:
-        for at, (term, c) in enumerate(zip(self.terms, self._coefficients, strict=True)):
-            c = c.conjugate() if conjugated else c
-            if at == 0:
-                term._write(x, out, transposed, conjugated, workers)
-                if c != 1:
-                    out *= c
-            else:
+        numbers = [c.conjugate() if conjugated else c for c in self._coefficients]
+        self.terms[0]._write(x, out, transposed, conjugated, workers)
+        with np.errstate(over="ignore", invalid="ignore"):  # as the products of all terms
+            if numbers[0] != 1:
+                out *= numbers[0]
+            for term, c in zip(self.terms[1:], numbers[1:], strict=True):
                 y = term._product(x, transposed, conjugated, workers)
                 out += y if c == 1 else np.multiply(y, c, dtype=out.dtype)
         return out

@@ -86,7 +86,8 @@ class ButterflyStack(Composite):
         added: set[int] = set()
         for part, rows, columns in zip(self.parts, *(sides[::-1] if transposed else sides), strict=True):
             if rows.start in added:
-                out[rows] += part._product(x[columns], transposed, conjugated, workers)
+                with np.errstate(over="ignore", invalid="ignore"):  # as the products of all parts
+                    out[rows] += part._product(x[columns], transposed, conjugated, workers)
             else:
                 part._write(x[columns], out[rows], transposed, conjugated, workers)
                 added.add(rows.start)
