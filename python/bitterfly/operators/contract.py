@@ -403,7 +403,7 @@ def _two_keys(key: Any) -> tuple[Any, Any]:
         raise IndexError(f"index: expected one or two, rows and columns, got {len(keys)}")
     if any(each is None or isinstance(each, (bool, np.bool_)) for each in keys):
         raise IndexError(f"index: expected integers, slices or arrays of rows and columns, got {key!r}")
-    rows, columns = (slice(None) if each is Ellipsis else each for each in (*keys, slice(None))[:2])
+    rows, columns = (slice(None) if each is Ellipsis else each for each in (*keys, slice(None), slice(None))[:2])
     return rows, columns
 
 
