@@ -19,8 +19,7 @@ from test_products import FIRST, OPERATORS
 
 def singles(op: Any) -> list[Any]:
     """The operators with factors of their own that an operator is made of, each as often as it is there."""
-    members = getattr(op, "terms", None) or getattr(op, "parts", None)
-    return [op] if members is None else [one for member in members for one in singles(member)]
+    return [one for member in op.members for one in singles(member)] or [op]
 
 
 def counted(op: Any) -> tuple[int, int]:

@@ -26,6 +26,7 @@ from bitterfly.stores.alphabets import ALPHABETS
 _SEEDS = 60_000 if os.environ.get("HYPOTHESIS_PROFILE") == "deep" else 300
 _PARTS = 6
 _ABSURD = 2.0  # codes of a few bits may miss by all of the matrix, nothing by more
+_MOST_OF_KRON = 200  # entries of an operator in a Kronecker product
 
 KINDS = (*own.KINDS, "low_rank", "diagonal", "sparse", "repeated", "dft", "integers", "small_integers", "half", "bool")
 # Numbers that a source cannot hold: what does not fit is refused, as documented.
@@ -200,6 +201,17 @@ def followed(rng: np.random.Generator, op: Any, tried: Callable[..., Any]) -> It
     if rng.random() < 0.2:
         stack = algebra.vstack([op, op])
         yield "stack", algebra.vstack([stack])
+    yield "third", op / 3
+    if op.shape[0] * op.shape[1] <= _MOST_OF_KRON:
+        yield "kron", bitterfly.kron(op, op)
+
+
+# What becomes of the matrix beside the operator.
+_MADE: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "stack": lambda a: np.concatenate([a, a]),
+    "third": lambda a: a.astype(np.result_type(a.dtype, np.longdouble)) / 3,
+    "kron": lambda a: np.kron(a, a.astype(np.result_type(a.dtype, np.longdouble))),
+}
 
 
 def _codes(rng: np.random.Generator, name: str) -> dict[str, Any]:
@@ -235,10 +247,10 @@ def above(seed: int, folder: str, checked: Counter[str], refused: Counter[str]) 
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         for name, a, op in results(seed, folder, refused):
-            a = np.concatenate([a, a]) if name.endswith("stack") else a
+            a = _MADE.get(name.split(", ")[-1], np.asarray)(a)
             checked[op.error_kind] += 1
             true, reported = exact.error(a, op), np.longdouble(op.relative_error)
-            if true > _ABSURD:
+            if true > (_ABSURD if op.kind != "kron" else _ABSURD * (2 + _ABSURD)):
                 found.append(f"seed {seed}: {a.dtype} of {a.shape}, {name}: error {true:.3g}, zeros would be nearer")
             if not true <= reported:
                 excess = true / reported - 1 if reported else np.inf

@@ -52,12 +52,14 @@ class Known:
         return cls.of(a).then(b.relative_error, kind=b.error_kind)
 
     @classmethod
-    def if_exact(cls, ops: Sequence[Any]) -> Known:
+    def of_combined(cls, ops: Sequence[Any]) -> Known:
         """Return what is known of a sum or a product: an error of 0 where that of all operators is, else nothing.
 
         Terms may cancel, and so may the factors of a product: then errors are as large as the result, or larger,
-        however small they are beside each operator.
+        however small they are beside each operator. One operator alone, or a multiple of it, keeps its own.
         """
+        if len(ops) == 1:
+            return cls.of(ops[0])
         if any(op.relative_error != 0 for op in ops):
             return cls(float("nan"), "estimated")
         return cls(0.0, weakest([op.error_kind for op in ops]))

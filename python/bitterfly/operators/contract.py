@@ -457,14 +457,14 @@ class Composite(Operator):
         shape: tuple[int, int],
         relative_error: float | None,
         error_kind: str | None,
-        dtypes: Sequence[Any] = (),
+        dtype: np.dtype[Any] | None = None,
     ) -> None:
         known = self._derived(members)
         if relative_error is not None:
             kinds = [op.error_kind for op in members] if relative_error == relative_error else ["estimated"]
             known = Known(relative_error, weakest(kinds))
         self._members = members
-        dtype = np.result_type(*(op.dtype for op in members), *dtypes)
+        dtype = np.result_type(*(op.dtype for op in members)) if dtype is None else dtype
         super().__init__(dtype, shape, known.error, error_kind or known.kind)
 
     @staticmethod
@@ -504,11 +504,11 @@ class Composite(Operator):
         measured as for `ButterflyOperator.astype`.
         """
         target = cast_dtype(dtype, self.dtype)
-        members = self._members_as(target)
-        if np.finfo(target).eps <= np.finfo(self.dtype).eps:
-            return self._remade(members, **Known.of(self).facts)
+        members, known = self._members_as(target), Known.of(self)
+        if np.finfo(target).eps <= np.finfo(self.dtype).eps or np.isnan(known.error):
+            return self._remade(members, **known.facts)
         cast = self._remade(members)
-        if Known.of(self) == self._derived(self._members) and cast.relative_error == cast.relative_error:
+        if known == self._derived(self._members) and not np.isnan(cast.relative_error):
             return cast
         return self._remade(members, **after_cast(self, cast).facts)
 
@@ -529,8 +529,8 @@ class ButterflySum(Composite):
     ----------
     terms : iterable of operators
     relative_error : float, optional
-        Of the sum against an original matrix. Default: 0 where that of all terms is, else NaN, not known: the terms may
-        cancel, so that errors relative to them say nothing of one relative to the sum.
+        Of the sum against an original matrix. Default: that of a single term, 0 where that of all terms is, else NaN,
+        not known: terms may cancel, so that errors relative to them say nothing of one relative to the sum.
     error_kind : str, optional
         How it is known. Default: the weakest kind of all terms; "estimated" where it is not known.
     coefficients : sequence of numbers, optional
@@ -563,14 +563,14 @@ class ButterflySum(Composite):
         numbers = [1.0] * len(members) if coefficients is None else [_as_coefficient(c)[0] for c in coefficients]
         if len(numbers) != len(members):
             raise ValueError(f"coefficients: expected {len(members)}, one for each term, got {len(numbers)}")
-        dtypes = [np.result_type(op.dtype, c) for op, c in zip(members, numbers, strict=True)]
-        whole = np.result_type(*dtypes)
-        self._coefficients = tuple(_fitting(c, whole) for c in numbers)
-        super().__init__(members, shapes[0], relative_error, error_kind, dtypes)
+        dtypes = [np.complex64 if isinstance(c, complex) else np.float32 for c in numbers]
+        dtype = np.result_type(*(op.dtype for op in members), *dtypes)
+        self._coefficients = tuple(_fitting(c, dtype) for c in numbers)
+        super().__init__(members, shapes[0], relative_error, error_kind, dtype)
 
     @staticmethod
     def _derived(members: tuple[Operator, ...]) -> Known:
-        return Known.if_exact(members)
+        return Known.of_combined(members)
 
     @property
     def terms(self) -> tuple[Operator, ...]:
@@ -638,7 +638,7 @@ class ButterflyProduct(Composite):
 
     @staticmethod
     def _derived(members: tuple[Operator, ...]) -> Known:
-        return Known.if_exact(members)
+        return Known.of_combined(members)
 
     @property
     def operators(self) -> tuple[Operator, ...]:
@@ -660,7 +660,7 @@ class ButterflyProduct(Composite):
 def _product_of(left: Operator, right: Operator) -> ButterflyProduct:
     """Return ``left @ right``, products of products as one."""
     parts = [op.operators if isinstance(op, ButterflyProduct) else (op,) for op in (left, right)]
-    return ButterflyProduct([*parts[0], *parts[1]], **Known.if_exact((left, right)).facts)
+    return ButterflyProduct([*parts[0], *parts[1]], **Known.of_combined((left, right)).facts)
 
 
 def _sum_of(left: Operator, right: Operator, sign: float) -> ButterflySum:
@@ -673,7 +673,7 @@ def _sum_of(left: Operator, right: Operator, sign: float) -> ButterflySum:
         is_sum = isinstance(op, ButterflySum)
         terms += op.terms if is_sum else [op]
         numbers += [s * c for c in op.coefficients] if is_sum else [s]
-    return ButterflySum(terms, coefficients=numbers, **Known.if_exact((left, right)).facts)
+    return ButterflySum(terms, coefficients=numbers, **Known.of_combined((left, right)).facts)
 
 
 def operators_of(ops: Any, name: str) -> tuple[Operator, ...]:
