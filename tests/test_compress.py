@@ -240,7 +240,7 @@ def test_rectangular_and_odd_sizes() -> None:
 
 def test_large_entry_functions_are_estimated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(given, "_EVALUATED_BYTES", 0)
-    kernel = gallery.hankel(1024)
+    kernel = gallery.hankel(512)
     op = compress(kernel, rtol=1e-2)
     true = np.linalg.norm(op.todense() - kernel.todense()) / np.linalg.norm(kernel.todense())
     assert true <= op.relative_error <= 1e-2 and op.error_kind == "estimated" == op.report.error_kind

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -139,14 +140,18 @@ TILED = [
 ]
 
 
+@cache
+def _general(chain: Chain, dtype: Any, bits: int) -> Any:
+    rng = np.random.default_rng(7)
+    op = bitterfly.ButterflyOperator([own.gaussian(rng, p, dtype) for p in chain])
+    return bitterfly.quantize(op, bits=bits, code="lattice") if bits else op
+
+
 @pytest.mark.parametrize("chain", TILED, ids=str)
 @pytest.mark.parametrize("dtype", [np.float32, np.complex64])
 @pytest.mark.parametrize("bits", [0, 3])
 def test_products_with_general_chains(isa: str, chain: Chain, dtype: Any, bits: int) -> None:
-    rng = np.random.default_rng(7)
-    op: Any = bitterfly.ButterflyOperator([own.gaussian(rng, p, dtype) for p in chain])
-    if bits:
-        op = bitterfly.quantize(op, bits=bits, code="lattice")
+    rng, op = np.random.default_rng(7), _general(chain, dtype, bits)
     for mode in (op, op.T):
         for k in (1, 3, 16) if isa != "scalar" else (1,):
             x = own.gaussian(rng, (mode.shape[1], k), dtype)
