@@ -10,7 +10,7 @@ import numpy as np
 import bitterfly
 from bench import timing
 from bitterfly import Chain, gallery, transforms
-from bitterfly.stores.alphabets import ALPHABETS
+from bitterfly.stores.kinds import KINDS, names_of
 
 DRAWS = 5
 MONARCH = Chain([(1, 32, 32, 32), (32, 32, 32, 1)])
@@ -54,8 +54,8 @@ def row(case: str, kind: str, bits: int) -> dict[str, Any]:
 def main() -> None:
     rows = []
     for case, (other, widths) in CASES.items():
-        for kind, alphabet in ALPHABETS.items():
-            rows += [row(case, kind, bits) for bits in range(alphabet.least, alphabet.most + 1)]
+        for kind in names_of("list"):
+            rows += [row(case, kind, bits) for bits in KINDS[kind].widths]
         rows += [row(case, "lattice", bits) for bits in range(2, 6)]
         rows += [row(case, other, bits) for bits in widths if other != "lattice"]
     timing.write("lists", {"errors": rows})

@@ -16,8 +16,7 @@ import bitterfly
 from bench import timing
 from bitterfly import Chain, _core, transforms
 from bitterfly.quantization.tiles import wrapped
-from bitterfly.stores.alphabets import ALPHABETS
-from bitterfly.stores.kinds import INTEGER_KINDS, MAX_BITS, Code, significand_of, tiled_range
+from bitterfly.stores.kinds import KINDS, Code, names_of
 from bitterfly.stores.tile_codes import TiledCodes, plan
 from bitterfly.stores.tiles import planes_of
 
@@ -36,19 +35,19 @@ def contenders(dtype: str) -> Iterator[tuple[str, int, Any]]:
     for kind in ("phase", "sphere") if dyadic.dtype.kind == "c" else ("angle",):
         entries = 4 if dyadic.dtype.kind == "c" else 2
         for bits in WIDTHS:
-            if entries * bits <= MAX_BITS[kind]:
+            if entries * bits <= KINDS[kind].most:
                 yield kind, bits, bitterfly.quantize(dyadic, code=kind, bits=bits)
     floats = bitterfly.ButterflyOperator([gaussian(rng, p, dtype) for p in BLOCKS])
     yield "float weights, 64 x 64", 0, floats
-    for kind in ("lattice", *ALPHABETS):
+    for kind in ("lattice", *names_of("list")):
         for bits in WIDTHS:
-            if tiled_range(kind)[0] <= bits <= tiled_range(kind)[1]:
+            if bits in KINDS[kind].widths:
                 yield kind, bits, random_codes(floats, [Code(kind, bits)] * len(BLOCKS), rng)
     for bits in range(EXPONENT_BITS + 1, WIDTHS.stop):
         codes = [Code(f"float{bits - EXPONENT_BITS}", bits)] * len(BLOCKS)
         yield "short floats", bits, random_codes(floats, codes, rng)
     ranked = bitterfly.ButterflyOperator([gaussian(rng, p, dtype) for p in RANKED])
-    for kind in INTEGER_KINDS[::-1]:
+    for kind in names_of("integer")[::-1]:
         for bits in WIDTHS[1:]:
             yield f"{kind}, rank 16", bits, bitterfly.quantize(ranked, code=kind, bits=bits)
 
@@ -65,14 +64,14 @@ def random_codes(op: Any, codes: list[Code], rng: np.random.Generator) -> Any:
         rng.integers(1 << code.bits, size=(at.lanes, at.weights, planes), dtype=np.uint32)
         for at, code in zip(plan(op.store.chain, codes), codes, strict=True)
     ]
-    scale = np.ones(0 if significand_of(codes[0].kind) else op.shape[1], op.dtype)
+    scale = np.ones(0 if codes[0].what.significand else op.shape[1], op.dtype)
     return wrapped(op, TiledCodes.pack(op.store.chain, codes, blocks, [None] * len(codes), scale, [0.25] * len(codes)))
 
 
 def numbers_of(op: Any) -> int:
     """The numbers that a product reads: all of the factors, of skeletons those of T."""
     codes = getattr(op, "codes", ())
-    if not codes or codes[0].kind in MAX_BITS:
+    if not codes or not codes[0].what.is_tiled:
         return int(op.chain.nnz)
     return int(sum(at.lanes * at.weights for at in plan(op.store.chain, codes)))
 

@@ -309,8 +309,7 @@ def _directions(rng: np.random.Generator) -> Drawn:
 def _tiles(rng: np.random.Generator) -> Drawn:
     import bitterfly
     from bitterfly import reference
-    from bitterfly.stores.alphabets import ALPHABETS
-    from bitterfly.stores.kinds import Code, has_negative_zero
+    from bitterfly.stores.kinds import KINDS, Code, names_of
     from bitterfly.stores.tile_codes import TiledCodes, plan
 
     dtype, shapes = DTYPES[rng.integers(4)], chain(rng)
@@ -322,14 +321,14 @@ def _tiles(rng: np.random.Generator) -> Drawn:
         if family == "skeleton" and 0 < rank <= pattern[1] and rng.random() < 0.9:
             kind = "skeleton"
         elif family == "lists":
-            kind = str(rng.choice(list(ALPHABETS)))
-            least, most = ALPHABETS[kind].least, ALPHABETS[kind].most
+            kind = str(rng.choice(names_of("list")))
+            least, most = KINDS[kind].least, KINDS[kind].most
         elif family == "floats":
             kind, least, most = f"float{t}", t + 1, t + 6
         codes.append(Code(kind, int(rng.integers(least, most + 1))))
     for layout, code in zip(plan(shapes, codes), codes, strict=True):
         q = rng.integers(0, 2**code.bits, (layout.lanes, layout.weights, planes), np.int64)
-        if has_negative_zero(code):
+        if code.has_negative_zero:
             q[q == 1 << (code.bits - 1)] = 0
         blocks.append(q.astype(np.uint32))
         pivots.append(_pivots(rng, layout.pattern, layout.rank) if layout.rank else None)

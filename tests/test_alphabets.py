@@ -14,15 +14,14 @@ from tests.test_tiles import CHAINS, DTYPES, bound, draw
 
 import bitterfly
 from bitterfly import ButterflyOperator, Chain, _core, reference, transforms
-from bitterfly.stores.alphabets import ALPHABETS, levels_of, magnitudes_of
-from bitterfly.stores.kinds import Code
+from bitterfly.stores.kinds import KINDS, Code, names_of
 from bitterfly.stores.tile_codes import TiledCodes
 
-CODES = [(kind, bits) for kind, a in ALPHABETS.items() for bits in range(a.least, a.most + 1)]
+CODES = [(kind, bits) for kind in names_of("list") for bits in KINDS[kind].widths]
 
 
 def random_levels(pattern: tuple[int, ...], dtype: str, code: tuple[str, int], rng: np.random.Generator) -> np.ndarray:
-    levels = np.array(levels_of(*code))
+    levels = np.array(Code(*code).levels)
     x = rng.choice(levels, pattern)
     return (x + 1j * rng.choice(levels, pattern) if dtype[0] == "c" else x).astype(dtype)
 
@@ -37,7 +36,7 @@ def true_error(op: ButterflyOperator, packed: bitterfly.PackedButterfly) -> floa
 
 @pytest.mark.parametrize(("kind", "bits"), CODES)
 def test_lists(kind: str, bits: int) -> None:
-    levels = np.array(levels_of(kind, bits))
+    levels = np.array(Code(kind, bits).levels)
     half = len(levels) // 2
     assert len(levels) == 2**bits and levels.max() == 1
     np.testing.assert_array_equal(levels[half:], -levels[:half])
@@ -52,15 +51,15 @@ def test_real_columns_get_the_best_codes(code: tuple[str, int], b: int, exponent
     rng = np.random.default_rng(seed)
     x, weights = rng.standard_normal((4, b)), rng.random((4, b))
     x[0, 0] = 0
-    x[1] = rng.choice(levels_of(*code), b) * rng.standard_normal()
-    q = _core.alphabet_codes(np.ldexp(x, exponent), weights, magnitudes_of(*code))[..., 0]
-    all_q = np.array(list(product(levels_of(*code), repeat=b)))
+    x[1] = rng.choice(Code(*code).levels, b) * rng.standard_normal()
+    q = _core.alphabet_codes(np.ldexp(x, exponent), weights, Code(*code).magnitudes)[..., 0]
+    all_q = np.array(list(product(Code(*code).levels, repeat=b)))
 
     def gain(v: np.ndarray, y: np.ndarray, w: np.ndarray) -> np.ndarray:
         norm = (w * v * v).sum(-1)
         return np.divide((w * v * y).sum(-1) ** 2, norm, out=np.zeros_like(norm), where=norm > 0)
 
-    for row, y, w in zip(np.array(levels_of(*code))[q], x, weights, strict=True):
+    for row, y, w in zip(np.array(Code(*code).levels)[q], x, weights, strict=True):
         assert gain(row, y, w) >= np.max(gain(all_q, y, w)) * (1 - 1e-12)
 
 
@@ -71,8 +70,8 @@ def test_complex_columns_are_exact_up_to_a_complex_multiple(code: tuple[str, int
     q = random_levels((6, b), "c16", code, rng)
     x = q * (rng.standard_normal((6, 1)) + 1j * rng.standard_normal((6, 1)))
     x[0], x[1] = 2.0**20 * q[0], -3j * q[1]
-    codes = _core.alphabet_codes(x, np.ones((6, b)), magnitudes_of(*code))
-    found = np.array(levels_of(*code))[codes] @ [1, 1j]
+    codes = _core.alphabet_codes(x, np.ones((6, b)), Code(*code).magnitudes)
+    found = np.array(Code(*code).levels)[codes] @ [1, 1j]
     norm = (np.abs(found) ** 2).sum(1)
     mu = np.divide((found.conj() * x).sum(1), norm, out=np.zeros(6, complex), where=norm > 0)
     errors = np.linalg.norm(x - mu[:, None] * found, axis=1)
@@ -160,19 +159,19 @@ def test_any_scale(dtype: str, exponent: int) -> None:
     np.testing.assert_array_equal(plain.scale, far.scale)
 
 
-@pytest.mark.parametrize("kind", ALPHABETS)
+@pytest.mark.parametrize("kind", names_of("list"))
 def test_zero_blocks(kind: str) -> None:
     rng = np.random.default_rng(4)
     factors = [draw(p, "f8", rng) for p in CHAINS[8]]
     factors[1][0] = 0
     factors[2][:, :, 0] = 0
     op = ButterflyOperator(factors)
-    packed = bitterfly.quantize(op, code=kind, bits=ALPHABETS[kind].most)
+    packed = bitterfly.quantize(op, code=kind, bits=KINDS[kind].most)
     dense = op.todense()
     assert np.all(np.isfinite(packed.todense()))
     np.testing.assert_array_equal(packed.todense()[:, ~dense.any(axis=0)], 0)
     zero = ButterflyOperator([np.zeros_like(f) for f in factors])
-    np.testing.assert_array_equal(bitterfly.quantize(zero, code=kind, bits=ALPHABETS[kind].most).todense(), 0)
+    np.testing.assert_array_equal(bitterfly.quantize(zero, code=kind, bits=KINDS[kind].most).todense(), 0)
 
 
 def test_more_numbers_err_less() -> None:

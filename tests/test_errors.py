@@ -21,7 +21,8 @@ import bitterfly
 import exact
 import strategies as own
 from bitterfly import Chain, algebra
-from bitterfly.stores.alphabets import ALPHABETS
+from bitterfly.stores.kinds import KINDS as CODES
+from bitterfly.stores.kinds import names_of
 
 _SEEDS = 60_000 if os.environ.get("HYPOTHESIS_PROFILE") == "deep" else 300
 _PARTS = 6
@@ -220,8 +221,8 @@ def _codes(rng: np.random.Generator, name: str) -> dict[str, Any]:
     if name in ("skeleton", "lattice"):
         return {"code": name, "bits": int(rng.integers(2, 17))}
     if name == "list":
-        code = str(rng.choice(list(ALPHABETS)))
-        return {"code": code, "bits": int(rng.integers(ALPHABETS[code].least, ALPHABETS[code].most + 1))}
+        code = str(rng.choice(names_of("list")))
+        return {"code": code, "bits": int(rng.integers(CODES[code].least, CODES[code].most + 1))}
     if name == "float":
         driver = str(rng.choice(["left_to_right", "right_to_left", "pairwise", "refined"]))
         return {"code": "float", "significand": int(rng.integers(1, 12)), "driver": driver}

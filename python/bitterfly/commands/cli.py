@@ -14,7 +14,6 @@ import click
 
 from bitterfly.bits import in_words
 from bitterfly.commands.console import Group, progress_bars
-from bitterfly.stores.kinds import TILED_KINDS
 
 if TYPE_CHECKING:
     from bitterfly.inputs import Array
@@ -310,7 +309,7 @@ def _factors(op: Any) -> Iterator[tuple[str, str]]:
         if op.shape != op.chain.shape:
             yield "padded to", "{} x {}".format(*op.chain.shape)
     if codes is not None:
-        tiled = codes[0].kind in TILED_KINDS
+        tiled = codes[0].what.is_tiled
         yield "codes", ", ".join(_runs(codes)) + ("; bits a number" if tiled else "; bits a column")
     yield "permuted", " and ".join(_sides(*op.permutations)) or "no"
 

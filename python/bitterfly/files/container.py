@@ -10,7 +10,7 @@ from typing import Any, NoReturn, cast
 from numpy import finfo
 
 from bitterfly.chains.chain import Chain
-from bitterfly.stores.kinds import FLOAT_KINDS, MAX_BITS, TILED_KINDS, Code, largest_of, tiled_range
+from bitterfly.stores.kinds import KINDS, Code, names_of
 
 Header = dict[str, Any]
 
@@ -112,7 +112,7 @@ def checked_header(header: Header) -> tuple[Code, ...]:
     if "ranks" in header:
         _check_ranks(header)
     if "scale_code" in header:
-        good = _is_code(header["scale_code"], FLOAT_KINDS)
+        good = _is_code(header["scale_code"], names_of("float"))
         expect(good, "scale_code", "[kind, bits] of kind float1 to float24", header)
     check_digest(header)
     return _checked_codes(header) if header["kind"] == "packed" else ()
@@ -192,7 +192,8 @@ def _checked_codes(header: Header) -> tuple[Code, ...]:
     good = isinstance(codes, list) and len(codes) == count
     expect(good, "codes", f"{count} of them, one a factor", header)
     tiled = header["format_version"] == 2
-    kinds = TILED_KINDS if tiled else tuple(MAX_BITS) if is_complex(header) else ("angle",)
+    kinds = names_of("integer", "list", "float") if tiled else names_of("direction")
+    kinds = tuple(kind for kind in kinds if is_complex(header) or not KINDS[kind].is_complex)
     good = all(_is_code(code, kinds) for code in codes)
     if good and tiled:
         chain = Chain(header["chain"])
@@ -209,8 +210,8 @@ def check_units(codes: tuple[Code, ...], steps: Any, scale: Any) -> None:
     """
     if not all(math.isfinite(step) for step in steps):
         raise ValueError("steps: expected finite numbers, got NaN or infinity")
-    sizes = [abs(float(step)) * largest_of(code) for code, step in zip(codes, steps, strict=True)]
-    reach = math.prod(max(size, 1.0) for size, code in zip(sizes, codes, strict=True) if code.kind in TILED_KINDS)
+    sizes = [abs(float(step)) * code.largest for code, step in zip(codes, steps, strict=True)]
+    reach = math.prod(max(size, 1.0) for size, code in zip(sizes, codes, strict=True) if code.what.is_tiled)
     largest = max(float(abs(part).max(initial=0)) for part in (scale.real, scale.imag))
     if reach > 2.0**100 and not reach * largest < float(finfo(scale.dtype).max):
         raise ValueError(f"steps: numbers as large as {max(sizes):.3g} overflow {scale.dtype} in products")
@@ -219,5 +220,4 @@ def check_units(codes: tuple[Code, ...], steps: Any, scale: Any) -> None:
 def _is_code(code: object, kinds: tuple[str, ...]) -> bool:
     if not (isinstance(code, list) and len(code) == 2 and _is_one_of(code[0], kinds)):
         return False
-    least, most = (1, MAX_BITS[code[0]]) if code[0] in MAX_BITS else tiled_range(code[0])
-    return _is_int(code[1]) and least <= code[1] <= most
+    return _is_int(code[1]) and code[1] in KINDS[code[0]].widths

@@ -13,7 +13,7 @@ from bitterfly.accuracy.known import Known
 from bitterfly.bits import Numbers
 from bitterfly.chains.chain import Chain
 from bitterfly.inputs import Array, Permutations, Side, as_permutation
-from bitterfly.operators.contract import Operator
+from bitterfly.operators.contract import Operator, checked_error
 from bitterfly.operators.pictures import plot_ranks
 from bitterfly.operators.plan import ProductPlan, plan_of
 from bitterfly.operators.rows import tiled_rows
@@ -140,13 +140,15 @@ class Butterfly(Operator):
     def _buffer_bytes(self) -> int:
         raise NotImplementedError
 
-    def _with_mode(self, mode: Mode) -> Self:
-        """Return a view: everything but the mode is shared."""
+    def _viewed(self, **facts: Any) -> Self:
+        """Return a view with other facts, which have been checked: all else is shared."""
         view = object.__new__(type(self))
-        mode = self._normal_mode(mode, self.dtype)
-        shape = self._stored_shape[::-1] if FLAGS[mode][0] else self._stored_shape
-        view.__dict__.update(self.__dict__, mode=mode, shape=shape)
+        view.__dict__.update(self.__dict__, **facts)
         return view
+
+    def _with_mode(self, mode: Mode) -> Self:
+        mode = self._normal_mode(mode, self.dtype)
+        return self._viewed(mode=mode, shape=self._stored_shape[::-1] if FLAGS[mode][0] else self._stored_shape)
 
     # ---- products ----
 
@@ -421,9 +423,18 @@ class PackedButterfly(Butterfly):
             known = after_change(self, out, "exact")
         return ButterflyOperator.from_store(out.store, **frame, **known.facts)
 
-    def replaced(self, **known: Any) -> PackedButterfly:
-        """Return the same operator with another ``relative_error``, ``error_kind`` or ``report``."""
-        return PackedButterfly(self.words, self.codes, self._store.lengths, **(self._known() | known))
+    def replaced(
+        self,
+        *,
+        relative_error: float | None = None,
+        error_kind: str | None = None,
+        report: CompressReport | None = None,
+    ) -> PackedButterfly:
+        """Return a view of the same buffers with another error or report; what is not given stays as it is."""
+        error, kind = checked_error(
+            self.relative_error if relative_error is None else relative_error, error_kind or self.error_kind
+        )
+        return self._viewed(relative_error=error, error_kind=kind, report=report or self.report)
 
     def astype(self, dtype: Any) -> PackedButterfly:
         """Return the operator with a scale vector and products in another precision; the codes are shared."""

@@ -37,13 +37,10 @@ class Operator(Stored, LinearOperator):  # type: ignore[misc]
 
     def __init__(self, dtype: np.dtype[Any], shape: tuple[int, int], relative_error: float, error_kind: str) -> None:
         """Set the common facts. It comes last: nothing can be set from here on."""
-        if error_kind not in ERROR_KINDS:
-            raise ValueError(f"error_kind: expected one of {', '.join(ERROR_KINDS)}, got {error_kind!r}")
-        if float(relative_error) < 0:
-            raise ValueError(f"relative_error: expected a number >= 0 or nan (unknown), got {relative_error!r}")
+        error, kind = checked_error(relative_error, error_kind)
         super().__init__(np.dtype(dtype.type), shape)
-        self.relative_error = float(relative_error)
-        self.error_kind = cast(ErrorKind, error_kind)
+        self.relative_error = error
+        self.error_kind = kind
 
     def __setattr__(self, name: str, value: Any) -> None:
         if "error_kind" in self.__dict__:
@@ -364,6 +361,15 @@ class Operator(Stored, LinearOperator):  # type: ignore[misc]
         }
         rows = "".join(f"<tr><th>{key}</th><td>{value}</td></tr>" for key, value in facts.items())
         return f"<table><caption>{type(self).__name__}</caption>{rows}</table>"
+
+
+def checked_error(error: float, kind: str) -> tuple[float, ErrorKind]:
+    """Return a relative error and how it is known, or raise a ValueError for what is none."""
+    if kind not in ERROR_KINDS:
+        raise ValueError(f"error_kind: expected one of {', '.join(ERROR_KINDS)}, got {kind!r}")
+    if float(error) < 0:
+        raise ValueError(f"relative_error: expected a number >= 0 or nan (unknown), got {error!r}")
+    return float(error), cast(ErrorKind, kind)
 
 
 def check_columns(shape: tuple[int, ...], n: int, least: int = 1) -> None:

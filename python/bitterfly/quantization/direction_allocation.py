@@ -11,7 +11,7 @@ from bitterfly.operators.butterfly import ButterflyOperator, PackedButterfly
 from bitterfly.quantization.direction_coding import code_directions
 from bitterfly.quantization.knapsack import Knapsack, Option
 from bitterfly.quantization.scales import scale_options
-from bitterfly.stores.kinds import MAX_BITS, Code
+from bitterfly.stores.kinds import KINDS, Code
 
 # Largest size at which all narrower widths are measured; beyond, those next to the width given.
 _SCANNED = 1024
@@ -42,7 +42,7 @@ class DirectionAllocation:
 
     def __init__(self, op: ButterflyOperator, candidates: tuple[str, ...], width: int) -> None:
         self._op, self._candidates = op, candidates
-        most = max(MAX_BITS[name] for name in candidates)
+        most = max(KINDS[name].most for name in candidates)
         first = 1 if op.shape[0] <= _SCANNED else max(1, width - _BEYOND)
         widths = range(first, min(most, width + _BEYOND) + 1)
         trials = [(w, code_directions(op, candidates, [w] * len(op.store.chain))) for w in widths]

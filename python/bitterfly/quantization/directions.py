@@ -14,9 +14,8 @@ from bitterfly.precision import rounding_term
 from bitterfly.quantization.direction_allocation import DirectionAllocation
 from bitterfly.quantization.direction_coding import code_directions
 from bitterfly.quantization.widths import fewest_bits, refine
-from bitterfly.stores.alphabets import ALPHABETS
 from bitterfly.stores.floats import DyadicFloats
-from bitterfly.stores.kinds import INTEGER_KINDS, MAX_BITS
+from bitterfly.stores.kinds import KINDS, names_of
 
 # In the order in which exact ones are preferred.
 _CANDIDATES = {"direction": ("phase", "angle", "sphere")}
@@ -46,10 +45,10 @@ def quantize_directions(
 
 def _candidates(code: str, is_complex: bool) -> tuple[str, ...]:
     names = _CANDIDATES.get(code, (code,))
-    if not set(names) <= set(MAX_BITS):
-        known = ", ".join(["auto", *_CANDIDATES, *MAX_BITS, *INTEGER_KINDS, *ALPHABETS, "float"])
+    if not set(names) <= set(names_of("direction")):
+        known = ", ".join(["auto", *_CANDIDATES, *names_of("direction", "integer", "list"), "float"])
         raise ValueError(f"code: expected one of {known}, got {code!r}")
-    usable = names if is_complex else tuple(name for name in names if name == "angle")
+    usable = tuple(name for name in names if is_complex or not KINDS[name].is_complex)
     if not usable:
         raise ValueError(f"code: {code!r} codes complex columns, the operator is real")
     return usable
@@ -71,7 +70,7 @@ def _column_bits(op: ButterflyOperator, bits: float, candidates: tuple[str, ...]
 
 
 def _max_width(candidates: tuple[str, ...]) -> int:
-    return max(MAX_BITS[name] for name in candidates)
+    return max(KINDS[name].most for name in candidates)
 
 
 def _of_mean(op: ButterflyOperator, candidates: tuple[str, ...], width: float) -> PackedButterfly:

@@ -13,9 +13,8 @@ from bitterfly.operators.butterfly import ButterflyOperator, PackedButterfly
 from bitterfly.powers import near_one, scaled
 from bitterfly.quantization.tiles import packed_operator, scale_vector
 from bitterfly.quantization.widths import fewest_bits
-from bitterfly.stores.alphabets import ALPHABETS, levels_of, magnitudes_of
 from bitterfly.stores.floats import finite_dense, stored_factors
-from bitterfly.stores.kinds import Code
+from bitterfly.stores.kinds import KINDS, Code
 from bitterfly.stores.tile_codes import TiledCodes, plan
 from bitterfly.stores.tiles import planes_of
 
@@ -29,12 +28,11 @@ def quantize_alphabet(
     rng: np.random.Generator,
 ) -> PackedButterfly:
     """Quantize to numbers of a list, in `bits` bits or the fewest that meet `rtol`; see `quantize`."""
-    least, most = ALPHABETS[kind].least, ALPHABETS[kind].most
+    least, most = KINDS[kind].least, KINDS[kind].most
     if nbytes is not None:
         raise ValueError(f"nbytes: expected bits or rtol for code {kind!r}, whose factors have equal widths")
     if rtol is not None:
-        widths = range(least, most + 1)
-        return fewest_bits(op, widths, lambda w: _quantized(op, kind, w, rng), rtol, every=True)
+        return fewest_bits(op, KINDS[kind].widths, lambda w: _quantized(op, kind, w, rng), rtol, every=True)
     width = as_number(bits, "bits")
     if not (least <= width <= most and width == int(width)):
         raise ValueError(f"bits: expected {_range(least, most)} for code {kind!r}, got {bits}")
@@ -43,7 +41,8 @@ def quantize_alphabet(
 
 def default_bits(kind: str) -> int | None:
     """Return the bits of an alphabet that has codes of one width only."""
-    return ALPHABETS[kind].least if kind in ALPHABETS and ALPHABETS[kind].least == ALPHABETS[kind].most else None
+    what = KINDS.get(kind)
+    return what.least if what and what.family == "list" and len(what.widths) == 1 else None
 
 
 def _range(least: int, most: int) -> str:
@@ -76,7 +75,7 @@ def encode(op: ButterflyOperator, code: Code) -> TiledCodes:
         if carried is not None:
             factor, top = _to_list(receive(factor, carried))
             exponent += top
-        codes = _codes(factor, gram, magnitudes_of(*code))
+        codes = _codes(factor, gram, code.magnitudes)
         carried, gram = _fitted(factor, _values(codes, code), gram, (*chain.ranks, 1)[at])
         blocks.append(np.stack([layout.blocks_of(np.ascontiguousarray(part)) for part in codes], axis=-1))
     assert carried is not None
@@ -102,7 +101,7 @@ def _codes(factor: Array, gram: Array, magnitudes: tuple[float, ...]) -> Array:
 
 def _values(codes: Array, code: Code) -> Array:
     """Return the numbers that codes stand for, (a, b, c, d)."""
-    planes = list(np.array(levels_of(*code))[codes])
+    planes = list(np.array(code.levels)[codes])
     return cast(Array, planes[0] if len(planes) == 1 else planes[0] + 1j * planes[1])
 
 

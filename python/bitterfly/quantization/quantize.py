@@ -18,9 +18,8 @@ from bitterfly.quantization.short_floats import quantize_floats
 from bitterfly.quantization.sums import quantize_sum
 from bitterfly.quantization.tiles import packed_operator, recode
 from bitterfly.quantization.widths import Allocation, fewest_bytes, unmet
-from bitterfly.stores.alphabets import ALPHABETS
 from bitterfly.stores.floats import DyadicFloats
-from bitterfly.stores.kinds import INTEGER_KINDS, TILED_BITS
+from bitterfly.stores.kinds import TILED_BITS, names_of
 from bitterfly.workers import building_workers, set_workers
 
 _MEASURED = 6  # bits at which the errors of factors are measured for `nbytes`
@@ -180,9 +179,9 @@ def _quantize(
     if code == "auto":
         code = "direction" if isinstance(op.store, DyadicFloats) else "skeleton"
     generator = np.random.default_rng(0 if rng is None else rng)
-    if code in ALPHABETS:
+    if code in names_of("list"):
         return quantize_alphabet(op, code, bits, rtol, nbytes, generator)
-    if code in INTEGER_KINDS:
+    if code in names_of("integer"):
         if nbytes is not None:
             return _tiled_in(op, code, as_bytes(nbytes), generator)
         return _quantize_tiled(op, code, bits, rtol, generator)

@@ -9,7 +9,7 @@ import numpy as np
 from bitterfly import _core
 from bitterfly.inputs import Array
 from bitterfly.quantization.knapsack import Option
-from bitterfly.stores.kinds import FLOAT_EXPONENT_BITS, FLOAT_KINDS, Code, significand_of
+from bitterfly.stores.kinds import KINDS, Code, names_of
 from bitterfly.stores.scale_codes import ScaleCodes, scale_words, significands
 
 # Real numbers up to which all are rounded; of more, so many of all sizes.
@@ -32,7 +32,7 @@ def scale_options(scale: Array) -> ScaleOptions:
     sample, is_complex = _sample(significands(scale)[0]), scale.dtype.kind == "c"
     energy = float(np.sum(sample**2))
     found = ScaleOptions([Option(scale.nbytes, 0.0, 0)], [None])
-    for code in (Code(kind, t + e) for t, kind in enumerate(FLOAT_KINDS, 1) for e in range(1, FLOAT_EXPONENT_BITS + 1)):
+    for code in (Code(kind, bits) for kind in names_of("float") for bits in KINDS[kind].widths):
         missed = float(np.sum((_rounded(sample, code) - sample) ** 2))
         nbytes = 4 * scale_words(len(scale), code, is_complex) + 8
         found.options.append(Option(nbytes, missed / energy if energy else 0.0, len(found.codes)))
@@ -55,5 +55,5 @@ def _sample(reals: Array) -> Array:
 
 
 def _rounded(reals: Array, code: Code) -> Array:
-    t = significand_of(code.kind)
+    t = code.what.significand
     return _core.decode_floats(_core.encode_floats(reals, code.bits, t), code.bits, t)

@@ -14,7 +14,7 @@ from bitterfly.chains.chain import Chain
 from bitterfly.inputs import Array, Permutations, as_floating, as_size
 from bitterfly.stores.direction_codes import DirectionCodes
 from bitterfly.stores.floats import FloatStore, frozen
-from bitterfly.stores.kinds import FLOAT_KINDS, MAX_BITS, TILED_KINDS, Code, check_tiled
+from bitterfly.stores.kinds import Code, check_tiled, names_of
 from bitterfly.stores.scale_codes import ScaleCodes
 from bitterfly.stores.tile_codes import TiledCodes, factor_words, plan
 
@@ -70,7 +70,7 @@ class CodeStore(Protocol):
 
 def word_count(chain: Chain, codes: Sequence[Code], is_complex: bool) -> int:
     """Return the 32-bit words of all factors of a coded chain."""
-    if codes[0].kind in MAX_BITS:
+    if not codes[0].what.is_tiled:
         return int(sum(_core.packed_words(chain.shape[1], code.bits) for code in codes))
     planes = 2 if is_complex else 1
     return sum(
@@ -88,7 +88,7 @@ def code_store(words: Any, codes: Any, scale: Any, chain: Chain | None, steps: A
     """
     scale = scale if isinstance(scale, ScaleCodes) else _as_lengths(scale)
     kinds = _as_codes(codes)
-    tiled = any(code.kind in TILED_KINDS for code in kinds)
+    tiled = any(code.kind in names_of("integer", "list", "float") for code in kinds)
     if not tiled:
         dyadic = Chain.square_dyadic(as_size(len(scale), "scale"))
         if chain is not None and chain != dyadic:
@@ -122,7 +122,7 @@ def require_unpadded(store: CodeStore, shape: tuple[int, int]) -> None:
 
 def scale_length(chain: Chain, codes: Sequence[Code]) -> int:
     """Return the entries of the scale vector: none where short floats hold the lengths."""
-    return 0 if codes[0].kind in FLOAT_KINDS else chain.shape[1]
+    return 0 if codes[0].kind in names_of("float") else chain.shape[1]
 
 
 def _as_lengths(scale: Any) -> Array:

@@ -11,7 +11,7 @@ from bitterfly import _core
 from bitterfly.chains.chain import Chain
 from bitterfly.inputs import Array
 from bitterfly.stores.floats import frozen
-from bitterfly.stores.kinds import Code, is_float_code, significand_of
+from bitterfly.stores.kinds import KINDS, Code, names_of
 from bitterfly.stores.tile_codes import TiledCodes, factor_words, plan
 from bitterfly.stores.tiles import planes_of
 
@@ -26,7 +26,7 @@ class ScaleCodes:
     def of(cls, scale: Array, code: Code) -> ScaleCodes:
         """Round finite numbers to the nearest codes."""
         reals, top = significands(scale)
-        q = _core.encode_floats(reals, code.bits, significand_of(code.kind))
+        q = _core.encode_floats(reals, code.bits, code.what.significand)
         blocks = q.reshape(len(scale), 1, planes_of(scale.dtype))
         empty, step = np.empty(0, scale.dtype), float(np.ldexp(1.0, top))
         return cls(TiledCodes.pack(_chain(len(scale)), [code], [blocks], [None], empty, [step]))
@@ -40,7 +40,7 @@ class ScaleCodes:
         ValueError
             Where `code` is no short float, `step` no power of two of the precision, or bits stand where none may.
         """
-        if not is_float_code(code):
+        if code.kind not in names_of("float") or code.bits not in KINDS[code.kind].widths:
             raise ValueError(f"scale_code: expected a kind float1 to float24 and 1 to 6 bits more, got {code}")
         limits = np.finfo(dtype)
         if not float(limits.smallest_subnormal) <= step <= float(limits.max) or np.frexp(step)[0] != 0.5:
@@ -80,7 +80,7 @@ class ScaleCodes:
     def numbers(self) -> Array:
         """Return the lengths."""
         q = self.store.unpack()[0]
-        reals = _core.decode_floats(q, self.code.bits, significand_of(self.code.kind)) * self.step
+        reals = _core.decode_floats(q, self.code.bits, self.code.what.significand) * self.step
         out: Array = np.ascontiguousarray(reals.reshape(len(self), -1), self.dtype.type(0).real.dtype)
         out = out.view(self.dtype)[:, 0]
         out.flags.writeable = False

@@ -12,9 +12,8 @@ from bitterfly import _core
 from bitterfly.bits import Numbers
 from bitterfly.chains.chain import Chain
 from bitterfly.inputs import Array, Permutations, as_uint32
-from bitterfly.stores.alphabets import levels_of
 from bitterfly.stores.floats import TiledFloats
-from bitterfly.stores.kinds import Code, has_negative_zero, is_joined, significand_of
+from bitterfly.stores.kinds import Code
 from bitterfly.stores.tiles import LANES, Layout, Skeleton, layouts, planes_of, slices
 
 
@@ -90,7 +89,7 @@ class TiledCodes:
     def arrays(self) -> list[_core.Factor]:
         """Return the factors as the core takes them."""
         return [
-            (at.pattern, at.rank, code.bits, significand_of(code.kind), step, words, masks, levels_of(*code))
+            (at.pattern, at.rank, code.bits, code.what.significand, step, words, masks, code.levels)
             for at, code, step, words, masks in self._parts()
         ]
 
@@ -104,7 +103,7 @@ class TiledCodes:
         for at, code, _, words, masks in self._parts():
             q = _unpacked(code, at, words, planes)
             q[-1, :, at.lanes - (at.tiles - 1) * LANES :] = 0
-            if has_negative_zero(code) and np.any(q == 1 << (code.bits - 1)):
+            if code.has_negative_zero and np.any(q == 1 << (code.bits - 1)):
                 return False  # a negative zero
             if not np.array_equal(_packed(code, q), words):
                 return False
@@ -138,9 +137,9 @@ class TiledCodes:
 
 def values_of(code: Code, q: Array) -> Array:
     """Return the numbers that codes stand for, in units of the step."""
-    if levels := levels_of(*code):
+    if levels := code.levels:
         return np.array(levels)[q]
-    t = significand_of(code.kind)
+    t = code.what.significand
     return _core.decode_floats(q, code.bits, t) if t else q.astype(np.float64) - (1 << (code.bits - 1))
 
 
@@ -152,18 +151,18 @@ def plan(chain: Chain, codes: Sequence[Code]) -> list[Layout]:
 
 def factor_words(layout: Layout, code: Code, planes: int) -> int:
     """Return the 32-bit words of the codes of a factor."""
-    return (layout.joined_words if is_joined(code.kind) else layout.words)(code.bits, planes)
+    return (layout.joined_words if code.what.is_joined else layout.words)(code.bits, planes)
 
 
 def _packed(code: Code, tiles: Array) -> Array:
     """Return the words of codes (tiles, count, 16)."""
-    streams = tiles.reshape(1, -1, LANES) if is_joined(code.kind) else tiles
+    streams = tiles.reshape(1, -1, LANES) if code.what.is_joined else tiles
     return _core.pack_lanes(streams, code.bits).reshape(-1)
 
 
 def _unpacked(code: Code, layout: Layout, words: Array, planes: int) -> Array:
     """Return the codes (tiles, count, 16) in `words`."""
     count = layout.weights * planes
-    if is_joined(code.kind):
+    if code.what.is_joined:
         return _core.unpack_lanes(words, 1, layout.tiles * count, code.bits).reshape(layout.tiles, count, LANES)
     return _core.unpack_lanes(words, layout.tiles, count, code.bits)

@@ -1,0 +1,60 @@
+"""Files of every kind and version, kept as they were written: they load, and are written again bit by bit.
+
+``python tests/test_kept_files.py`` keeps files of kinds that are new; those that are kept never change.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import bitterfly
+from bitterfly import reference
+from bitterfly.files import storage
+from hostile import operators
+
+KEPT = Path(__file__).with_name("kept_files.npz")
+
+
+@cache
+def kept() -> dict[str, np.ndarray]:
+    with np.load(KEPT) as file:
+        return dict(file)
+
+
+def _dense(op: Any) -> np.ndarray:
+    """The matrix in double precision, by the slow twin."""
+    return np.asarray(reference.dense(op)).astype("c16" if np.dtype(op.dtype).kind == "c" else "f8")
+
+
+def test_every_kind_is_kept() -> None:
+    assert {name.removesuffix(" file") for name in kept() if name.endswith(" file")} >= operators().keys()
+    versions = {int(data.tobytes().split(b'\\"format_version\\":')[1][:1]) for name, data in _files()}
+    assert versions == {1, 2, 3, 4, 5}
+
+
+def _files() -> list[tuple[str, np.ndarray]]:
+    return [(name, data) for name, data in kept().items() if name.endswith(" file")]
+
+
+@pytest.mark.parametrize("name", [name.removesuffix(" file") for name, _ in _files()] if KEPT.exists() else [])
+def test_old_files_load(name: str, tmp_path: Path) -> None:
+    data = kept()[f"{name} file"].tobytes()
+    path = tmp_path / "old.safetensors"
+    path.write_bytes(data)
+    op = bitterfly.load(path)
+    want = kept()[f"{name} matrix"]
+    np.testing.assert_allclose(_dense(op), want, rtol=0, atol=1e-12 * np.abs(want).max())
+    assert storage.to_bytes(op) == data
+
+
+if __name__ == "__main__":
+    found = kept() if KEPT.exists() else {}
+    for name, op in operators().items():
+        if f"{name} file" not in found:
+            found |= {f"{name} file": np.frombuffer(storage.to_bytes(op), np.uint8), f"{name} matrix": _dense(op)}
+    np.savez_compressed(KEPT, **found)
