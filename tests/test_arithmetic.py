@@ -197,6 +197,22 @@ def test_scipy_and_numpy_operands() -> None:
         assert +op is op
 
 
+def test_sum_of_python() -> None:
+    np.testing.assert_allclose(sum([REAL, PACKED, REAL]).todense(), 2 * R + Q, atol=1e-5)
+
+
+@pytest.mark.parametrize("other", [1, 2.5, R, [[1.0]]], ids=type)
+def test_numbers_and_arrays_are_not_added(other: Any) -> None:
+    for add in (lambda: REAL + other, lambda: other + REAL, lambda: REAL - other, lambda: other - REAL):
+        with pytest.raises(TypeError, match="expected another operator to add or subtract"):
+            add()
+
+
+def test_dir_shows_what_is_public() -> None:
+    assert dir(bitterfly) == sorted(bitterfly.__all__)
+    assert all(hasattr(bitterfly, name) for name in dir(bitterfly))
+
+
 def test_refusals_name_the_shapes() -> None:
     narrow = TALL.T
     shapes = r"got \(12, 16\) and \(16, 12\)"

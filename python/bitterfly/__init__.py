@@ -49,6 +49,10 @@ if TYPE_CHECKING:
 _LAZY = ("gallery", "interop", "plots")  # imported on first use: they need scipy.special, or are seldom needed
 
 
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
         from importlib import import_module

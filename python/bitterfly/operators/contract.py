@@ -236,10 +236,20 @@ class Operator(Stored, LinearOperator):  # type: ignore[misc]
         return self
 
     def __add__(self, other: Any) -> Any:
-        return _sum_of(self, other, 1.0) if isinstance(other, Operator) else super().__add__(other)
+        if isinstance(other, Operator):
+            return _sum_of(self, other, 1.0)
+        return super().__add__(other) if isinstance(other, LinearOperator) else _not_added(other)
+
+    def __radd__(self, other: Any) -> Any:
+        return self if _is_number(other) and other == 0 else _not_added(other)  # sum() begins with 0
 
     def __sub__(self, other: Any) -> Any:
-        return _sum_of(self, other, -1.0) if isinstance(other, Operator) else super().__sub__(other)
+        if isinstance(other, Operator):
+            return _sum_of(self, other, -1.0)
+        return super().__sub__(other) if isinstance(other, LinearOperator) else _not_added(other)
+
+    def __rsub__(self, other: Any) -> Any:
+        return _not_added(other)
 
     def __pow__(self, p: Any) -> Any:
         if not isinstance(p, (int, np.integer)) or isinstance(p, bool) or p < 1:
@@ -414,6 +424,15 @@ def _two_keys(key: Any) -> tuple[Any, Any]:
 
 
 # ---- numbers ----
+
+
+def _not_added(other: Any) -> Any:
+    """Refuse to add numbers and arrays to operators; leave all else to what it says itself."""
+    if _is_number(other) or isinstance(other, (np.ndarray, list)):
+        raise TypeError(
+            f"op: expected another operator to add or subtract, got {type(other).__name__}; op.todense() is an array"
+        )
+    return NotImplemented
 
 
 def _is_number(x: Any) -> bool:
