@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from functools import partial
 from operator import index
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import numpy as np
 
@@ -36,6 +36,7 @@ from bitterfly.factorization.splits import Ledger
 from bitterfly.factorization.truncated import truncated_svds
 from bitterfly.inputs import Array, Permutations, as_number, as_permutation, as_uint32, check_rtol, meant
 from bitterfly.operators.butterfly import ButterflyOperator
+from bitterfly.operators.contract import ButterflySum
 from bitterfly.precision import rounding_term, split_rounding
 from bitterfly.sources.given import (
     ArraySource,
@@ -57,6 +58,32 @@ _SURPRISE = 1.25  # times the entries predicted, from which on other chains are 
 Order = Literal["left_to_right", "balanced"]
 
 
+@overload
+def factorize(
+    a: Any,
+    chain: Chain | None = None,
+    *,
+    shape: tuple[int, int] | None = None,
+    rtol: float | None = None,
+    permute: Permute = "auto",
+    order: Order = "left_to_right",
+    terms: Literal[1] = 1,
+    rng: np.random.Generator | int | None = None,
+    workers: int | None = None,
+) -> ButterflyOperator: ...
+@overload
+def factorize(
+    a: Any,
+    chain: Chain | None = None,
+    *,
+    shape: tuple[int, int] | None = None,
+    rtol: float | None = None,
+    permute: Permute = "auto",
+    order: Order = "left_to_right",
+    terms: int,
+    rng: np.random.Generator | int | None = None,
+    workers: int | None = None,
+) -> ButterflyOperator | ButterflySum: ...
 def factorize(
     a: Any,
     chain: Chain | None = None,
@@ -68,7 +95,7 @@ def factorize(
     terms: int = 1,
     rng: np.random.Generator | int | None = None,
     workers: int | None = None,
-) -> Any:
+) -> ButterflyOperator | ButterflySum:
     """Approximate a matrix by a product of butterfly factors.
 
     Parameters

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
@@ -36,7 +35,7 @@ class Residual:
         return self.rows(rows)[:, columns]
 
 
-def greedy(source: Source, terms: int, rtol: float | None, one: Callable[..., ButterflyOperator]) -> Any:
+def greedy(source: Source, terms: int, rtol: float | None, one: Callable[..., ButterflyOperator]) -> ButterflySum:
     """Return the sum of at most `terms` operators, fewer where `rtol` or the precision of the dtype is reached.
 
     The relative errors of the terms, each of what the ones before leave, multiply; the sum for an array is

@@ -68,7 +68,7 @@ def save(path: Path, op: Operator) -> None:
         file.write(data)
 
 
-def load(path: Path) -> Any:
+def load(path: Path) -> Operator:
     """Read an operator that `save` has written.
 
     Parameters
