@@ -13,7 +13,7 @@ cd "$root"
 export ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1
 # Capturing descriptors would swallow the report.
 LD_PRELOAD="$(g++ -print-file-name=libasan.so) $(g++ -print-file-name=libubsan.so) $(g++ -print-file-name=libstdc++.so)" \
-    "$work/venv/bin/python" -m pytest -n auto -q -p no:cacheprovider --capture=sys tests/test_factorize.py \
-    tests/test_quantize.py tests/test_pack.py tests/test_apply.py tests/test_columns.py tests/test_products.py \
-    tests/test_storage.py tests/test_hostile.py tests/test_tiles.py tests/test_rank_one.py tests/test_workers.py \
-    tests/test_skeletons.py tests/test_closest.py "$@"
+    "$work/venv/bin/python" -m pytest -n auto -q -p no:cacheprovider --capture=sys tests/factorization/test_factorize.py \
+    tests/quantization/test_quantize.py tests/stores/test_pack.py tests/operators/test_apply.py tests/operators/test_columns.py tests/operators/test_products.py \
+    tests/files/test_storage.py tests/files/test_hostile.py tests/stores/test_tiles.py tests/quantization/test_rank_one.py tests/workers/test_workers.py \
+    tests/factorization/test_skeletons.py tests/quantization/test_closest.py "$@"

@@ -46,6 +46,21 @@ def code_kinds(dtype: Any) -> list[str]:
     return ["angle", "phase", "sphere"] if np.dtype(dtype).kind == "c" else ["angle"]
 
 
+# Small chains of every sort, for tests of tiles.
+CHAINS = [
+    [(1, 5, 7, 1)],
+    [(1, 6, 4, 4)],
+    [(1, 1, 1, 1)],
+    [(1, 6, 4, 3), (2, 6, 5, 1)],
+    [(1, 4, 12, 16), (3, 8, 6, 8), (6, 6, 10, 4)],
+    [(2, 3, 4, 5), (4, 10, 3, 1)],
+    [(1, 8, 16, 32), (4, 8, 8, 16), (8, 8, 6, 8)],
+    [(1, 40, 33, 2), (3, 22, 5, 1)],
+    [(1, 2, 4, 4), (2, 4, 4, 2), (4, 4, 2, 1)],
+]
+NAMED_DTYPES = ["f4", "f8", "c8", "c16"]
+
+
 def gaussian(rng: np.random.Generator, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     x = rng.standard_normal(shape)
     if np.dtype(dtype).kind == "c":

@@ -84,6 +84,13 @@ def test_folders_are_small_and_say_what_they_hold() -> None:
         assert (folder / "__init__.py").read_text().startswith('"""')
 
 
+def test_tests_lie_in_the_rooms_of_what_they_test() -> None:
+    folders = [p for p in (ROOT / "tests").rglob("*") if p.is_dir() and not p.name.startswith(("_", "."))]
+    assert {p.name for p in folders} <= {p.name for p in PACKAGE.iterdir() if p.is_dir()} | {"workers"}
+    for folder in (ROOT / "tests", *folders):
+        assert len([p for p in folder.iterdir() if p.is_file()]) <= MOST_FILES, folder
+
+
 # ---- the core ----
 
 # As above, for includes; and inside rooms of several folders, "" being the room itself.

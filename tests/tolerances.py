@@ -223,3 +223,9 @@ def _multiplied(kind: str, members: list[tuple[np.ndarray, np.ndarray, float]]) 
         moduli = times(moduli, m)
         error = error + rounding * moduli
     return error, moduli, lost
+
+
+def of_sums(factors: list, dtype: str) -> float:
+    """gamma of the sums of all factors, twice for complex numbers, over the norm of |F_1| ... |F_L|."""
+    terms = sum(f.shape[2] + 2 for f in factors) * (4 if dtype[0] == "c" else 1)
+    return terms * float(np.finfo(dtype).eps)

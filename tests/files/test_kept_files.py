@@ -1,6 +1,6 @@
 """Files of every kind and version, kept as they were written: they load, and are written again bit by bit.
 
-``python tests/test_kept_files.py`` keeps files of kinds that are new; those that are kept never change.
+``python tests/files/test_kept_files.py`` keeps files of kinds that are new; those that are kept never change.
 """
 
 from __future__ import annotations

@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests import strategies
-from tests.test_tiles import CHAINS, DTYPES, bound, draw
 
 import bitterfly
+import strategies
 from bitterfly import ButterflyOperator, Chain, _core, reference, transforms
 from bitterfly.stores.kinds import KINDS, Code, names_of
 from bitterfly.stores.tile_codes import TiledCodes
+from strategies import CHAINS, gaussian
+from strategies import NAMED_DTYPES as DTYPES
+from tolerances import of_sums as bound
 
 CODES = [(kind, bits) for kind in names_of("list") for bits in KINDS[kind].widths]
 
@@ -113,7 +115,7 @@ def test_packed_products_equal_decoded_ones(isa: str, kind: str, bits: int, dtyp
     """Tiles whose codes start on a line of their own, and such that begin anywhere; one vector and several."""
     rng = np.random.default_rng(2)
     for patterns in (*CHAINS, [(1, 16, 16, 32), (16, 32, 16, 1)]):
-        op = ButterflyOperator([draw(p, dtype, rng) for p in patterns])
+        op = ButterflyOperator([gaussian(rng, p, dtype) for p in patterns])
         packed = bitterfly.quantize(op, code=kind, bits=bits)
         floats = packed.dequantize()
         wide = [f.astype(np.result_type(dtype, "f8")) for f in floats.factors]
@@ -125,7 +127,7 @@ def test_packed_products_equal_decoded_ones(isa: str, kind: str, bits: int, dtyp
             (packed.H, dense.conj().T, weight.T),
         ):
             for tail in ((), (1,), (5,)):
-                z = draw((view.shape[1], *tail), dtype, rng)
+                z = gaussian(rng, (view.shape[1], *tail), dtype)
                 assert np.all(np.abs(view @ z - a @ z) <= tolerance * (w @ np.abs(z)))
 
 
@@ -151,7 +153,7 @@ def test_codes_come_back_and_the_error_is_true(code: tuple[str, int], dtype: typ
 def test_any_scale(dtype: str, exponent: int) -> None:
     """Scales that leave one factor for the next change nothing."""
     rng = np.random.default_rng(3)
-    factors = [draw(p, dtype, rng) for p in CHAINS[4]]
+    factors = [gaussian(rng, p, dtype) for p in CHAINS[4]]
     up, down = (np.asarray(np.ldexp(1.0, e), dtype) for e in (exponent, -exponent))
     moved = [factors[0] * up, factors[1] * down, factors[2]]
     plain, far = (bitterfly.quantize(ButterflyOperator(f), code="power_of_two", bits=4) for f in (factors, moved))
@@ -162,7 +164,7 @@ def test_any_scale(dtype: str, exponent: int) -> None:
 @pytest.mark.parametrize("kind", names_of("list"))
 def test_zero_blocks(kind: str) -> None:
     rng = np.random.default_rng(4)
-    factors = [draw(p, "f8", rng) for p in CHAINS[8]]
+    factors = [gaussian(rng, p, "f8") for p in CHAINS[8]]
     factors[1][0] = 0
     factors[2][:, :, 0] = 0
     op = ButterflyOperator(factors)
@@ -214,7 +216,7 @@ def test_sums_take_them() -> None:
 @pytest.mark.parametrize(("kind", "bits"), CODES)
 def test_files(tmp_path: Path, kind: str, bits: int, dtype: str) -> None:
     rng = np.random.default_rng(8)
-    op = ButterflyOperator([draw(p, dtype, rng) for p in CHAINS[4]], permutations=("bit_reversal", None))
+    op = ButterflyOperator([gaussian(rng, p, dtype) for p in CHAINS[4]], permutations=("bit_reversal", None))
     for view in (packed := bitterfly.quantize(op, code=kind, bits=bits), packed.H):
         bitterfly.save(tmp_path / "a", view)
         again = bitterfly.load(tmp_path / "a")

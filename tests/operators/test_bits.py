@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from test_products import FIRST, OPERATORS
 
 import bitterfly
 import strategies as own
@@ -14,7 +15,6 @@ from bitterfly import Chain, algebra, bits, transforms
 from bitterfly.stores.direction_codes import DirectionCodes
 from bitterfly.stores.floats import DyadicFloats
 from bitterfly.stores.tiles import Skeleton
-from test_products import FIRST, OPERATORS
 
 
 def singles(op: Any) -> list[Any]:

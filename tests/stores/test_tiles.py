@@ -14,24 +14,9 @@ from bitterfly import ButterflyOperator, Chain, reference
 from bitterfly.chains import families
 from bitterfly.stores.tile_codes import TiledCodes
 from bitterfly.stores.tiles import Layout, Skeleton
-
-CHAINS = [
-    [(1, 5, 7, 1)],
-    [(1, 6, 4, 4)],
-    [(1, 1, 1, 1)],
-    [(1, 6, 4, 3), (2, 6, 5, 1)],
-    [(1, 4, 12, 16), (3, 8, 6, 8), (6, 6, 10, 4)],
-    [(2, 3, 4, 5), (4, 10, 3, 1)],
-    [(1, 8, 16, 32), (4, 8, 8, 16), (8, 8, 6, 8)],
-    [(1, 40, 33, 2), (3, 22, 5, 1)],
-    [(1, 2, 4, 4), (2, 4, 4, 2), (4, 4, 2, 1)],
-]
-DTYPES = ["f4", "f8", "c8", "c16"]
-
-
-def draw(shape: tuple[int, ...], dtype: str, rng: np.random.Generator) -> np.ndarray:
-    x = rng.standard_normal(shape)
-    return (x + 1j * rng.standard_normal(shape) if dtype[0] == "c" else x).astype(dtype)
+from strategies import CHAINS, gaussian
+from strategies import NAMED_DTYPES as DTYPES
+from tolerances import of_sums as bound
 
 
 def skeletons(chain: Chain, dtype: str, rng: np.random.Generator) -> list:
@@ -39,18 +24,12 @@ def skeletons(chain: Chain, dtype: str, rng: np.random.Generator) -> list:
     out: list = []
     for (a, b, c, d), r in zip(chain, (*chain.ranks, None), strict=True):
         if r is None or r > b:
-            out.append(draw((a, b, c, d), dtype, rng))
+            out.append(gaussian(rng, (a, b, c, d), dtype))
             continue
         keys = rng.random((a * d, c // r, b))
         pivots = np.argsort(np.argsort(keys, axis=2), axis=2) < r
-        out.append(Skeleton((a, b, c, d), pivots, draw((a * d, c // r, b - r, r), dtype, rng)))
+        out.append(Skeleton((a, b, c, d), pivots, gaussian(rng, (a * d, c // r, b - r, r), dtype)))
     return out
-
-
-def bound(factors: list, dtype: str) -> float:
-    """gamma of the sums of all factors, twice for complex numbers, over the norm of |F_1| ... |F_L|."""
-    terms = sum(f.shape[2] + 2 for f in factors) * (4 if dtype[0] == "c" else 1)
-    return terms * float(np.finfo(dtype).eps)
 
 
 def check(op: ButterflyOperator, dtype: str, rng: np.random.Generator) -> None:
@@ -59,7 +38,7 @@ def check(op: ButterflyOperator, dtype: str, rng: np.random.Generator) -> None:
     m, n = dense.shape
     for width in (None, 1, 3, 5, 9, 13, 18):
         tail = () if width is None else (width,)
-        x, y = draw((n, *tail), dtype, rng), draw((m, *tail), dtype, rng)
+        x, y = gaussian(rng, (n, *tail), dtype), gaussian(rng, (m, *tail), dtype)
         for view, a, b, z in (
             (op, dense, weight, x),
             (op.T, dense.T, weight.T, y),
@@ -73,7 +52,7 @@ def check(op: ButterflyOperator, dtype: str, rng: np.random.Generator) -> None:
 @pytest.mark.parametrize("patterns", CHAINS, ids=str)
 def test_products(isa: str, patterns: list, dtype: str) -> None:
     rng = np.random.default_rng(1)
-    check(ButterflyOperator([draw(p, dtype, rng) for p in patterns]), dtype, rng)
+    check(ButterflyOperator([gaussian(rng, p, dtype) for p in patterns]), dtype, rng)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -100,7 +79,7 @@ def test_any_chain(blocks: list[tuple[int, int, int]], a: int, d: int, seed: int
 @pytest.mark.parametrize("patterns", CHAINS, ids=str)
 def test_transposed_factors_are_a_chain(patterns: list) -> None:
     rng = np.random.default_rng(3)
-    op = ButterflyOperator([draw(p, "c16", rng) for p in patterns], permutations=("bit_reversal", None))
+    op = ButterflyOperator([gaussian(rng, p, "c16") for p in patterns], permutations=("bit_reversal", None))
     dense = op.todense()
     for view, matrix in ((op.T, dense.T), (op.H, dense.conj().T), (op.conj(), dense.conj()), (op, dense)):
         assert view.chain == Chain(f.shape for f in view.factors)
@@ -113,7 +92,7 @@ def test_transposed_factors_are_a_chain(patterns: list) -> None:
 def test_factors_come_back() -> None:
     rng = np.random.default_rng(4)
     for patterns in CHAINS:
-        factors = [draw(p, "c8", rng) for p in patterns]
+        factors = [gaussian(rng, p, "c8") for p in patterns]
         for f, g in zip(ButterflyOperator(factors).factors, factors, strict=True):
             np.testing.assert_array_equal(f, g)
 
@@ -121,7 +100,7 @@ def test_factors_come_back() -> None:
 def test_padding() -> None:
     """A smaller shape drops the last rows and columns of the permuted matrix."""
     rng = np.random.default_rng(5)
-    factors = [draw(p, "f8", rng) for p in CHAINS[4]]
+    factors = [gaussian(rng, p, "f8") for p in CHAINS[4]]
     whole = ButterflyOperator(factors, permutations=("bit_reversal", None))
     op = ButterflyOperator(factors, shape=(50, 201), permutations=("bit_reversal", None))
     dense = whole.todense()[:50, :201]
@@ -164,7 +143,7 @@ def test_pivots_are_checked(change: str) -> None:
 def test_packed_products_equal_decoded_ones(isa: str, kind: str, bits: int, dtype: str) -> None:
     rng = np.random.default_rng(8)
     for patterns in (CHAINS[4], CHAINS[7], CHAINS[8]):
-        op = ButterflyOperator([draw(p, dtype, rng) for p in patterns])
+        op = ButterflyOperator([gaussian(rng, p, dtype) for p in patterns])
         packed = bitterfly.quantize(op, bits=bits, code=kind)
         assert {c.kind for c in packed.codes[:-1]} <= {kind, "lattice"} and packed.codes[-1].kind == "lattice"
         floats = packed.dequantize()
@@ -172,14 +151,14 @@ def test_packed_products_equal_decoded_ones(isa: str, kind: str, bits: int, dtyp
         factors = floats.factors
         weight = reference.product([np.abs(f).astype("f8") for f in factors])
         for x, a, b, w in ((op.shape[1], packed, floats, weight), (op.shape[0], packed.H, floats.H, weight.T)):
-            z = draw((x, 21), dtype, rng)
+            z = gaussian(rng, (x, 21), dtype)
             assert np.all(np.abs(a @ z - b @ z) <= 2 * bound(factors, dtype) * (w @ np.abs(z)))
 
 
 @pytest.mark.parametrize("kind", ["lattice", "skeleton"])
 def test_error_is_measured_and_falls_with_bits(kind: str) -> None:
     rng = np.random.default_rng(9)
-    op = ButterflyOperator([draw(p, "c16", rng) for p in CHAINS[6]])
+    op = ButterflyOperator([gaussian(rng, p, "c16") for p in CHAINS[6]])
     dense = op.todense()
     errors = []
     for bits in (3, 6, 9, 12):
@@ -215,7 +194,7 @@ def test_quantize_to_a_tolerance() -> None:
 def test_lattice_codes(b: int, bits: int, is_complex: bool, exponent: int, seed: int) -> None:
     """Never worse than rounding by the largest entry; the length is the least-squares one; any scale."""
     rng = np.random.default_rng(seed)
-    x = draw((3, b), "c16" if is_complex else "f8", rng)
+    x = gaussian(rng, (3, b), "c16" if is_complex else "f8")
     x[0, : b // 2] = 0
     codes, lengths = bitterfly._core.lattice_codes(np.ldexp(x.view("f8"), exponent).view(x.dtype), bits)
     most = 2 ** (bits - 1) - 1
@@ -265,7 +244,7 @@ def test_layout_round_trip() -> None:
 
 
 def test_packed_store_is_canonical() -> None:
-    op = ButterflyOperator([draw(p, "f4", np.random.default_rng(11)) for p in CHAINS[4]])
+    op = ButterflyOperator([gaussian(np.random.default_rng(11), p, "f4") for p in CHAINS[4]])
     packed = bitterfly.quantize(op, bits=5)
     assert isinstance(packed.store, TiledCodes) and packed.store.is_canonical()
     again = pickle.loads(pickle.dumps(packed))

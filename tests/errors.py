@@ -1,6 +1,6 @@
-"""No reported error lies below the true one: random small sources through all stages, checked in extended precision.
+"""Random small sources through all stages; no reported error lies below the true one, in extended precision.
 
-The test takes some hundred seeds; `python tests/test_errors.py FIRST LAST` takes those of a range and counts.
+`python tests/errors.py FIRST LAST` takes the seeds of a range and counts.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-import pytest
 from scipy.sparse.linalg import aslinearoperator
 
 import bitterfly
@@ -24,8 +23,6 @@ from bitterfly import Chain, algebra
 from bitterfly.stores.kinds import KINDS as CODES
 from bitterfly.stores.kinds import names_of
 
-_SEEDS = 60_000 if os.environ.get("HYPOTHESIS_PROFILE") == "deep" else 300
-_PARTS = 6
 _ABSURD = 2.0  # codes of a few bits may miss by all of the matrix, nothing by more
 _MOST_OF_KRON = 200  # entries of an operator in a Kronecker product
 
@@ -260,20 +257,6 @@ def above(seed: int, folder: str, checked: Counter[str], refused: Counter[str]) 
                     f"by {float(excess):.1e} of it"
                 )
     return found
-
-
-@pytest.mark.parametrize("part", range(_PARTS))
-def test_no_error_below_the_true_one(part: int, tmp_path: Any) -> None:
-    checked: Counter[str] = Counter()
-    found = [line for seed in range(part, _SEEDS, _PARTS) for line in above(seed, str(tmp_path), checked, Counter())]
-    assert not found and checked["measured"] > 0 and checked["ledger"] > 0, "\n".join(found)
-
-
-@pytest.mark.parametrize("seed", [300236, 401517, 405031, 5021008])
-def test_found_before(seed: int, tmp_path: Any) -> None:
-    """A long integer from slices; entries whose squares fit double precision though their fourth powers do not; graded
-    pivot rows whose combinations looked like codes."""
-    assert above(seed, str(tmp_path), Counter(), Counter()) == []
 
 
 def main(first: int, last: int) -> int:
