@@ -166,12 +166,7 @@ def _merged(ops: Sequence[Any]) -> ButterflyOperator:
     factors = [np.concatenate(column) for column in zip(*parts, strict=True)]
     sides = zip(*(_orders(op) for op in ops), strict=True)
     rows, columns = (np.concatenate([at * len(o) + o for at, o in enumerate(side)]) for side in sides)
-    known = Known.of_parts(ops)
-    if known.error > 0:  # the largest of all bounds it, and here the sizes of the blocks can be had
-        norms, errors = _norms(ops), np.array([op.relative_error for op in ops])
-        total = float(np.linalg.norm(norms))
-        known = Known(float(np.linalg.norm(norms * errors)) / total if total > 0 else known.error, "estimated")
-    return ButterflyOperator(factors, permutations=(rows, columns), **known.facts)
+    return ButterflyOperator(factors, permutations=(rows, columns), **Known.of_parts(ops).facts)
 
 
 def _require_float(op: Any) -> ButterflyOperator:
@@ -276,11 +271,3 @@ def _orders(op: ButterflyOperator) -> list[IndexArray]:
     return [
         np.arange(size) if p is None else p for p, size in zip(op.base_permutations, op.stored_chain.shape, strict=True)
     ]
-
-
-def _norms(ops: Sequence[ButterflyOperator]) -> Array:
-    """Estimate the Frobenius norms on 32 fixed Gaussian vectors, over a common unit."""
-    x = np.random.default_rng(0).standard_normal((ops[0].shape[1], 32)) / np.sqrt(32)
-    products = [np.asarray(op @ x) for op in ops]
-    unit = max(float(np.max(np.abs(y), initial=0.0)) for y in products) or 1.0
-    return np.array([np.linalg.norm(y / unit) for y in products])
