@@ -1,8 +1,6 @@
 // Sixteen lanes as one or several registers, and how two lines exchange elements.
 #pragma once
 
-#include <type_traits>
-
 #include "kernels/lanes/blocks.inl"
 #include "kernels/lanes/unroll.inl"
 #include "lanes.hpp"

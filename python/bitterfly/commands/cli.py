@@ -283,9 +283,7 @@ def _facts(op: Any) -> Iterator[tuple[str, str]]:
     dense = m * n * op.dtype.itemsize
     yield "shape", f"{m} x {n}"
     yield "dtype", str(op.dtype)
-    if op.members:
-        yield "kind", f"{op.kind} of {len(op.members)} operators"
-    yield from () if op.members else _factors(op)
+    yield from _factors(op)
     yield "relative error", f"{op.relative_error:.3g} ({op.error_kind})"
     yield "bytes", f"{op.nbytes:,} ({op.nbytes / dense:.3%} of the dense {dense:,}; {_per_entry(op)})"
     yield "bits", in_words(op.mean_bits, op.bits_per_number)
