@@ -84,11 +84,14 @@ def test_folders_are_small_and_say_what_they_hold() -> None:
         assert (folder / "__init__.py").read_text().startswith('"""')
 
 
-def test_tests_lie_in_the_rooms_of_what_they_test() -> None:
-    folders = [p for p in (ROOT / "tests").rglob("*") if p.is_dir() and not p.name.startswith(("_", "."))]
-    assert {p.name for p in folders} <= {p.name for p in PACKAGE.iterdir() if p.is_dir()} | {"workers"}
-    for folder in (ROOT / "tests", *folders):
-        assert len([p for p in folder.iterdir() if p.is_file()]) <= MOST_FILES, folder
+@pytest.mark.parametrize("root", ["tests", "bench"])
+def test_tests_and_benchmarks_lie_in_the_rooms_of_what_they_are_of(root: str) -> None:
+    folders = [p for p in (ROOT / root).iterdir() if p.is_dir() and not p.name.startswith(("_", "."))]
+    rooms = {p.name for p in (*PACKAGE.iterdir(), *CORE.iterdir()) if p.is_dir()} | {"workers", "results"}
+    assert {p.name for p in folders} <= rooms
+    for folder in (ROOT / root, *folders):
+        files = [p for p in folder.iterdir() if p.is_file() and p.name != "__init__.py"]
+        assert len(files) <= MOST_FILES, folder
 
 
 # ---- the core ----

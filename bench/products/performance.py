@@ -1,4 +1,6 @@
-"""All comparisons of products; writes the tables and pictures of docs/performance.md. `python -m bench.performance`.
+"""All comparisons of products; writes the tables and pictures of docs/performance.md.
+
+`python -m bench.products.performance`
 
 Names of sections run these alone, and keep the others of the last run; `--quick` runs small sizes and leaves the page.
 """
@@ -15,7 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from bench import apply, ceilings, chains, core, factorize, machine, pages, roofline, timing, weights, workers
+from bench import machine, pages, timing
+from bench.factorization import factorize
+from bench.products import apply, ceilings, chains, core, roofline, weights, workers
 from bitterfly import _core
 
 Tables = dict[str, list[dict[str, Any]]]

@@ -1,4 +1,4 @@
-"""Nanoseconds per number of the factors, by kind of code, width and tier. `python -m bench.weights [--quick]`.
+"""Nanoseconds per number of the factors, by kind of code, width and tier. `python -m bench.products.weights [--quick]`.
 
 Calls within the core, one vector, one thread. Widths are bits per real number; a complex weight is one number.
 """

@@ -1,4 +1,7 @@
-"""Integer codes of general chains at equal error: lattices, skeletons, allocated bits. `-m bench.general [columns]`."""
+"""Integer codes of general chains at equal error: lattices, skeletons, allocated bits.
+
+`python -m bench.quantization.general [columns]`
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,8 @@ import numpy as np
 
 import bitterfly
 from bench import timing
+from bench.quantization import columns
+from bench.quantization.points import bytes_at
 from bitterfly import gallery
 from bitterfly.accuracy.change import change_of
 
@@ -35,12 +40,6 @@ def allocated(op: bitterfly.ButterflyOperator, code: str, sizes: list[float]) ->
     return points
 
 
-def bytes_at(points: list[tuple[float, float]], error: float) -> float:
-    """Bytes at an error between two measured ones, whose logarithm falls linearly with the bytes; else NaN."""
-    sizes, errors = (np.array(x) for x in zip(*sorted(points, key=lambda p: p[1]), strict=True))
-    return float(np.interp(np.log(error), np.log(errors), sizes, left=np.nan, right=np.nan))
-
-
 def measured(kernel: gallery.Kernel, name: str, rtol: float) -> dict[str, Any]:
     """Bytes at a change of `rtol`, in units of those of uniform lattice codes."""
     op = bitterfly.factorize(kernel.todense(), rtol=rtol).astype(np.complex64)
@@ -60,8 +59,6 @@ def measured(kernel: gallery.Kernel, name: str, rtol: float) -> dict[str, Any]:
 
 def main() -> None:
     if "columns" in sys.argv:
-        from bench import columns
-
         return timing.write("general-columns", {"bits of columns": columns.rows()})
     rows = []
     for name, n, errors in (

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 import bitterfly
-from bench import apply
+from bench.products import apply
 from bitterfly import gallery
 
 RTOL, BITS = 1e-2, 8

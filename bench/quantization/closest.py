@@ -1,4 +1,7 @@
-"""Skeleton codes over many draws: error times 2^bits, largest over median. `python -m bench.closest [n] [--quick]`."""
+"""Skeleton codes over many draws: error times 2^bits, largest over median.
+
+`python -m bench.quantization.closest [n] [--quick]`
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Error against true bits by format and driver, published points on the same axes. `-m bench.quantize curves`."""
+"""Error against true bits by format and driver, published points on the same axes.
+
+`python -m bench.quantization.quantize curves`
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,14 @@ import matplotlib as mpl
 import numpy as np
 
 import bitterfly
-from bench import published, timing
+from bench import timing
+from bench.quantization import published
 from bitterfly import transforms
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 
-PICTURES = Path(__file__).parents[1] / "docs" / "pictures"
+PICTURES = Path(__file__).parents[2] / "docs" / "pictures"
 DRAWS = 5
 SIZES = {"float32": (256, 1024), "complex64": (256, 1024)}
 OTHER_BITS = 3  # sign and exponent beside a published significand of t bits, whose first bit is implied

@@ -1,6 +1,6 @@
 """The published quantization: its tables again, gains of refining and of a wider factor, times, lazylinop.
 
-`python -m bench.quantize published`
+`python -m bench.quantization.quantize published`
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 import bitterfly
-from bench import short_peer, timing
+from bench import timing
+from bench.quantization import short_peer
 from bitterfly import _core, transforms
 from bitterfly.quantization.rank_one import search_depth
 from bitterfly.reference import round_significand

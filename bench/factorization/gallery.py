@@ -1,4 +1,7 @@
-"""All kernels of the gallery at three tolerances, middle ranks, pictures for the documentation. `-m bench.gallery`."""
+"""All kernels of the gallery at three tolerances, middle ranks, pictures for the documentation.
+
+`python -m bench.factorization.gallery`
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ from bitterfly.inputs import Permutations
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 
-PICTURES = Path(__file__).parent.parent / "docs" / "pictures"
+PICTURES = Path(__file__).parents[2] / "docs" / "pictures"
 TOLERANCES = (1e-2, 1e-4, 1e-8)
 # Smallest uniform rank of contiguous 32 x 32 blocks at n = 1024 (rows reversed in a chain), total error at most 1e-2,
 # 1e-4, 1e-8: measured with full SVDs.

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from bench import apply, ceilings, chains, timing
+from bench import timing
+from bench.products import apply, ceilings, chains
 from bitterfly import _core
 
 Rows = list[dict[str, Any]]

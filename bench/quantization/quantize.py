@@ -1,4 +1,7 @@
-"""Error laws, exactness, bytes, lazylinop. `python -m bench.quantize [bytes | curves | lists | published]`."""
+"""Error laws, exactness, bytes, lazylinop.
+
+`python -m bench.quantization.quantize [bytes | curves | lists | published]`
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,8 @@ from typing import Any
 import numpy as np
 
 import bitterfly
-from bench import curves, lists, peers, published, timing
+from bench import peers, timing
+from bench.quantization import curves, lists, published
 from bitterfly import transforms
 
 # Published, real Gaussian factors, n = 256, left to right, significand of 4 bits (Gribonval, Mary, Riccietti 2023).

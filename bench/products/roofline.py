@@ -8,12 +8,12 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 
-from bench.ceilings import Ceilings, Level
+from bench.products.ceilings import Ceilings, Level
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 
-PICTURES = Path(__file__).parents[1] / "docs" / "pictures"
+PICTURES = Path(__file__).parents[2] / "docs" / "pictures"
 LOOKS = {
     "Hadamard": ("black", "o"),
     "float32": ("tab:red", "s"),

@@ -1,4 +1,4 @@
-"""Factorize: time against lazylinop's ksd, memory, errors of transforms. `python -m bench.factorize`."""
+"""Factorize: time against lazylinop's ksd, memory, errors of transforms. `python -m bench.factorization.factorize`."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 import bitterfly
-from bench.general import bytes_at
+from bench.quantization.points import bytes_at
 from bitterfly import _core, gallery
 from bitterfly.quantization.tiles import receive
 

@@ -1,6 +1,6 @@
 """Operators that people bring: noisy chains, Monarch, non-uniform DFT, LSQR, measured matrices, entry functions.
 
-`-m bench.operators [ksd] [nonuniform] [matrices] [entries]`.
+`-m bench.factorization.operators [ksd] [nonuniform] [matrices] [entries]`.
 
 Data of others is taken where it is installed: silero-vad (the constants in its package), pyamg.
 """

@@ -1,4 +1,4 @@
-"""One and two threads: products, factorize, quantize; factorize against copies. `python -m bench.workers`."""
+"""One and two threads: products, factorize, quantize; factorize against copies. `python -m bench.products.workers`."""
 
 from __future__ import annotations
 

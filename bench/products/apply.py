@@ -1,4 +1,7 @@
-"""Apply: products on one thread against dense BLAS, CSR, lazylinop, pyfaust, scipy.fft. `python -m bench.apply`."""
+"""Apply: products on one thread against dense BLAS, CSR, lazylinop, pyfaust, scipy.fft.
+
+`python -m bench.products.apply`
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A Fourier integral operator from its entry function: time, bytes and entries against n. `-m bench.scaling`."""
+"""A Fourier integral operator from its entry function: time, bytes and entries against n.
+
+`python -m bench.factorization.scaling`
+"""
 
 from __future__ import annotations
 

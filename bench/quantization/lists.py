@@ -1,4 +1,7 @@
-"""Error and true bits of signs, ternary numbers, powers of two beside others. `python -m bench.quantize lists`."""
+"""Error and true bits of signs, ternary numbers, powers of two beside others.
+
+`python -m bench.quantization.quantize lists`
+"""
 
 from __future__ import annotations
 

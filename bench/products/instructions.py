@@ -1,4 +1,6 @@
-"""Instructions of a call of the main kernels, counted by callgrind: `python -m bench.instructions [--check | --keep]`.
+"""Instructions of a call of the main kernels, counted by callgrind.
+
+`python -m bench.products.instructions [--check | --keep]`
 
 Counts do not depend on what else the machine does. `--keep` writes them to instructions.json; `--check` fails where one
 is more than 3 % above what stands there. Valgrind knows no AVX-512, so the tier is avx2.
@@ -18,7 +20,8 @@ from typing import Any
 import numpy as np
 
 import bitterfly
-from bench import timing, weights
+from bench import timing
+from bench.products import weights
 from bitterfly import transforms
 from bitterfly.stores.kinds import Code
 

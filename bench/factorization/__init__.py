@@ -1,0 +1,1 @@
+"""Benchmarks of factorizations: time, memory, errors and bytes, beside other packages."""

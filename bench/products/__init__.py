@@ -1,0 +1,1 @@
+"""Benchmarks of products: times, instructions, and what the machine could do."""
