@@ -10,7 +10,7 @@ from typing import Any, NoReturn, cast
 from numpy import finfo
 
 from bitterfly.chains.chain import Chain
-from bitterfly.stores.kinds import KINDS, Code, names_of
+from bitterfly.stores.kinds import KINDS, TILED_KINDS, Code, names_of
 
 Header = dict[str, Any]
 
@@ -192,7 +192,7 @@ def _checked_codes(header: Header) -> tuple[Code, ...]:
     good = isinstance(codes, list) and len(codes) == count
     expect(good, "codes", f"{count} of them, one a factor", header)
     tiled = header["format_version"] == 2
-    kinds = names_of("integer", "list", "float") if tiled else names_of("direction")
+    kinds = TILED_KINDS if tiled else names_of("direction")
     kinds = tuple(kind for kind in kinds if is_complex(header) or not KINDS[kind].is_complex)
     good = all(_is_code(code, kinds) for code in codes)
     if good and tiled:

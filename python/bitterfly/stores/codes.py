@@ -14,7 +14,7 @@ from bitterfly.chains.chain import Chain
 from bitterfly.inputs import Array, Permutations, as_floating, as_size
 from bitterfly.stores.direction_codes import DirectionCodes
 from bitterfly.stores.floats import FloatStore, frozen
-from bitterfly.stores.kinds import Code, check_tiled, names_of
+from bitterfly.stores.kinds import TILED_KINDS, Code, check_tiled, names_of
 from bitterfly.stores.scale_codes import ScaleCodes
 from bitterfly.stores.tile_codes import TiledCodes, factor_words, plan
 
@@ -88,7 +88,7 @@ def code_store(words: Any, codes: Any, scale: Any, chain: Chain | None, steps: A
     """
     scale = scale if isinstance(scale, ScaleCodes) else _as_lengths(scale)
     kinds = _as_codes(codes)
-    tiled = any(code.kind in names_of("integer", "list", "float") for code in kinds)
+    tiled = any(code.kind in TILED_KINDS for code in kinds)
     if not tiled:
         dyadic = Chain.square_dyadic(as_size(len(scale), "scale"))
         if chain is not None and chain != dyadic:

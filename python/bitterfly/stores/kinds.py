@@ -86,6 +86,9 @@ def names_of(*families: Family) -> tuple[str, ...]:
     return tuple(kind.name for kind in _ALL if kind.family in families)
 
 
+TILED_KINDS = names_of("integer", "list", "float")
+
+
 class Code(NamedTuple):
     """How one factor is coded.
 
@@ -132,7 +135,7 @@ def check_tiled(codes: Sequence[Code]) -> None:
     if any(floats) != all(floats):
         raise ValueError(f"codes: expected floats in all factors or in none, got {codes}")
     for code in codes:
-        if code.kind not in names_of("integer", "list", "float"):
+        if code.kind not in TILED_KINDS:
             known = ", ".join(names_of("integer", "list"))
             raise ValueError(f"codes: expected kinds {known} or float1 to float24, got {code.kind!r}")
         if code.bits not in code.what.widths:
