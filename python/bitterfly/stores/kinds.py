@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal, NamedTuple
 
 Family = Literal["direction", "integer", "float", "list"]
@@ -81,6 +82,7 @@ _ALL = (
 KINDS = {kind.name: kind for kind in _ALL}
 
 
+@cache
 def names_of(*families: Family) -> tuple[str, ...]:
     """Return the names of the kinds of some families."""
     return tuple(kind.name for kind in _ALL if kind.family in families)
