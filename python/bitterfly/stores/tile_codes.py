@@ -86,7 +86,7 @@ class TiledCodes:
             )
         ]
 
-    def arrays(self) -> list[_core.Factor]:
+    def arrays(self) -> list[_core._Factor]:
         """Return the factors as the core takes them."""
         return [
             (at.pattern, at.rank, code.bits, code.what.significand, step, words, masks, code.levels)
