@@ -27,8 +27,7 @@ import numpy as np
 import bitterfly
 from bitterfly import algebra, transforms
 from bitterfly.files import storage
-from bitterfly.files.checksum import checksum
-from bitterfly.files.container import canonical
+from bitterfly.files.container import canonical, checksum
 from bitterfly.inputs import Array
 
 Header = dict[str, Any]

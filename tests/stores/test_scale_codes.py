@@ -264,9 +264,9 @@ TENSORS: list[tuple[str, Any]] = [
 def test_hostile_files(tmp_path: Path, name: str, value: Any) -> None:
     from safetensors.numpy import save as to_bytes
 
-    header, tensors = storage._describe(coded_operator(16, "f4", Code("float7", 10)))
+    header, tensors = storage.sealed(coded_operator(16, "f4", Code("float7", 10)))
     (tensors if isinstance(value, np.ndarray) else header)[name] = value
-    header["sha256"] = storage.checksum(header, tensors)
+    header["sha256"] = container.checksum(header, tensors)
     (tmp_path / "bad").write_bytes(to_bytes(tensors, metadata={"bitterfly": container.canonical(header)}))
     if (name, value) == ("dtype", "float64"):
         assert bitterfly.load(tmp_path / "bad").dtype == np.float64  # the same codes, another precision
@@ -277,5 +277,5 @@ def test_hostile_files(tmp_path: Path, name: str, value: Any) -> None:
 
 def test_files_of_plain_scales_stay_version_1() -> None:
     op = quantize(transforms.random(16, rng=0), bits=2)
-    assert storage._describe(op)[0]["format_version"] == 1
-    assert storage._describe(coded_operator(16, "f8", Code("float7", 10)))[0]["format_version"] == 4
+    assert storage.sealed(op)[0]["format_version"] == 1
+    assert storage.sealed(coded_operator(16, "f8", Code("float7", 10)))[0]["format_version"] == 4

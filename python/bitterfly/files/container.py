@@ -1,41 +1,60 @@
-"""The metadata of a stored operator: JSON text to checked fields, trusting nothing."""
+"""The safetensors layer: JSON text to checked fields, names to checked tensors, the checksum; trusts nothing."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import re
-from typing import Any, NoReturn, cast
+from collections.abc import Callable, Collection, Iterable
+from typing import Any, NamedTuple, NoReturn, Protocol
 
-from numpy import finfo
+import numpy as np
 
-from bitterfly.chains.chain import Chain
-from bitterfly.stores.kinds import KINDS, TILED_KINDS, Code, names_of
+from bitterfly.accuracy.known import ERROR_KINDS, Known
+from bitterfly.inputs import Array
+from bitterfly.stores.floats import aligned, frozen_view
 
 Header = dict[str, Any]
+Parts = tuple[Header, dict[str, Array]]
+Expected = dict[str, tuple[str, list[int]]]  # type and shape of each tensor
 
-# Version 1: the square dyadic chain. Version 2: any chain, in tiles. Version 4: as version 1, packed, the
-# scale vector in short floats. (Versions 3 and 5: operators made of operators, see composites.)
-SHORT_SCALE = 4
-FORMAT_VERSIONS = (1, 2, SHORT_SCALE)
-REAL_TYPE = {"float32": "F32", "float64": "F64", "complex64": "F32", "complex128": "F64"}
+MAX_SIZE = 1 << 31  # permutations are stored in 32 bits
+COMMON = frozenset({"format_version", "kind", "relative_error", "error_kind", "sha256"})
 
 _MAX_DEPTH = 32
 _MAX_LENGTH = 1 << 20
-MAX_SIZE = 1 << 31  # permutations are stored in 32 bits
-_MAX_FACTORS = 64
-_MAX_ENTRIES = 1 << 40
-_MODES = ("forward", "transpose", "adjoint", "conjugate")
-_ERROR_KINDS = ("exact", "ledger", "measured", "estimated")
-_COMMON = {"format_version", "kind", "shape", "dtype", "chain", "mode"}
-_COMMON |= {"relative_error", "error_kind", "sha256"}
-_FIELDS = {
-    (1, "float"): _COMMON,
-    (1, "packed"): _COMMON | {"codes"},
-    (2, "float"): _COMMON | {"ranks"},
-    (2, "packed"): _COMMON | {"codes"},
-    (SHORT_SCALE, "packed"): _COMMON | {"codes", "scale_code"},
-}
+
+
+class Tensors(Protocol):
+    """What is asked of an open file."""
+
+    def keys(self) -> Iterable[str]:
+        """Names of all tensors."""
+
+    def get_slice(self, name: str) -> Any:
+        """Return type and shape of a tensor, unread."""
+
+    def get_tensor(self, name: str) -> Array:
+        """Return a tensor."""
+
+
+class Codec(NamedTuple):
+    """How operators of one kind are stored.
+
+    Attributes
+    ----------
+    describe : callable
+        From an operator to its metadata, without the checksum, and its tensors.
+    read : callable
+        From metadata of this kind, unchecked, and an open file to the operator.
+    """
+
+    describe: Callable[[Any], Parts]
+    read: Callable[[Header, Tensors], Any]
+
+
+# ---- the text ----
 
 
 def canonical(header: Header) -> str:
@@ -83,6 +102,9 @@ def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is not a JSON number")
 
 
+# ---- fields ----
+
+
 def expect(good: bool, field: str, expected: str, header: Header) -> None:
     """Raise a ValueError that names the field unless it is good."""
     if not good:
@@ -91,31 +113,40 @@ def expect(good: bool, field: str, expected: str, header: Header) -> None:
         raise ValueError(f"{field}: expected {expected}, got {got}")
 
 
-def _is_int(x: object) -> bool:
-    return type(x) is int  # JSON's true and 1.0 are no integers
+def is_int(x: object) -> bool:
+    """Whether x is an integer of JSON: true and 1.0 are none."""
+    return type(x) is int
 
 
-def checked_header(header: Header) -> tuple[Code, ...]:
-    """Check every field, return the codes (none for float factors); digest not compared."""
-    version = header.get("format_version")
-    good = _is_int(version) and version in FORMAT_VERSIONS
-    expect(good, "format_version", "1, 2 or 4 (this release reads no other)", header)
-    expect(_is_one_of(header.get("kind"), ("packed", "float")), "kind", "'packed' or 'float'", header)
-    expect((version, header["kind"]) in _FIELDS, "kind", f"'packed' in version {version}", header)
-    wrong = sorted(_FIELDS[cast(int, version), header["kind"]] ^ header.keys())
-    if wrong:
-        problem = "unknown" if wrong[0] in header else "missing"
-        raise ValueError(f"{wrong[0][:60]}: {problem} metadata field")
-    (_check_tiled_shape if version == 2 else _check_shape)(header)
-    _check_types(header)
-    check_error(header)
-    if "ranks" in header:
-        _check_ranks(header)
-    if "scale_code" in header:
-        good = _is_code(header["scale_code"], names_of("float"))
-        expect(good, "scale_code", "[kind, bits] of kind float1 to float24", header)
-    check_digest(header)
-    return _checked_codes(header) if header["kind"] == "packed" else ()
+def are_ints(x: object, count: int) -> bool:
+    """Whether x is a list of so many integers."""
+    return isinstance(x, list) and len(x) == count and all(map(is_int, x))
+
+
+def is_one_of(x: object, choices: Collection[str]) -> bool:
+    """Whether x is one of some texts."""
+    return isinstance(x, str) and x in choices
+
+
+def check_fields(header: Header, names: Collection[str]) -> None:
+    """Require the fields that all kinds have and those of `names`, no others."""
+    for name in sorted(COMMON.union(names) ^ header.keys()):
+        raise ValueError(f"{name[:60]}: {'unknown' if name in header else 'missing'} metadata field")
+
+
+def error_fields(op: Any) -> Header:
+    """Return the fields of the error of an operator."""
+    error = None if math.isnan(op.relative_error) else op.relative_error
+    return {"relative_error": error, "error_kind": op.error_kind}
+
+
+def checked_error(header: Header) -> Known:
+    """Return the error of an operator, and how it is known."""
+    error, kind = header["relative_error"], header["error_kind"]
+    good = error is None or (type(error) is float and math.isfinite(error) and error >= 0)
+    expect(good, "relative_error", "a finite float, not negative, or null", header)
+    expect(is_one_of(kind, ERROR_KINDS), "error_kind", "one of " + ", ".join(ERROR_KINDS), header)
+    return Known(math.nan if error is None else error, kind)
 
 
 def check_digest(header: Header) -> None:
@@ -125,99 +156,42 @@ def check_digest(header: Header) -> None:
     expect(good, "sha256", "64 hexadecimal digits", header)
 
 
-def _is_one_of(x: object, choices: Any) -> bool:
-    return isinstance(x, str) and x in choices
+# ---- tensors ----
 
 
-def is_complex(header: Header) -> bool:
-    """Whether the dtype in a checked header is a complex one."""
-    return cast(str, header["dtype"]).startswith("complex")
+def read_tensors(file: Tensors, expected: Expected, optional: Collection[str] = ()) -> dict[str, Array]:
+    """Check names, types and shapes of all tensors, then read them into aligned memory."""
+    names = set(file.keys())
+    for name in sorted(names - expected.keys()):
+        raise ValueError(f"{name[:60]}: unknown tensor")
+    for name in sorted(expected.keys() - names - set(optional)):
+        raise ValueError(f"{name}: missing tensor")
+    for name in sorted(names):
+        _check_tensor(file, name, *expected[name])
+    return {name: frozen_view(aligned(file.get_tensor(name))) for name in sorted(names)}
 
 
-def _check_shape(header: Header) -> None:
-    shape = header["shape"]
-    good = isinstance(shape, list) and len(shape) == 2 and all(map(_is_int, shape))
-    good = good and shape[0] == shape[1] and 2 <= shape[0] <= MAX_SIZE
-    good = good and shape[0] & (shape[0] - 1) == 0
-    expect(good, "shape", f"two equal powers of two, 2 to {MAX_SIZE}", header)
-    chain = [list(pattern) for pattern in Chain.square_dyadic(shape[0])]
-    good = header["chain"] == chain and _all_ints(header["chain"])
-    expect(good, "chain", f"the square dyadic chain of size {shape[0]}", header)
+def _check_tensor(file: Tensors, name: str, kind: str, shape: list[int]) -> None:
+    view = file.get_slice(name)
+    got = view.get_dtype(), list(view.get_shape())
+    if got != (kind, shape):
+        raise ValueError(f"{name}: expected {kind} of shape {shape}, got {got[0]} of {got[1]}")
 
 
-def _check_tiled_shape(header: Header) -> None:
-    chain, shape = header["chain"], header["shape"]
-    good = isinstance(chain, list) and 1 <= len(chain) <= _MAX_FACTORS
-    good = good and all(isinstance(p, list) and len(p) == 4 and all(map(_is_int, p)) and min(p) >= 1 for p in chain)
-    good = good and all(max(a * b * d, a * c * d) <= MAX_SIZE and a * b * c * d <= _MAX_ENTRIES for a, b, c, d in chain)
-    expect(good, "chain", f"1 to {_MAX_FACTORS} patterns (a, b, c, d)", header)
-    try:
-        room = Chain(chain).shape
-    except ValueError as error:
-        raise ValueError(f"chain: {error}") from error
-    good = isinstance(shape, list) and len(shape) == 2 and all(map(_is_int, shape))
-    good = good and all(1 <= size <= most for size, most in zip(shape, room, strict=True))
-    expect(good, "shape", f"two sizes, at most {room}", header)
+def checksum(header: Header, tensors: dict[str, Array]) -> str:
+    """Return the SHA-256 of the canonical metadata without the checksum, and of every tensor."""
+    covered = {key: value for key, value in header.items() if key != "sha256"}
+    digest = hashlib.sha256(canonical(covered).encode() + b"\n")
+    for name, tensor in sorted(tensors.items()):
+        little = np.ascontiguousarray(tensor, dtype=tensor.dtype.newbyteorder("<"))
+        kind = f"{tensor.dtype.kind.upper()}{8 * tensor.dtype.itemsize}"
+        description = [name, kind, list(tensor.shape)]
+        digest.update(json.dumps(description, separators=(",", ":")).encode() + b"\n")
+        digest.update(little.reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
 
 
-def _check_ranks(header: Header) -> None:
-    chain, ranks = Chain(header["chain"]), header["ranks"]
-    good = isinstance(ranks, list) and len(ranks) == len(chain) and all(map(_is_int, ranks))
-    junctions = zip(ranks, (*chain.ranks, 0), chain, strict=True) if good else ()
-    good = good and all(r == 0 or (r == junction and r <= p[1]) for r, junction, p in junctions)
-    expect(good, "ranks", "0 or the rank of the junction for each factor", header)
-
-
-def _check_types(header: Header) -> None:
-    expect(_is_one_of(header["dtype"], REAL_TYPE), "dtype", ", ".join(REAL_TYPE), header)
-    modes = _MODES if is_complex(header) else _MODES[:2]
-    expect(_is_one_of(header["mode"], modes), "mode", "one of " + ", ".join(modes), header)
-
-
-def _all_ints(patterns: list[list[object]]) -> bool:
-    return all(_is_int(x) for pattern in patterns for x in pattern)
-
-
-def check_error(header: Header) -> None:
-    """Check the error of an operator, and how it is known."""
-    error = header["relative_error"]
-    good = error is None or (type(error) is float and math.isfinite(error) and error >= 0)
-    expect(good, "relative_error", "a finite float, not negative, or null", header)
-    good = _is_one_of(header["error_kind"], _ERROR_KINDS)
-    expect(good, "error_kind", "one of " + ", ".join(_ERROR_KINDS), header)
-
-
-def _checked_codes(header: Header) -> tuple[Code, ...]:
-    codes, count = header["codes"], len(header["chain"])
-    good = isinstance(codes, list) and len(codes) == count
-    expect(good, "codes", f"{count} of them, one a factor", header)
-    tiled = header["format_version"] == 2
-    kinds = TILED_KINDS if tiled else names_of("direction")
-    kinds = tuple(kind for kind in kinds if is_complex(header) or not KINDS[kind].is_complex)
-    good = all(_is_code(code, kinds) for code in codes)
-    if good and tiled:
-        chain = Chain(header["chain"])
-        rooms = zip(codes, (*chain.ranks, 0), chain, strict=True)
-        good = all(code[0] != "skeleton" or 0 < rank <= p[1] for code, rank, p in rooms)
-    expect(good, "codes", f"pairs [kind, bits] of kind {' or '.join(kinds)}", header)
-    return tuple(Code(*code) for code in codes)
-
-
-def check_units(codes: tuple[Code, ...], steps: Any, scale: Any) -> None:
-    """Refuse units of the codes of any chain, and a scale vector, with which products overflow.
-
-    Codes of this package stand for numbers of order one; a product of them above 2^100 comes from elsewhere.
-    """
-    if not all(math.isfinite(step) for step in steps):
-        raise ValueError("steps: expected finite numbers, got NaN or infinity")
-    sizes = [abs(float(step)) * code.largest for code, step in zip(codes, steps, strict=True)]
-    reach = math.prod(max(size, 1.0) for size, code in zip(sizes, codes, strict=True) if code.what.is_tiled)
-    largest = max(float(abs(part).max(initial=0)) for part in (scale.real, scale.imag))
-    if reach > 2.0**100 and not reach * largest < float(finfo(scale.dtype).max):
-        raise ValueError(f"steps: numbers as large as {max(sizes):.3g} overflow {scale.dtype} in products")
-
-
-def _is_code(code: object, kinds: tuple[str, ...]) -> bool:
-    if not (isinstance(code, list) and len(code) == 2 and _is_one_of(code[0], kinds)):
-        return False
-    return _is_int(code[1]) and code[1] in KINDS[code[0]].widths
+def check_sum(header: Header, tensors: dict[str, Array]) -> None:
+    """Compare the checksum with the contents."""
+    if checksum(header, tensors) != header["sha256"]:
+        raise ValueError("sha256: the checksum does not match the contents, the file is damaged")
