@@ -168,3 +168,51 @@ def test_bindings_include_their_room_and_what_stands_below(path: Path) -> None:
     shared = {"ground", "stores", path.stem}
     foreign = [x for x in included(path) if not (BINDINGS / x).exists()]
     assert [x for x in foreign if rooms_of(x)[0] not in shared and x not in FACES | {CHOICE}] == []
+
+
+# ---- what is touched to add something ----
+
+ADDING = (ROOT / "CONTRIBUTING.md").read_text().split("## Adding things")[1].split("\n## ")[0]
+BULLETS = {found[1]: found[0] for found in re.finditer(r"^\* \*\*(.+?)\*\* \(.*?(?=^\* )", ADDING, re.M | re.S)}
+SUFFIXES = {".cpp", ".hpp", ".inl"}
+CODE = [p for folder in ("cpp", "python") for p in (ROOT / folder).rglob("*") if p.suffix in SUFFIXES | {".py"}]
+
+
+def named(bullet: str) -> tuple[list[str], list[Path], list[str]]:
+    """The examples of a list, the files and folders that it names, and all other names."""
+    examples, rest = re.findall(r"\((.+?)\)", BULLETS[bullet])[0], BULLETS[bullet].split(")", 1)[1]
+    names = re.findall(r"`([\w./]+)`", rest)
+    paths = [ROOT / name for name in names if "/" in name or "." in name]
+    return re.findall(r"`(\w+)`", examples), paths, [name for name in names if "/" not in name and "." not in name]
+
+
+def mentions(path: Path, name: str) -> bool:
+    """Whether the code of a file, comments and what it exports apart, knows an example: as text, class or constant."""
+    text = path.read_text()
+    if path.suffix == ".py":
+        kept = [node for node in ast.parse(text).body if not ast.unparse(node).startswith("__all__ =")]
+        found = [node for statement in kept for node in ast.walk(statement)]
+        texts = any(isinstance(node, ast.Constant) and node.value == name for node in found)
+        return texts or any(isinstance(node, ast.Name) and node.id == f"Butterfly{name.capitalize()}" for node in found)
+    words = re.findall(r"\w+", re.sub(r"//.*", "", text) if path.suffix in SUFFIXES else text)
+    return any(re.fullmatch(rf"(k|Butterfly|BITTERFLY_FLAGS_)?{name}(Decoder|Kernels)?", word, re.I) for word in words)
+
+
+@pytest.mark.parametrize("bullet", sorted(BULLETS))
+def test_places_that_an_addition_touches(bullet: str) -> None:
+    """They exist and know an example; its own file apart, no other file of the package or of the core does."""
+    from bitterfly.operators.contract import Operator
+
+    examples, places, others = named(bullet)
+    assert [place for place in places if not place.exists()] == []
+    assert [name for name in others if name != "Operator" and not hasattr(Operator, name)] == []
+    for example in examples:
+        touched = {path for path in CODE if mentions(path, example)} - set(places)
+        assert [path for path in sorted(touched) if not path.stem.startswith(example)] == []
+    files = [place for place in places if place.is_file() and place.name != "one_symbol.py"]
+    known = {*examples, "float"} if "operators" in bullet else set(examples)
+    assert [file for file in files if not any(mentions(file, name) for name in known)] == []
+
+
+def test_all_kinds_of_additions_have_their_list() -> None:
+    assert sorted(BULLETS) == ["A code of directions", "A kind of operators", "A list of numbers", "A tier"]
