@@ -294,10 +294,12 @@ def _facts(op: Any) -> Iterator[tuple[str, str]]:
 
 
 def _factors(op: Any) -> Iterator[tuple[str, str]]:
-    if op.members:
-        yield "kind", f"{op.kind} of {len(op.members)} operators"
+    from bitterfly.operators.butterfly import Butterfly, PackedButterfly
+
+    if not isinstance(op, Butterfly):
+        yield "kind", f"{op.kind} of {len(op.members)} operators" if op.members else op.kind
         return
-    codes = None if op.kind == "float" else op.codes
+    codes = op.codes if isinstance(op, PackedButterfly) else None
     yield "kind", "float factors" if codes is None else "packed codes"
     yield "mode", op.mode
     yield "factors", str(len(op.chain)) + (", square dyadic" if op.chain.is_square_dyadic else "")
