@@ -19,15 +19,21 @@ from bitterfly.files.container import (
     Parts,
     Tensors,
     are_ints,
+    as_reals,
     check_digest,
     check_fields,
     check_sum,
+    checked_dtype,
     checked_error,
     error_fields,
     expect,
     is_int,
     is_one_of,
+    numbers,
+    numbers_of,
     read_tensors,
+    reals,
+    reals_of,
 )
 from bitterfly.inputs import Array, IndexArray, as_permutation
 from bitterfly.operators.butterfly import Butterfly, ButterflyOperator, PackedButterfly
@@ -40,7 +46,6 @@ from bitterfly.stores.scale_codes import ScaleCodes, scale_words
 from bitterfly.stores.tile_codes import TiledCodes
 from bitterfly.stores.tiles import layouts, planes_of
 
-_DTYPES = ("float32", "float64", "complex64", "complex128")
 _ORDERS = ("rows", "columns")
 _FIELDS = {"shape", "dtype", "chain", "mode"}
 _MAX_FACTORS = 64
@@ -64,14 +69,6 @@ class _Facts:
     def planes(self) -> int:
         """Real numbers in a number."""
         return planes_of(self.dtype)
-
-    def reals(self, *shape: int) -> tuple[str, list[int]]:
-        """Return type and shape of a tensor of real numbers."""
-        return f"F{8 * self.dtype.itemsize // self.planes}", list(shape)
-
-    def numbers(self, *shape: int) -> tuple[str, list[int]]:
-        """Return type and shape of a tensor of numbers, complex ones as pairs: safetensors has no complex128."""
-        return self.reals(*shape, *([2] if self.planes == 2 else []))
 
 
 # ---- layouts ----
@@ -106,15 +103,15 @@ class _DyadicFloats(_Layout):
 
     @staticmethod
     def describe(store: DyadicFloats) -> Parts:
-        return {}, {"values": _as_reals(store.values)}
+        return {}, {"values": as_reals(store.values)}
 
     @staticmethod
     def expected(facts: _Facts) -> Expected:
-        return {"values": facts.numbers(len(facts.chain), 2 * facts.chain.shape[1])}
+        return {"values": numbers_of(facts.dtype, len(facts.chain), 2 * facts.chain.shape[1])}
 
     @staticmethod
     def build(facts: _Facts, tensors: dict[str, Array], frame: dict[str, Any]) -> Butterfly:
-        return ButterflyOperator.from_values(_numbers(tensors, "values", facts.dtype), **frame)
+        return ButterflyOperator.from_values(numbers(tensors, "values", facts.dtype), **frame)
 
 
 class _TiledFloats(_Layout):
@@ -127,13 +124,13 @@ class _TiledFloats(_Layout):
     @staticmethod
     def expected(facts: _Facts) -> Expected:
         plan = layouts(facts.chain, facts.ranks)
-        values = {"values": facts.reals(sum(at.numbers(facts.planes) for at in plan))}
+        values = {"values": reals_of(facts.dtype, sum(at.numbers(facts.planes) for at in plan))}
         return values | ({"pivots": ("U32", [sum(at.pivot_words for at in plan)])} if any(facts.ranks) else {})
 
     @staticmethod
     def build(facts: _Facts, tensors: dict[str, Array], frame: dict[str, Any]) -> Butterfly:
         pivots = tensors.get("pivots", np.empty(0, np.uint32))
-        store = TiledFloats(facts.chain, facts.ranks, _finite(tensors, "values"), pivots, facts.planes == 2)
+        store = TiledFloats(facts.chain, facts.ranks, reals(tensors, "values"), pivots, facts.planes == 2)
         return ButterflyOperator.from_store(store, **frame)
 
 
@@ -142,17 +139,17 @@ class _DirectionCodes(_Layout):
 
     @staticmethod
     def describe(store: Any) -> Parts:
-        return {"codes": [list(code) for code in store.codes]}, {"words": store.words, "scale": _as_reals(store.scale)}
+        return {"codes": [list(code) for code in store.codes]}, {"words": store.words, "scale": as_reals(store.scale)}
 
     @staticmethod
     def expected(facts: _Facts) -> Expected:
-        lengths = facts.numbers(scale_length(facts.chain, facts.codes))
+        lengths = numbers_of(facts.dtype, scale_length(facts.chain, facts.codes))
         return {"words": ("U32", [word_count(facts.chain, facts.codes, facts.planes == 2)]), "scale": lengths}
 
     @staticmethod
     def build(facts: _Facts, tensors: dict[str, Array], frame: dict[str, Any]) -> Butterfly:
         _check_padding(tensors["words"], facts.codes, facts.shape[0])
-        return PackedButterfly(tensors["words"], facts.codes, _numbers(tensors, "scale", facts.dtype), **frame)
+        return PackedButterfly(tensors["words"], facts.codes, numbers(tensors, "scale", facts.dtype), **frame)
 
 
 class _ShortScale(_Layout):
@@ -193,7 +190,7 @@ class _TiledCodes(_Layout):
 
     @staticmethod
     def build(facts: _Facts, tensors: dict[str, Array], frame: dict[str, Any]) -> Butterfly:
-        words, steps, scale = tensors["words"], tensors["steps"], _numbers(tensors, "scale", facts.dtype)
+        words, steps, scale = tensors["words"], tensors["steps"], numbers(tensors, "scale", facts.dtype)
         _check_units(facts.codes, steps, scale)
         packed = PackedButterfly(words, facts.codes, scale, chain=facts.chain, steps=steps, **frame)
         if not cast(TiledCodes, packed.store).is_canonical():
@@ -232,11 +229,6 @@ def _describe(op: Any) -> Parts:
     return header | error_fields(op) | fields, tensors
 
 
-def _as_reals(a: Array) -> Array:
-    """View complex numbers as a trailing axis of two real ones."""
-    return a.view(a.real.dtype).reshape(*a.shape, 2) if a.dtype.kind == "c" else a
-
-
 # ---- reading ----
 
 
@@ -267,8 +259,7 @@ def _checked(header: Header, layout: type[_Layout]) -> _Facts:
     """Check every field; the digest is not compared."""
     check_fields(header, _FIELDS | layout.fields)
     chain, shape = (_any_chain if layout.is_tiled else _square_dyadic)(header)
-    expect(is_one_of(header["dtype"], _DTYPES), "dtype", ", ".join(_DTYPES), header)
-    dtype = np.dtype(header["dtype"])
+    dtype = checked_dtype(header)
     modes = [mode for mode, (_, conjugated) in FLAGS.items() if dtype.kind == "c" or not conjugated]
     expect(is_one_of(header["mode"], modes), "mode", "one of " + ", ".join(modes), header)
     known = checked_error(header)
@@ -342,17 +333,6 @@ def _is_code(code: object, kinds: tuple[str, ...]) -> bool:
 def _order(tensors: dict[str, Array], name: str) -> IndexArray | None:
     order = tensors.get(name)
     return None if order is None else as_permutation(order.astype(np.intp), (len(order),), name)
-
-
-def _numbers(tensors: dict[str, Array], name: str, dtype: np.dtype[Any]) -> Array:
-    reals = _finite(tensors, name)
-    return reals.view(dtype)[..., 0] if dtype.kind == "c" else reals
-
-
-def _finite(tensors: dict[str, Array], name: str) -> Array:
-    if not np.all(np.isfinite(tensors[name])):
-        raise ValueError(f"{name}: expected finite numbers, got NaN or infinity")
-    return tensors[name]
 
 
 def _check_padding(words: Array, codes: tuple[Code, ...], n: int) -> None:

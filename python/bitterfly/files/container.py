@@ -14,11 +14,13 @@ import numpy as np
 from bitterfly.accuracy.known import ERROR_KINDS, Known
 from bitterfly.inputs import Array
 from bitterfly.stores.floats import aligned, frozen_view
+from bitterfly.stores.tiles import planes_of
 
 Header = dict[str, Any]
 Parts = tuple[Header, dict[str, Array]]
 Expected = dict[str, tuple[str, list[int]]]  # type and shape of each tensor
 
+DTYPES = ("float32", "float64", "complex64", "complex128")
 MAX_SIZE = 1 << 31  # permutations are stored in 32 bits
 COMMON = frozenset({"format_version", "kind", "relative_error", "error_kind", "sha256"})
 
@@ -149,6 +151,12 @@ def checked_error(header: Header) -> Known:
     return Known(math.nan if error is None else error, kind)
 
 
+def checked_dtype(header: Header) -> np.dtype[Any]:
+    """Return the dtype of an operator."""
+    expect(is_one_of(header["dtype"], DTYPES), "dtype", ", ".join(DTYPES), header)
+    return np.dtype(header["dtype"])
+
+
 def check_digest(header: Header) -> None:
     """Check that the checksum has the form of one."""
     digest = header["sha256"]
@@ -157,6 +165,34 @@ def check_digest(header: Header) -> None:
 
 
 # ---- tensors ----
+
+
+def reals_of(dtype: np.dtype[Any], *shape: int) -> tuple[str, list[int]]:
+    """Return type and shape of a tensor of the real parts of numbers."""
+    return f"F{8 * dtype.itemsize // planes_of(dtype)}", list(shape)
+
+
+def numbers_of(dtype: np.dtype[Any], *shape: int) -> tuple[str, list[int]]:
+    """Return type and shape of a tensor of numbers, complex ones as pairs: safetensors has no complex128."""
+    return reals_of(dtype, *shape, *([2] if dtype.kind == "c" else []))
+
+
+def as_reals(a: Array) -> Array:
+    """View complex numbers as a trailing axis of two real ones."""
+    return a.view(a.real.dtype).reshape(*a.shape, 2) if a.dtype.kind == "c" else a
+
+
+def reals(tensors: dict[str, Array], name: str) -> Array:
+    """Return a tensor of finite real numbers."""
+    if not np.all(np.isfinite(tensors[name])):
+        raise ValueError(f"{name}: expected finite numbers, got NaN or infinity")
+    return tensors[name]
+
+
+def numbers(tensors: dict[str, Array], name: str, dtype: np.dtype[Any]) -> Array:
+    """Return a tensor of finite numbers, pairs as complex ones."""
+    parts = reals(tensors, name)
+    return parts.view(dtype)[..., 0] if dtype.kind == "c" else parts
 
 
 def read_tensors(file: Tensors, expected: Expected, optional: Collection[str] = ()) -> dict[str, Array]:
