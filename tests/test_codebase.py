@@ -7,7 +7,9 @@ import re
 import shutil
 import subprocess
 import sys
+import typing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -101,6 +103,22 @@ def test_names_of_modules_are_documented(name: str) -> None:
     assert known or all(
         parameter in ("n", "rng", "return") or parameter in doc for parameter in OTHERS[name].__annotations__
     )
+
+
+def functions_of(x: object) -> list[Any]:
+    """A function, or the methods and properties that a class has of this package."""
+    if not inspect.isclass(x):
+        return [inspect.unwrap(x)]
+    own = [value for base in x.__mro__ if base.__module__.startswith("bitterfly") for value in vars(base).values()]
+    found = [getattr(value, "fget", getattr(value, "__func__", value)) for value in own]
+    return [x, *filter(inspect.isfunction, found)]
+
+
+@pytest.mark.parametrize("name", PUBLIC | OTHERS)
+def test_annotations_can_be_read(name: str) -> None:
+    """Without names that only type checkers import, those of matplotlib apart, which is optional."""
+    for function in functions_of((PUBLIC | OTHERS)[name]):
+        typing.get_type_hints(function, localns={"Axes": object})
 
 
 def test_import_is_quiet_and_light() -> None:

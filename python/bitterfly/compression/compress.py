@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from bitterfly.accuracy.known import Known
 from bitterfly.advice import LARGE, quiet, warn_if_large, warn_if_larger
+from bitterfly.chains.chain import Chain
 from bitterfly.compression.least_error import least_error
 from bitterfly.compression.stages import Measured, Progress, Work
 from bitterfly.factorization.factorize import require_chain
+from bitterfly.factorization.orderings import Permute
 from bitterfly.factorization.search import IncompressibleError
 from bitterfly.inputs import as_bytes, as_number, check_rtol
 from bitterfly.operators.butterfly import ButterflyOperator, PackedButterfly
@@ -23,10 +25,6 @@ from bitterfly.sources.given import ArraySource, as_source, at_hand
 from bitterfly.stores.floats import DyadicFloats
 from bitterfly.stores.kinds import TILED_BITS
 from bitterfly.workers import building_workers, set_workers
-
-if TYPE_CHECKING:
-    from bitterfly.chains.chain import Chain
-    from bitterfly.factorization.orderings import Permute
 
 __all__ = ["CompressReport", "compress"]
 

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
 
+import numpy as np
+
+from bitterfly.chains.chain import Chain
 from bitterfly.compression.stages import Measured, Work
+from bitterfly.factorization.orderings import Permute
 from bitterfly.factorization.search import IncompressibleError
 from bitterfly.operators.butterfly import ButterflyOperator
 from bitterfly.sources.given import ArraySource
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from bitterfly.chains.chain import Chain
-    from bitterfly.factorization.orderings import Permute
 
 # Tolerances of the search, two a decade; then once between the best and its neighbours.
 _FIRST, _STEP, _LEAST = 0.3, 10**-0.5, 1e-12

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol, Self, cast
+from typing import Any, Protocol, Self, cast
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from bitterfly.inputs import Array, Permutations, Side, as_permutation
 from bitterfly.operators.contract import Operator, checked_error
 from bitterfly.operators.pictures import plot_ranks
 from bitterfly.operators.plan import ProductPlan, plan_of
+from bitterfly.operators.report import CompressReport
 from bitterfly.operators.rows import tiled_rows
 from bitterfly.operators.views import FLAGS, MODES, Mode, fitting_shape, reversed_order
 from bitterfly.ordering import digit_reversal
@@ -27,9 +28,6 @@ from bitterfly.stores.floats import DyadicFloats, FloatStore, TiledFloats, fitte
 from bitterfly.stores.kinds import Code
 from bitterfly.stores.scale_codes import ScaleCodes, cast_scale
 from bitterfly.workers import as_workers
-
-if TYPE_CHECKING:
-    from bitterfly.operators.report import CompressReport
 
 
 class Store(Protocol):
