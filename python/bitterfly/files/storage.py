@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from bitterfly.files import butterflies, composites
 from bitterfly.files.container import Codec, Header, Parts, Tensors, canonical, check_size, checksum, parse
 from bitterfly.files.replacing import Path, as_regular_file, replacing
 from bitterfly.operators.contract import Operator
-
-if TYPE_CHECKING:
-    from safetensors import safe_open
 
 METADATA_KEY = "bitterfly"
 
@@ -85,14 +82,14 @@ def to_bytes(op: Operator) -> bytes:
 
 def sealed(op: Any) -> Parts:
     """Return the metadata, with the checksum, and the tensors of an operator."""
-    codec = _CODECS.get(op.kind) if isinstance(op, Operator) else None
+    codec = CODECS.get(op.kind) if isinstance(op, Operator) else None
     if codec is None:
         raise TypeError(f"op: expected an operator of this package, got {type(op).__name__}")
     header, tensors = codec.describe(op)
     return header | {"sha256": checksum(header, {} if op.members else tensors)}, tensors
 
 
-def _read(file: safe_open) -> Operator:
+def _read(file: Any) -> Operator:
     text = (file.metadata() or {}).get(METADATA_KEY)
     if text is None:
         raise ValueError(f"metadata: no key {METADATA_KEY!r}, this is no bitterfly file")
@@ -102,11 +99,11 @@ def _read(file: safe_open) -> Operator:
 def _read_any(header: Header, file: Tensors) -> Operator:
     """Return the operator of any kind that a header and tensors are of."""
     kind = header.get("kind")
-    codec = _CODECS.get(kind, butterflies.CODEC) if isinstance(kind, str) else butterflies.CODEC  # refuses other kinds
+    codec = CODECS.get(kind, butterflies.CODEC) if isinstance(kind, str) else butterflies.CODEC  # refuses other kinds
     return cast(Operator, codec.read(header, file))
 
 
-_CODECS: dict[str, Codec] = {
+CODECS: dict[str, Codec] = {
     "float": butterflies.CODEC,
     "packed": butterflies.CODEC,
     **composites.codecs(sealed, _read_any),
