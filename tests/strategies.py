@@ -161,14 +161,15 @@ def operator(seed: int) -> Drawn:
         "product": _product,
         "kron": _kron,
         "inverse": _inverse,
+        "hadamard": _hadamard,
     }[kind](rng)
     for _ in range(rng.integers(0, 3)):
         drawn = _become(drawn, rng)
     return drawn
 
 
-_SHARES = {"floats": 0.22, "directions": 0.13, "tiles": 0.25, "made": 0.1}
-_SHARES |= {"sum": 0.07, "stack": 0.07, "product": 0.07, "kron": 0.06, "inverse": 0.03}
+_SHARES = {"floats": 0.2, "directions": 0.13, "tiles": 0.25, "made": 0.1}
+_SHARES |= {"sum": 0.07, "stack": 0.07, "product": 0.07, "kron": 0.06, "inverse": 0.03, "hadamard": 0.02}
 _COEFFICIENTS = [1, 1, -1, 2.0, np.float32(0.1), 1 / 3, 0, 1e-3, -1j, 0.6 + 0.8j]
 _MOST_OF_KRON = 24  # rows or columns of each operator of a Kronecker product
 _SIDES = [1, 1, 2, 2, 3, 4, 5, 7, 8, 9, 16, 17]
@@ -275,6 +276,18 @@ def _floats(rng: np.random.Generator) -> Drawn:
     wide = [f.dense() if isinstance(f, Skeleton) else f for f in factors]
     matrix = reference.product([f.astype(np.result_type(f.dtype, np.float64)) for f in wide])
     return Drawn(op, reference.viewed(op, matrix), f"{np.dtype(dtype)} floats of {shapes}, {known}")
+
+
+def _hadamard(rng: np.random.Generator) -> Drawn:
+    import bitterfly
+    from bitterfly import reference
+    from bitterfly.stores.floats import HadamardFloats
+
+    n, dtype = 2 ** int(rng.choice(np.arange(1, 11), p=_DYADIC)), np.dtype(DTYPES[rng.integers(4)])
+    known = _known(rng, bitterfly.Chain.square_dyadic(n))
+    op = bitterfly.ButterflyOperator.from_store(HadamardFloats(n, dtype), **known)
+    matrix = scipy.linalg.hadamard(n).astype(np.result_type(dtype, np.float64))
+    return Drawn(op, reference.viewed(op, matrix), f"{dtype} Hadamard of {n}, {known}")
 
 
 def _pivots(rng: np.random.Generator, pattern: Sequence[int], rank: int) -> np.ndarray:

@@ -2,6 +2,7 @@
 #include <array>
 #include <bit>
 #include <chrono>
+#include <cstring>
 #include <memory>
 #include <string>
 #include <tuple>
@@ -21,6 +22,16 @@
 namespace bitterfly {
 namespace {
 
+void set_zero_imaginary(const MutableView& to) {
+    for (std::size_t i = 0; i < to.rows; ++i) {
+        for (std::size_t j = 0; j < to.columns; ++j) {
+            char* at = to.im + static_cast<std::ptrdiff_t>(i) * to.row_stride +
+                       static_cast<std::ptrdiff_t>(j) * to.column_stride;
+            std::memset(at, 0, to.is_double ? sizeof(double) : sizeof(float));
+        }
+    }
+}
+
 class Core {
 public:
     virtual ~Core() = default;
@@ -35,8 +46,14 @@ public:
 template <class Real, template <class> class Kind>
 class TypedCore : public Core {
 public:
-    TypedCore(Kind<Real> product, std::size_t rows, std::size_t columns, std::vector<py::object> keep)
-        : product_(std::move(product)), rows_(rows), columns_(columns), keep_(std::move(keep)) {}
+    // `widens`: the operator is complex whatever its factors are.
+    TypedCore(Kind<Real> product, std::size_t rows, std::size_t columns, std::vector<py::object> keep,
+              bool widens = false)
+        : product_(std::move(product)),
+          is_complex_(widens || product_.is_complex),
+          rows_(rows),
+          columns_(columns),
+          keep_(std::move(keep)) {}
 
     void apply(const py::array& x, py::array& out, bool transposed, bool conjugated,
                std::size_t workers) const override {
@@ -62,14 +79,15 @@ private:
         require(from.rows == (transposed ? rows_ : columns_) && to.rows == (transposed ? columns_ : rows_) &&
                     from.columns == to.columns,
                 "x, out: expected rows that fit the operator, and equal numbers of columns");
-        require((to.im != nullptr) == (product_.is_complex || from.im != nullptr),
+        require((to.im != nullptr) == (is_complex_ || from.im != nullptr),
                 "out: expected a complex array exactly where the result is complex");
         return {from, to};
     }
     void run(Mode mode, const View& from, const MutableView& to, std::size_t workers) const {
-        if (product_.is_complex || from.im == nullptr) return bitterfly::apply<Real>(product_, mode, from, to, workers);
+        if (product_.is_complex || to.im == nullptr) return bitterfly::apply<Real>(product_, mode, from, to, workers);
         apply_plane(mode.transposed, from, to, from.re, to.re, workers);
-        apply_plane(mode.transposed, from, to, from.im, to.im, workers);
+        if (from.im != nullptr) return apply_plane(mode.transposed, from, to, from.im, to.im, workers);
+        set_zero_imaginary(to);
     }
     void apply_plane(bool transposed, View from, MutableView to, const char* x, char* y, std::size_t workers) const {
         from.re = x, to.re = y, from.im = nullptr, to.im = nullptr;
@@ -77,6 +95,7 @@ private:
     }
 
     Kind<Real> product_;
+    bool is_complex_;
     std::size_t rows_, columns_;
     std::vector<py::object> keep_;
 };
@@ -243,12 +262,20 @@ std::unique_ptr<Core> make_packed(const NamedCodes& named, const IndexArray& str
     });
 }
 
-std::unique_ptr<Core> make_hadamard(std::size_t n, const py::dtype& dtype) {
+std::unique_ptr<Core> make_hadamard(std::size_t n, const py::dtype& dtype, const OptionalIndex& rows,
+                                    const OptionalIndex& columns) {
+    const py::array none(dtype, std::vector<py::ssize_t>{0});
+    require_floating(none, "dtype");
     log2_of(n);
-    require(dtype.kind() == 'f', "dtype: expected float32 or float64");
-    if (dtype.itemsize() == sizeof(float))
-        return std::make_unique<TypedCore<float, Product>>(product_of_signs<float>(n), n, n, std::vector<py::object>{});
-    return std::make_unique<TypedCore<double, Product>>(product_of_signs<double>(n), n, n, std::vector<py::object>{});
+    require_order(rows, n, "rows");
+    require_order(columns, n, "columns");
+    return by_dtype(none, [&](auto zero) -> std::unique_ptr<Core> {
+        using Real = decltype(std::abs(zero));
+        auto product = product_of_signs<Real>(n);
+        product.rows = Order(data_of(rows), n), product.columns = Order(data_of(columns), n);
+        return std::make_unique<TypedCore<Real, Product>>(
+            std::move(product), n, n, std::vector<py::object>{py::cast(rows), py::cast(columns)}, is_complex(none));
+    });
 }
 
 }  // namespace
@@ -265,7 +292,8 @@ void add_products(py::module_& m) {
           py::arg("scale").noconvert(), py::arg("rows") = py::none(), py::arg("columns") = py::none());
     m.def("tiled", &make_tiled, py::arg("shape"), py::arg("factors"), py::arg("dtype"), py::arg("scale") = py::none(),
           py::arg("rows") = py::none(), py::arg("columns") = py::none());
-    m.def("hadamard", &make_hadamard, py::arg("n"), py::arg("dtype"));
+    m.def("hadamard", &make_hadamard, py::arg("n"), py::arg("dtype"), py::arg("rows") = py::none(),
+          py::arg("columns") = py::none());
 }
 
 }  // namespace bitterfly

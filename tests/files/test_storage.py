@@ -169,7 +169,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
     program = (
         "import resource, sys, bitterfly\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
-        "try: bitterfly.save(sys.argv[1], bitterfly.transforms.hadamard(256))\n"
+        "try: bitterfly.save(sys.argv[1], bitterfly.transforms.dft(256))\n"
         "except OSError as error: print(error.filename)\n"
     )
     command = [sys.executable, "-c", program, os.fspath(tmp_path / "op")]
@@ -443,3 +443,12 @@ def test_not_our_metadata(tmp_path: Path) -> None:
     (tmp_path / "bad").write_bytes(to_bytes({"weight": np.zeros((4, 4))}))
     with pytest.raises(ValueError, match="metadata: no key 'bitterfly'"):
         load(tmp_path / "bad")
+
+
+def test_messages_quote_little_of_a_damaged_file(tmp_path: Path) -> None:
+    header = json.dumps({"values": "x" * 5000}).encode()
+    path = tmp_path / "op"
+    path.write_bytes(struct.pack("<Q", len(header)) + header)
+    with pytest.raises(ValueError, match="header: not a safetensors file") as caught:
+        load(path)
+    assert len(str(caught.value)) < 500

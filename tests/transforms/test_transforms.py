@@ -33,6 +33,9 @@ def test_hadamard(n: int, dtype: str) -> None:
     assert op.dtype == np.dtype(dtype) and op.shape == (n, n)
     assert np.array_equal(op.todense(), scipy.linalg.hadamard(n))
     assert op.relative_error == 0 and op.error_kind == "exact"
+    assert op.nbytes == 0 and op.mean_bits == 0 and op.T.astype("c16").nbytes == 0
+    plain = ButterflyOperator(op.factors)
+    assert plain.nbytes > 0 and np.array_equal(plain.todense(), op.todense())
 
 
 @pytest.mark.parametrize("n", SIZES)

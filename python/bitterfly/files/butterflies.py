@@ -40,7 +40,7 @@ from bitterfly.operators.butterfly import Butterfly, ButterflyOperator, PackedBu
 from bitterfly.operators.views import FLAGS
 from bitterfly.stores.codes import scale_length, word_count
 from bitterfly.stores.direction_codes import DirectionCodes
-from bitterfly.stores.floats import DyadicFloats, TiledFloats
+from bitterfly.stores.floats import DyadicFloats, HadamardFloats, TiledFloats
 from bitterfly.stores.kinds import KINDS, TILED_KINDS, Code, names_of
 from bitterfly.stores.scale_codes import ScaleCodes, scale_words
 from bitterfly.stores.tile_codes import TiledCodes
@@ -112,6 +112,24 @@ class _DyadicFloats(_Layout):
     @staticmethod
     def build(facts: _Facts, tensors: dict[str, Array], frame: dict[str, Any]) -> Butterfly:
         return ButterflyOperator.from_values(numbers(tensors, "values", facts.dtype), **frame)
+
+
+class _HadamardFloats(_Layout):
+    """The shape and the precision say all."""
+
+    version, kind = 6, "float"
+
+    @staticmethod
+    def describe(store: HadamardFloats) -> Parts:
+        return {}, {}
+
+    @staticmethod
+    def expected(facts: _Facts) -> Expected:
+        return {}
+
+    @staticmethod
+    def build(facts: _Facts, tensors: dict[str, Array], frame: dict[str, Any]) -> Butterfly:
+        return ButterflyOperator.from_store(HadamardFloats(facts.shape[0], facts.dtype), **frame)
 
 
 class _TiledFloats(_Layout):
@@ -200,14 +218,15 @@ class _TiledCodes(_Layout):
 
 _LAYOUTS: dict[tuple[int, str], type[_Layout]] = {
     (layout.version, layout.kind): layout
-    for layout in (_DyadicFloats, _TiledFloats, _DirectionCodes, _TiledCodes, _ShortScale)
+    for layout in (_DyadicFloats, _HadamardFloats, _TiledFloats, _DirectionCodes, _TiledCodes, _ShortScale)
 }
 
 
 def _layout_of(store: Any) -> type[_Layout]:
     if isinstance(store, DirectionCodes):
         return _ShortScale if isinstance(store.lengths, ScaleCodes) else _DirectionCodes
-    return {DyadicFloats: _DyadicFloats, TiledFloats: _TiledFloats, TiledCodes: _TiledCodes}[type(store)]
+    layouts_of = {DyadicFloats: _DyadicFloats, HadamardFloats: _HadamardFloats, TiledFloats: _TiledFloats}
+    return {**layouts_of, TiledCodes: _TiledCodes}[type(store)]
 
 
 # ---- writing ----
@@ -249,9 +268,10 @@ CODEC = Codec(_describe, _read)
 def _checked_layout(header: Header) -> type[_Layout]:
     version, kind = header.get("format_version"), header.get("kind")
     good = is_int(version) and version in {at for at, _ in _LAYOUTS}
-    expect(good, "format_version", "1, 2 or 4 (this release reads no other)", header)
+    expect(good, "format_version", "1, 2, 4 or 6 (this release reads no other)", header)
     expect(is_one_of(kind, ("packed", "float")), "kind", "'packed' or 'float'", header)
-    expect((version, kind) in _LAYOUTS, "kind", f"'packed' in version {version}", header)
+    kinds = [of for at, of in _LAYOUTS if at == version]
+    expect(kind in kinds, "kind", f"{kinds[0]!r} in version {version}", header)
     return _LAYOUTS[cast(int, version), cast(str, kind)]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import textwrap
 from typing import Any, cast
 
 from bitterfly.files import butterflies, composites
@@ -65,7 +66,8 @@ def load(path: Path) -> Operator:
         with as_regular_file(path) as regular, safe_open(regular, framework="numpy") as file:
             return _read(file)
     except SafetensorError as error:
-        raise ValueError(f"{name}: header: not a safetensors file, or damaged ({error})") from error
+        reason = textwrap.shorten(str(error), 200)  # it may quote what the file holds
+        raise ValueError(f"{name}: header: not a safetensors file, or damaged ({reason})") from error
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{name}: {error}") from error
 

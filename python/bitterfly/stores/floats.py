@@ -87,8 +87,45 @@ class DyadicFloats:
         return (np.asarray(self.values),)
 
     @classmethod
-    def restore(cls, values: Array) -> DyadicFloats:
-        return cls(np.ascontiguousarray(values))
+    def restore(cls, *state: Any) -> DyadicFloats:
+        return cls(np.ascontiguousarray(state[0]))
+
+
+class HadamardFloats(DyadicFloats):
+    """The factors of the Hadamard transform, blocks (1, 1; 1, -1), of which nothing is stored."""
+
+    def __init__(self, n: int, dtype: np.dtype[Any]) -> None:
+        self.chain = Chain.square_dyadic(n)
+        self.dtype = dtype
+
+    @property
+    def values(self) -> Array:
+        """Return a read-only array in the order of files, (p, 2n)."""
+        values = np.ones((len(self.chain), 2 * self.chain.shape[0]), self.dtype)
+        for row, pattern in zip(values, self.chain, strict=True):
+            row.reshape(pattern)[:, 1, 1] = -1
+        return frozen_view(values)
+
+    @property
+    def numbers(self) -> tuple[Numbers, ...]:
+        return tuple(Numbers(planes_of(self.dtype) * prod(pattern), 0) for pattern in self.chain)
+
+    @property
+    def nbytes(self) -> int:
+        return 0
+
+    def kernel(self, shape: tuple[int, int], base: Permutations) -> _core.Core:
+        return _core.hadamard(self.chain.shape[0], self.dtype, *(as_uint32(p) for p in base))
+
+    def astype(self, target: np.dtype[Any]) -> HadamardFloats:
+        return HadamardFloats(self.chain.shape[0], target)
+
+    def state(self) -> tuple[Any, ...]:
+        return self.chain.shape[0], self.dtype
+
+    @classmethod
+    def restore(cls, *state: Any) -> HadamardFloats:
+        return cls(*state)
 
 
 class TiledFloats:

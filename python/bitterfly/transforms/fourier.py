@@ -12,6 +12,7 @@ from bitterfly import _core
 from bitterfly.inputs import FLOATING, Array, as_size
 from bitterfly.operators.butterfly import ButterflyOperator
 from bitterfly.ordering import bit_reversal
+from bitterfly.stores.floats import HadamardFloats
 
 
 def hadamard(n: int, *, dtype: npt.DTypeLike = float) -> ButterflyOperator:
@@ -27,7 +28,8 @@ def hadamard(n: int, *, dtype: npt.DTypeLike = float) -> ButterflyOperator:
     Returns
     -------
     ButterflyOperator
-        Exact; ``op.T @ op`` is `n` times the identity.
+        Exact; ``op.T @ op`` is `n` times the identity. Nothing is stored: ``op.nbytes`` is 0, and products, of ``n
+        log2(n)`` additions, read nothing but their vectors.
 
     Examples
     --------
@@ -36,11 +38,7 @@ def hadamard(n: int, *, dtype: npt.DTypeLike = float) -> ButterflyOperator:
     array([[ 1.,  1.],
            [ 1., -1.]])
     """
-    values = _empty_values(n, _floating(dtype))
-    values[...] = 1
-    for factor in _factors(values):
-        factor[:, 1, 1] = -1
-    return ButterflyOperator.from_values(values)
+    return ButterflyOperator.from_store(HadamardFloats(as_size(index(n)), _floating(dtype)))
 
 
 def dft(n: int, *, dtype: npt.DTypeLike = complex) -> ButterflyOperator:
