@@ -56,9 +56,12 @@ def cast_dtype(dtype: Any, current: np.dtype[Any]) -> np.dtype[Any]:
 
 
 def in_double(op: Any) -> Any:
-    """Return an operator of which products are taken in double precision: the same numbers."""
-    wide = np.result_type(op.dtype, np.float64)
-    return op if op.dtype == wide else op.astype(wide)
+    """Return an operator of which products are taken in double precision, by all members too: the same numbers."""
+    return op if _is_double(op) else op.astype(np.result_type(op.dtype, np.float64))
+
+
+def _is_double(op: Any) -> bool:
+    return op.dtype.char in "dD" and all(map(_is_double, op.members))
 
 
 def split_rounding(rows: Sequence[int], ranks: Sequence[int], dtype: np.dtype[Any], full_rows: bool = False) -> float:
