@@ -14,9 +14,9 @@ from bitterfly.panels import identity_panel
 from bitterfly.powers import exponent_of, scaled
 from bitterfly.precision import in_double
 
-_EXACT = 1 << 21  # entries up to which the change is measured in full
+MEASURED = 1 << 21  # entries of a matrix up to which changes and norms are measured in full
 _PROBES = 64
-_LEAST_PROBES = 16
+LEAST_PROBES = 16
 _PANEL = 1 << 22  # numbers in a panel of vectors
 
 
@@ -27,7 +27,7 @@ def after_cast(op: Any, cast: Any) -> Known:
     """
     change, full = change_of(op, cast)
     if full:
-        missed, total = _energies_of(*_upright(op, cast))
+        missed, total = _energies_of(*upright(op, cast))
         change = max(change, missed.over(total))
     return Known.of(op).then(change, kind="exact" if full else "estimated")
 
@@ -45,14 +45,14 @@ def change_of(op: Any, other: Any, rng: np.random.Generator | None = None) -> tu
     included. Otherwise on Gaussian vectors, whose mean ``||A x||^2`` is the energy of a matrix, with two standard
     errors on top, in the precision of each operator; the vectors are fixed unless drawn by `rng`.
     """
-    if op.shape[0] * op.shape[1] > _EXACT:
+    if op.shape[0] * op.shape[1] > MEASURED:
         return _estimated(op, other, rng or np.random.default_rng(0)), False
-    op, other = _upright(in_double(op), in_double(other))
+    op, other = upright(in_double(op), in_double(other))
     missed, total = _energies_of(op, other)
     return missed.bound_over(total, [op, other], [op]), True
 
 
-def _upright(*ops: Any) -> tuple[Any, ...]:
+def upright(*ops: Any) -> tuple[Any, ...]:
     """Return operators of no more columns than rows: these, or their transposes."""
     return ops if ops[0].shape[1] <= ops[0].shape[0] else tuple(op.T for op in ops)
 
@@ -74,17 +74,17 @@ def _energies_of(op: Any, other: Any) -> tuple[Energy, Energy]:
 
 def _estimated(op: Any, other: Any, rng: np.random.Generator) -> float:
     m, n = op.shape
-    count = min(_PROBES, max(_LEAST_PROBES, (1 << 24) // n))
+    count = probes(n)
     missed, total = (np.zeros(count) for _ in range(2))
     wide = np.result_type(op.dtype, other.dtype, np.float64)
     exponent: int | None = None
-    for columns, x in _vectors(m, n, count, op.dtype, rng):
+    for columns, x in vectors(m, n, count, op.dtype, rng):
         y = np.ascontiguousarray(op @ x, wide)
         with np.errstate(over="ignore", invalid="ignore"):
             difference = y - other @ x
         if exponent is None:  # squares neither vanish nor overflow
             exponent = -exponent_of(y)
-        missed[columns], total[columns] = (_energies(part, exponent) for part in (difference, y))
+        missed[columns], total[columns] = (energies(part, exponent) for part in (difference, y))
     energy = float(np.sum(total))
     if energy == 0:
         return float("inf") if missed.any() else 0.0
@@ -92,7 +92,12 @@ def _estimated(op: Any, other: Any, rng: np.random.Generator) -> float:
     return float(np.sqrt((np.sum(missed) + spread) / energy))
 
 
-def _vectors(m: int, n: int, count: int, dtype: Any, rng: np.random.Generator) -> Iterator[tuple[slice, Array]]:
+def probes(n: int) -> int:
+    """Return how many random vectors of n numbers an estimate takes."""
+    return min(_PROBES, max(LEAST_PROBES, (1 << 24) // n))
+
+
+def vectors(m: int, n: int, count: int, dtype: Any, rng: np.random.Generator) -> Iterator[tuple[slice, Array]]:
     """Yield panels of Gaussian vectors that all precisions represent."""
     real = np.dtype(dtype).type(0).real.dtype
     width = max(1, _PANEL // max(m, n))
@@ -101,7 +106,7 @@ def _vectors(m: int, n: int, count: int, dtype: Any, rng: np.random.Generator) -
         yield columns, rng.standard_normal((n, columns.stop - first)).astype(np.float32).astype(real)
 
 
-def _energies(x: Array, exponent: int) -> Array:
+def energies(x: Array, exponent: int) -> Array:
     """Return the squared lengths of columns times a power of two."""
     parts = scaled(x, exponent).view(np.float64).reshape(*x.shape, -1)
     with np.errstate(over="ignore", invalid="ignore"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,15 +20,18 @@ _SLACK = 0.02  # of a logarithm to base 2: for what the bound itself rounds, and
 _NONE = -(1 << 20)  # the exponent of zero
 
 NOTHING = -np.inf
+Gain = Callable[[Any], float]
 
 
-def log2_rounding(op: Any) -> float:
+def log2_rounding(op: Any, gain: Gain | None = None) -> float:
     """Return the logarithm to base 2 of a bound on ``||fl(op I) - op||_F``, and on that of the adjoint.
 
     Parameters
     ----------
     op : operator of this package
         Multiplied with unit vectors, in its own precision.
+    gain : callable, optional
+        What bounds spectral norms of members; default: `log2_gain`.
 
     Returns
     -------
@@ -47,27 +50,28 @@ def log2_rounding(op: Any) -> float:
     The bound is the same for the adjoint. Exponents are kept beside all blocks, for factors of any scale.
     """
     if op.kind == "sum":
-        sides = [log2_rounding(t) for t in op.terms], [log2_norm(t) for t in op.terms]
+        sides = [log2_rounding(t, gain) for t in op.terms], [log2_norm(t, gain) for t in op.terms]
         return log2_sum(_sum_rounding(op, *sides, max(op.shape)))
     if op.kind == "stack":  # each part rounds, and so do their sums
         unit = np.log2(len(op.parts) * float(np.finfo(op.dtype).eps))
-        return log2_sum([*map(log2_rounding, op.parts), *(unit + log2_norm(part) for part in op.parts)])
+        norms = [unit + log2_norm(part, gain) for part in op.parts]
+        return log2_sum([log2_rounding(part, gain) for part in op.parts] + norms)
     if op.kind in ("product", "kron"):  # of unit vectors, the first operator makes any vectors
         size = max(op.shape)
-        return _applied(op, np.log2(size) / 2, size)
+        return log2_applied(op, np.log2(size) / 2, size, gain)
     return _chain_rounding(_factors(op), (1, *op.stored_chain.ranks, 1), np.dtype(op.dtype))
 
 
-def log2_norm(op: Any) -> float:
+def log2_norm(op: Any, gain: Gain | None = None) -> float:
     """Return the logarithm to base 2 of a bound on ``||op||_F``, padding and all."""
     if op.kind == "sum":
-        return log2_sum(_log2_size(c) + log2_norm(t) for c, t in zip(op.coefficients, op.terms, strict=True))
+        return log2_sum(_log2_size(c) + log2_norm(t, gain) for c, t in zip(op.coefficients, op.terms, strict=True))
     if op.kind == "stack":
-        return log2_sum(map(log2_norm, op.parts))
+        return log2_sum(log2_norm(part, gain) for part in op.parts)
     if op.kind == "product":
-        return sum(map(log2_gain, op.operators[:-1])) + log2_norm(op.operators[-1])
+        return sum(map(gain or log2_gain, op.operators[:-1])) + log2_norm(op.operators[-1], gain)
     if op.kind == "kron":
-        return sum(map(log2_norm, op.operators))
+        return sum(log2_norm(each, gain) for each in op.operators)
     factors, ranks = _factors(op), (1, *op.stored_chain.ranks, 1)
     a, _, c, d = factors[-1].shape
     grams = _Grams.ones(a * c, d)
@@ -131,20 +135,21 @@ def _sum_rounding(op: Any, roundings: list[float], norms: list[float], count: in
     return found
 
 
-def _applied(op: Any, size: float, count: int) -> float:
+def log2_applied(op: Any, size: float, count: int, gain: Gain | None = None) -> float:
     """Return the logarithm of a bound on what products with `count` vectors round, together of norm ``2**size``.
 
     The vectors are any, the adjoint the same: factor l of L adds at most ``gamma_k |F_1| .. |F_L| |x|``.
     """
+    gain = gain or log2_gain
     if op.kind == "sum":
-        sides = [_applied(t, size, count) for t in op.terms], [log2_gain(t) + size for t in op.terms]
+        sides = [log2_applied(t, size, count, gain) for t in op.terms], [gain(t) + size for t in op.terms]
         return log2_sum(_sum_rounding(op, *sides, count))
     if op.kind == "stack":
         unit = np.log2(len(op.parts) * float(np.finfo(op.dtype).eps))
-        return log2_sum([unit + size + log2_gain(op), *(_applied(part, size, count) for part in op.parts)])
+        return log2_sum([unit + size + gain(op), *(log2_applied(part, size, count, gain) for part in op.parts)])
     if op.members:
         count *= max(max(part.shape) for part in op.members) if op.kind == "kron" else 1
-        return max(_one_by_one(op.members, size, count), _one_by_one(op.members[::-1], size, count))
+        return max(_one_by_one(ops, size, count, gain) for ops in (op.members, op.members[::-1]))
     factors, limits = _factors(op), np.finfo(op.dtype)
     gains = [_factor_gain(f) for f in factors]
     if NOTHING in gains:
@@ -160,13 +165,13 @@ def _applied(op: Any, size: float, count: int) -> float:
     return log2_sum(found)
 
 
-def _one_by_one(ops: Iterable[Any], size: float, count: int) -> float:
+def _one_by_one(ops: Iterable[Any], size: float, count: int, gain: Gain) -> float:
     """Return the logarithm of a bound on what products with one operator after the other round."""
     lost = NOTHING
     for op in ops:
-        gain = log2_gain(op)
-        lost = log2_sum([_applied(op, size, count), gain + lost])
-        size = log2_sum([size + gain, lost])
+        most = gain(op)
+        lost = log2_sum([log2_applied(op, size, count, gain), most + lost])
+        size = log2_sum([size + most, lost])
     return lost
 
 
