@@ -51,19 +51,6 @@ class Known:
         """
         return cls.of(a).then(b.relative_error, kind=b.error_kind)
 
-    @classmethod
-    def of_combined(cls, ops: Sequence[Any]) -> Known:
-        """Return what is known of a sum or a product: an error of 0 where that of all operators is, else nothing.
-
-        Terms may cancel, and so may the factors of a product: then errors are as large as the result, or larger,
-        however small they are beside each operator. One operator alone, or a multiple of it, keeps its own.
-        """
-        if len(ops) == 1:
-            return cls.of(ops[0])
-        if any(op.relative_error != 0 for op in ops):
-            return cls(float("nan"), "estimated")
-        return cls(0.0, weakest([op.error_kind for op in ops]))
-
     def then(self, *changes: float, kind: str = "exact") -> Known:
         """Return what is known of an operator made of this one by `changes`, bounds relative to this operator.
 

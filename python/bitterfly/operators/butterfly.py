@@ -86,7 +86,7 @@ class Butterfly(Operator):
         self.mode = self._normal_mode(mode, store.dtype)
         self._kernel = store.kernel(shape, base)
         shape = shape[::-1] if FLAGS[self.mode][0] else shape
-        Operator.__init__(self, store.dtype, shape, relative_error, error_kind)
+        Operator.__init__(self, store.dtype, shape, checked_error(relative_error, error_kind))
 
     @staticmethod
     def _normal_mode(mode: str, dtype: np.dtype[Any]) -> Mode:
@@ -137,12 +137,6 @@ class Butterfly(Operator):
 
     def _buffer_bytes(self) -> int:
         raise NotImplementedError
-
-    def _viewed(self, **facts: Any) -> Self:
-        """Return a view with other facts, which have been checked: all else is shared."""
-        view = object.__new__(type(self))
-        view.__dict__.update(self.__dict__, **facts)
-        return view
 
     def _with_mode(self, mode: Mode) -> Self:
         mode = self._normal_mode(mode, self.dtype)
@@ -429,10 +423,9 @@ class PackedButterfly(Butterfly):
         report: CompressReport | None = None,
     ) -> PackedButterfly:
         """Return a view of the same buffers with another error or report; what is not given stays as it is."""
-        error, kind = checked_error(
-            self.relative_error if relative_error is None else relative_error, error_kind or self.error_kind
-        )
-        return self._viewed(relative_error=error, error_kind=kind, report=report or self.report)
+        error = self.relative_error if relative_error is None else relative_error
+        known = checked_error(error, error_kind or self.error_kind)
+        return self._viewed(_fact=known, report=report or self.report)
 
     def astype(self, dtype: Any) -> PackedButterfly:
         """Return the operator with a scale vector and products in another precision; the codes are shared."""

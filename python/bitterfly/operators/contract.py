@@ -12,6 +12,7 @@ import numpy as np
 from scipy.sparse.linalg import LinearOperator
 
 from bitterfly.accuracy.change import after_cast
+from bitterfly.accuracy.derived import Derived, OfProduct, OfSum, Rounded
 from bitterfly.accuracy.known import ERROR_KINDS, ErrorKind, Known, weakest
 from bitterfly.bits import Numbers, Stored, in_words
 from bitterfly.inputs import Array, IndexArray, as_floating
@@ -32,18 +33,15 @@ class Operator(Stored, LinearOperator):  # type: ignore[misc]
 
     __array_priority__ = 20.0
     kind: ClassVar[str]
-    relative_error: float
-    error_kind: ErrorKind
+    _fact: Known | Derived
 
-    def __init__(self, dtype: np.dtype[Any], shape: tuple[int, int], relative_error: float, error_kind: str) -> None:
+    def __init__(self, dtype: np.dtype[Any], shape: tuple[int, int], fact: Known | Derived) -> None:
         """Set the common facts. It comes last: nothing can be set from here on."""
-        error, kind = checked_error(relative_error, error_kind)
         super().__init__(np.dtype(dtype.type), shape)
-        self.relative_error = error
-        self.error_kind = kind
+        self._fact = fact
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if "error_kind" in self.__dict__:
+        if "_fact" in self.__dict__:
             raise AttributeError(f"{type(self).__name__} is immutable: cannot set {name!r}")
         super().__setattr__(name, value)
 
@@ -55,6 +53,27 @@ class Operator(Stored, LinearOperator):  # type: ignore[misc]
 
     def __deepcopy__(self, _: Any) -> Self:
         return self
+
+    def _viewed(self, **facts: Any) -> Self:
+        """Return a view with other facts, which have been checked: all else is shared."""
+        view = object.__new__(type(self))
+        view.__dict__.update(self.__dict__, **facts)
+        return view
+
+    # ---- what is known of the error ----
+
+    @property
+    def relative_error(self) -> float:
+        """What is known of ``||A - op||_F / ||A||_F``, A the original matrix: an upper bound; NaN if nothing is."""
+        return self._known_error().error
+
+    @property
+    def error_kind(self) -> ErrorKind:
+        """How the error is known: "exact", "ledger", "measured" or "estimated"."""
+        return self._known_error().kind
+
+    def _known_error(self) -> Known:
+        return self._fact if isinstance(self._fact, Known) else self._fact.known(self)
 
     # ---- what a kind supplies ----
 
@@ -260,8 +279,8 @@ class Operator(Stored, LinearOperator):  # type: ignore[misc]
 
     def _scaled(self, factor: complex, rounding: float = 0.0) -> ButterflySum:
         """Return the operator times a number that has been rounded by so much."""
-        known = Known.of(self).then(rounding) if rounding else Known.of(self)
-        return ButterflySum([self], coefficients=[factor], **known.facts)
+        multiple = ButterflySum([self], coefficients=[factor])
+        return multiple._viewed(_fact=Rounded(self, rounding)) if rounding else multiple
 
     # ---- the dense matrix ----
 
@@ -373,13 +392,13 @@ class Operator(Stored, LinearOperator):  # type: ignore[misc]
         return f"<table><caption>{type(self).__name__}</caption>{rows}</table>"
 
 
-def checked_error(error: float, kind: str) -> tuple[float, ErrorKind]:
-    """Return a relative error and how it is known, or raise a ValueError for what is none."""
+def checked_error(error: float, kind: str) -> Known:
+    """Return what is stated of an error, or raise a ValueError for what is none."""
     if kind not in ERROR_KINDS:
         raise ValueError(f"error_kind: expected one of {', '.join(ERROR_KINDS)}, got {kind!r}")
     if float(error) < 0:
         raise ValueError(f"relative_error: expected a number >= 0 or nan (unknown), got {error!r}")
-    return float(error), cast(ErrorKind, kind)
+    return Known(float(error), cast(ErrorKind, kind))
 
 
 def check_columns(shape: tuple[int, ...], n: int, least: int = 1) -> None:
@@ -484,23 +503,25 @@ class Composite(Operator):
         error_kind: str | None,
         dtype: np.dtype[Any] | None = None,
     ) -> None:
-        known = self._derived(members)
-        if relative_error is not None:
-            kinds = [op.error_kind for op in members] if relative_error == relative_error else ["estimated"]
-            known = Known(relative_error, weakest(kinds))
         self._members = members
         dtype = np.result_type(*(op.dtype for op in members)) if dtype is None else dtype
-        super().__init__(dtype, shape, known.error, error_kind or known.kind)
+        super().__init__(dtype, shape, self._derived())
+        if relative_error is not None or error_kind is not None:
+            self.__dict__["_fact"] = self._stated(relative_error, error_kind)
 
-    @staticmethod
-    def _derived(members: tuple[Operator, ...]) -> Known:
-        """Return what follows for the error from those of the members."""
+    def _derived(self) -> Derived:
+        """Return what follows for the error from the members, found when it is asked for."""
         raise NotImplementedError
 
-    def _remade(
-        self, members: Sequence[Operator], transposed: bool = False, conjugated: bool = False, **known: Any
-    ) -> Self:
-        """Return the same of other members, transposed or conjugated ones; what is not `known` follows from them."""
+    def _stated(self, error: float | None, kind: str | None) -> Known:
+        """Return what is stated of the error; how it is known follows from all members unless that is stated too."""
+        if error is None:
+            return checked_error(self.relative_error, cast(str, kind))
+        kinds = [op.error_kind for op in self._members] if kind is None and error == error else ["estimated"]
+        return checked_error(error, kind or weakest(kinds))
+
+    def _remade(self, members: Sequence[Operator], transposed: bool = False, conjugated: bool = False) -> Self:
+        """Return the same of other members, transposed or conjugated ones; the error follows from them."""
         raise NotImplementedError
 
     @property
@@ -520,22 +541,22 @@ class Composite(Operator):
 
     def _flipped(self, transposed: bool, conjugated: bool) -> Self:
         members = [op._flipped(transposed, conjugated) for op in self._members]
-        return self._remade(members, transposed, conjugated, **Known.of(self).facts)
+        return self._remade(members, transposed, conjugated)._viewed(_fact=self._fact)
 
     def astype(self, dtype: Any) -> Self:
         """Return the operator with members of another precision.
 
-        To a narrower one, the error is that which follows from those of the members; where none does, the change is
-        measured as for `ButterflyOperator.astype`.
+        To a narrower one, the error is that which follows from those of the members, where it does directly; else the
+        change is measured as for `ButterflyOperator.astype`.
         """
         target = cast_dtype(dtype, self.dtype)
-        members, known = self._members_as(target), Known.of(self)
-        if np.finfo(target).eps <= np.finfo(self.dtype).eps or np.isnan(known.error):
-            return self._remade(members, **known.facts)
-        cast = self._remade(members)
-        if known == self._derived(self._members) and not np.isnan(cast.relative_error):
+        cast = self._remade(self._members_as(target))
+        if np.finfo(target).eps <= np.finfo(self.dtype).eps:
+            return cast._viewed(_fact=self._fact)
+        if isinstance(self._fact, Derived) and self._fact.is_direct(self) and cast._derived().is_direct(cast):
             return cast
-        return self._remade(members, **after_cast(self, cast).facts)
+        known = Known.of(self)
+        return cast._viewed(_fact=after_cast(self, cast) if known.error == known.error else known)
 
     def _members_as(self, target: np.dtype[Any]) -> list[Operator]:
         """Return the members in another precision; real ones of a complex operator stay real."""
@@ -554,10 +575,12 @@ class ButterflySum(Composite):
     ----------
     terms : iterable of operators
     relative_error : float, optional
-        Of the sum against an original matrix. Default: that of a single term, 0 where that of all terms is, else NaN,
-        not known: terms may cancel, so that errors relative to them say nothing of one relative to the sum.
+        Of the sum against an original matrix. Default: what follows from the terms, found when it is asked for: that of
+        a single term, 0 where that of all terms is, else a bound from the norms of the terms and of the sum; NaN, not
+        known, where terms cancel so far that it could be all of the sum.
     error_kind : str, optional
-        How it is known. Default: the weakest kind of all terms; "estimated" where it is not known.
+        How it is known. Default: the weakest kind of all terms, and of how the norms are: "measured" of up to 2^21
+        entries, "estimated" of more; "estimated" where the error is not known.
     coefficients : sequence of numbers, optional
         One for each term, in double precision. Default: all one. Real ones keep the dtype of the terms, complex ones
         make it complex.
@@ -593,9 +616,8 @@ class ButterflySum(Composite):
         self._coefficients = tuple(_fitting(c, dtype) for c in numbers)
         super().__init__(members, shapes[0], relative_error, error_kind, dtype)
 
-    @staticmethod
-    def _derived(members: tuple[Operator, ...]) -> Known:
-        return Known.of_combined(members)
+    def _derived(self) -> Derived:
+        return OfSum()
 
     @property
     def terms(self) -> tuple[Operator, ...]:
@@ -607,17 +629,15 @@ class ButterflySum(Composite):
         """The numbers that the terms are multiplied with."""
         return self._coefficients
 
-    def _remade(
-        self, members: Sequence[Operator], transposed: bool = False, conjugated: bool = False, **known: Any
-    ) -> Self:
+    def _remade(self, members: Sequence[Operator], transposed: bool = False, conjugated: bool = False) -> Self:
         numbers = [c.conjugate() if conjugated else c for c in self._coefficients]
-        return type(self)(members, coefficients=numbers, **known)
+        return type(self)(members, coefficients=numbers)
 
     def _scaled(self, factor: complex, rounding: float = 0.0) -> ButterflySum:
-        if factor in (1, -1) or all(c in (1, -1) for c in self._coefficients):  # their products are exact
-            known = Known.of(self).then(rounding) if rounding else Known.of(self)
-            return type(self)(self.terms, coefficients=[factor * c for c in self._coefficients], **known.facts)
-        return super()._scaled(factor, rounding)
+        if factor not in (1, -1) and (_has_operands(self) or any(c not in (1, -1) for c in self._coefficients)):
+            return super()._scaled(factor, rounding)
+        multiple = type(self)(self.terms, coefficients=[factor * c for c in self._coefficients])  # exact products
+        return multiple._viewed(_fact=Rounded(self, rounding) if rounding else self._fact)
 
     def _multiply(self, x: Array, out: Array, transposed: bool, conjugated: bool, workers: int | None) -> Array:
         numbers = [c.conjugate() if conjugated else c for c in self._coefficients]
@@ -639,7 +659,7 @@ class ButterflyProduct(Composite):
     operators : iterable of operators
         From left to right; each has as many columns as the next one has rows.
     relative_error, error_kind : float, str, optional
-        As for `ButterflySum`: known to be 0 where that of all operators is, else not known unless stated.
+        As for `ButterflySum`.
 
     Raises
     ------
@@ -661,19 +681,16 @@ class ButterflyProduct(Composite):
         shape = members[0].shape[0], members[-1].shape[1]
         super().__init__(members, shape, relative_error, error_kind)
 
-    @staticmethod
-    def _derived(members: tuple[Operator, ...]) -> Known:
-        return Known.of_combined(members)
+    def _derived(self) -> Derived:
+        return OfProduct()
 
     @property
     def operators(self) -> tuple[Operator, ...]:
         """The operators that are multiplied, from left to right."""
         return self._members
 
-    def _remade(
-        self, members: Sequence[Operator], transposed: bool = False, conjugated: bool = False, **known: Any
-    ) -> Self:
-        return type(self)(members[::-1] if transposed else members, **known)
+    def _remade(self, members: Sequence[Operator], transposed: bool = False, conjugated: bool = False) -> Self:
+        return type(self)(members[::-1] if transposed else members)
 
     def _multiply(self, x: Array, out: Array, transposed: bool, conjugated: bool, workers: int | None) -> Array:
         first, *others = self.operators if transposed else self.operators[::-1]
@@ -684,21 +701,40 @@ class ButterflyProduct(Composite):
 
 def _product_of(left: Operator, right: Operator) -> ButterflyProduct:
     """Return ``left @ right``, products of products as one."""
-    parts = [op.operators if isinstance(op, ButterflyProduct) else (op,) for op in (left, right)]
-    return ButterflyProduct([*parts[0], *parts[1]], **Known.of_combined((left, right)).facts)
+    factors: list[Operator] = []
+    operands: list[Operator] = []
+    for op in (left, right):
+        parts = op.operators if isinstance(op, ButterflyProduct) else (op,)
+        factors += parts
+        operands += parts if _follows_from_members(op) else (op,)
+    whole = ButterflyProduct(factors)
+    return whole if operands == factors else whole._viewed(_fact=OfProduct(operands))
 
 
 def _sum_of(left: Operator, right: Operator, sign: float) -> ButterflySum:
     """Return ``left + sign * right``, sums of sums as one."""
     if left.shape != right.shape:
         raise ValueError(f"op: expected operators of one shape, got {left.shape} and {right.shape}")
-    terms: list[Operator] = []
-    numbers: list[complex] = []
+    terms: list[tuple[complex, Operator]] = []
+    operands: list[tuple[complex, Operator]] = []
     for op, s in ((left, 1.0), (right, sign)):
-        is_sum = isinstance(op, ButterflySum)
-        terms += op.terms if is_sum else [op]
-        numbers += [s * c for c in op.coefficients] if is_sum else [s]
-    return ButterflySum(terms, coefficients=numbers, **Known.of_combined((left, right)).facts)
+        parts: list[tuple[complex, Operator]] = [(s, op)]
+        if isinstance(op, ButterflySum):
+            parts = [(s * c, term) for c, term in zip(op.coefficients, op.terms, strict=True)]
+        terms += parts
+        operands += parts if _follows_from_members(op) else [(s, op)]
+    whole = ButterflySum([term for _, term in terms], coefficients=[c for c, _ in terms])
+    return whole if operands == terms else whole._viewed(_fact=OfSum(operands))
+
+
+def _has_operands(op: Operator) -> bool:
+    """Whether the error of a sum or a product follows from what was added or multiplied, not from its members."""
+    return isinstance(op._fact, (OfSum, OfProduct)) and op._fact.operands is not None
+
+
+def _follows_from_members(op: Operator) -> bool:
+    """Whether no more is known of the error of a sum or a product than what follows from those of its members."""
+    return isinstance(op._fact, (OfSum, OfProduct)) and op._fact.operands is None
 
 
 def operators_of(ops: Any, name: str) -> tuple[Operator, ...]:

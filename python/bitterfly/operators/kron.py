@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Self
 
-from bitterfly.accuracy.known import Known
+from bitterfly.accuracy.derived import Derived, OfKron
 from bitterfly.inputs import Array
 from bitterfly.operators.contract import Composite, Operator, operators_of
 
@@ -40,19 +40,16 @@ class ButterflyKron(Composite):
         (m, n), (p, q) = (op.shape for op in members)
         super().__init__(members, (m * p, n * q), relative_error, error_kind)
 
-    @staticmethod
-    def _derived(members: tuple[Operator, ...]) -> Known:
-        return Known.of_kron(*members)
+    def _derived(self) -> Derived:
+        return OfKron()
 
     @property
     def operators(self) -> tuple[Operator, ...]:
         """The two operators."""
         return self._members
 
-    def _remade(
-        self, members: Sequence[Operator], transposed: bool = False, conjugated: bool = False, **known: Any
-    ) -> Self:
-        return type(self)(members, **known)
+    def _remade(self, members: Sequence[Operator], transposed: bool = False, conjugated: bool = False) -> Self:
+        return type(self)(members)
 
     def _multiply(self, x: Array, out: Array, transposed: bool, conjugated: bool, workers: int | None) -> Array:
         a, b = self.operators

@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
-from bitterfly.accuracy.known import Known
+from bitterfly.accuracy.derived import Derived, OfParts
 from bitterfly.inputs import Array
 from bitterfly.operators.contract import Composite, Operator, operators_of
 
@@ -67,19 +67,16 @@ class ButterflyStack(Composite):
         shape = self._row_places[-1].stop, self._column_places[-1].stop
         super().__init__(members, shape, relative_error, error_kind)
 
-    @staticmethod
-    def _derived(members: tuple[Operator, ...]) -> Known:
-        return Known.of_parts(members)
+    def _derived(self) -> Derived:
+        return OfParts()
 
     @property
     def parts(self) -> tuple[Operator, ...]:
         """The operators that are stacked."""
         return self._members
 
-    def _remade(
-        self, members: Sequence[Operator], transposed: bool = False, conjugated: bool = False, **known: Any
-    ) -> Self:
-        return type(self)(members, _TRANSPOSED[self.axis] if transposed else self.axis, **known)
+    def _remade(self, members: Sequence[Operator], transposed: bool = False, conjugated: bool = False) -> Self:
+        return type(self)(members, _TRANSPOSED[self.axis] if transposed else self.axis)
 
     def _multiply(self, x: Array, out: Array, transposed: bool, conjugated: bool, workers: int | None) -> Array:
         sides = self._row_places, self._column_places
