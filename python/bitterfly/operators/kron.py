@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Self
 
+import numpy as np
+
 from bitterfly.accuracy.derived import Derived, OfKron
 from bitterfly.inputs import Array
 from bitterfly.operators.contract import Composite, Operator, operators_of
@@ -52,13 +54,15 @@ class ButterflyKron(Composite):
         return type(self)(members)
 
     def _multiply(self, x: Array, out: Array, transposed: bool, conjugated: bool, workers: int | None) -> Array:
-        a, b = self.operators
-        k = x[:1].size
-        (m, n), (p, q) = (op.shape[::-1] if transposed else op.shape for op in (a, b))
-        y = a._product(x.reshape(n, q * k), transposed, conjugated, workers)
-        y = y.reshape(m, q, k).swapaxes(0, 1).reshape(q, m * k)
-        y = b._product(y, transposed, conjugated, workers)
-        out[...] = y.reshape(p, m, k).swapaxes(0, 1).reshape(out.shape)
+        (m, n), (p, q) = (op.shape[::-1] if transposed else op.shape for op in self.operators)
+        cost_a, cost_b = (sum(part.reals for part in op.numbers) for op in self.operators)
+        axes = (0, 1) if cost_a * q + cost_b * m <= cost_b * n + cost_a * p else (1, 0)
+        y = x.reshape(n, q, x[:1].size)
+        for axis in axes:
+            vectors = np.moveaxis(y, axis, 0)
+            y = self.operators[axis]._product(vectors.reshape(len(vectors), -1), transposed, conjugated, workers)
+            y = np.moveaxis(y.reshape(len(y), *vectors.shape[1:]), 0, axis)
+        out[...] = y.reshape(out.shape)
         return out
 
 
@@ -73,7 +77,8 @@ def kron(a: Operator, b: Operator) -> ButterflyKron:
     Returns
     -------
     ButterflyKron
-        Of shape (m p, n q). A product takes those of `a` with q vectors and of `b` with m.
+        Of shape (m p, n q). A product takes those of `a` with q vectors and of `b` with m, or of `b` with n and of `a`
+        with p, whichever is less work.
 
     Raises
     ------
