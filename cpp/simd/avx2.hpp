@@ -73,7 +73,6 @@ struct Simd<float> {
     }
 
     static Word load_words(const std::uint32_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
-    static void store_words(std::uint32_t* p, Word w) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), w); }
     static Word bit_or(Word a, Word b) { return _mm256_or_si256(a, b); }
     static Word bit_and(Word a, std::uint32_t mask) {
         return _mm256_and_si256(a, _mm256_set1_epi32(static_cast<int>(mask)));

@@ -73,7 +73,6 @@ struct Simd<float> {
     static Real sum(Vec v) { return _mm512_reduce_add_ps(v); }
 
     static Word load_words(const std::uint32_t* p) { return _mm512_loadu_si512(p); }
-    static void store_words(std::uint32_t* p, Word w) { _mm512_storeu_si512(p, w); }
     static Word bit_or(Word a, Word b) { return _mm512_or_si512(a, b); }
     static Word bit_and(Word a, std::uint32_t mask) {
         return _mm512_and_si512(a, _mm512_set1_epi32(static_cast<int>(mask)));

@@ -51,7 +51,6 @@ struct Simd {
     static Real sum(Vec v) { return v; }
 
     static Word load_words(const std::uint32_t* p) { return *p; }
-    static void store_words(std::uint32_t* p, Word w) { *p = w; }
     static Word bit_or(Word a, Word b) { return a | b; }
     static Word bit_and(Word a, std::uint32_t mask) { return a & mask; }
     // Whether a and b differ by `bits` in every lane.

@@ -1,0 +1,132 @@
+// The vocabulary that kernels are written in: every word once, with its meaning and its precondition. A tier supplies
+// `Simd<float>` and `Simd<double>`; table.inl asserts that both have all of it, so a compiler names a word that a new
+// tier lacks. What a word costs, and how it is done, stands in the header of each tier.
+//
+// A register `Vec` holds `width` lanes of Real, lane 0 the first in memory; a `Word` holds 32 bits for each of them.
+// Numbers and words in memory need no alignment. `s` stands for a register of which only signs count, that of zero too.
+#pragma once
+
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+
+namespace {
+
+// Types and sizes: `width` is a power of two, 16 at most; `registers` is 16 or 32, how many there are to keep sums in.
+template <class V>
+concept HasRegisters = requires {
+    typename V::Real;
+    typename V::Vec;
+    typename V::Word;
+    requires std::same_as<typename V::Real, float> || std::same_as<typename V::Real, double>;
+    requires std::same_as<decltype(V::width), const int>;
+    requires V::width >= 1 && V::width <= 16 && (V::width&(V::width - 1)) == 0;
+    requires V::registers == 16 || V::registers == 32;
+};
+
+template <class V>
+concept MovesNumbers = HasRegisters<V> && requires(typename V::Real* to, const typename V::Real* from,
+                                                   typename V::Real x, typename V::Vec a, std::size_t count) {
+    { V::load(from) } -> std::same_as<typename V::Vec>;  // `width` numbers
+    { V::store(to, a) } -> std::same_as<void>;
+    { V::broadcast(x) } -> std::same_as<typename V::Vec>;  // x in all lanes
+    // The first `count` <= width lanes: others are read as zeros, and not written, nor is their memory touched.
+    typename V::First;
+    { V::first(count) } -> std::same_as<typename V::First>;
+    { V::load_first(from, V::first(count)) } -> std::same_as<typename V::Vec>;
+    { V::store_first(to, a, V::first(count)) } -> std::same_as<void>;
+};
+
+// IEEE 754 arithmetic, lane by lane.
+template <class V>
+concept Calculates = HasRegisters<V> && requires(typename V::Vec a, typename V::Vec b, typename V::Vec c) {
+    { V::add(a, b) } -> std::same_as<typename V::Vec>;
+    { V::sub(a, b) } -> std::same_as<typename V::Vec>;  // a - b
+    { V::mul(a, b) } -> std::same_as<typename V::Vec>;
+    { V::div(a, b) } -> std::same_as<typename V::Vec>;  // a / b
+    { V::sqrt(a) } -> std::same_as<typename V::Vec>;
+    { V::abs(a) } -> std::same_as<typename V::Vec>;
+    { V::multiply_add(a, b, c) } -> std::same_as<typename V::Vec>;            // a * b + c, rounded once or twice
+    { V::multiply_subtract_from(a, b, c) } -> std::same_as<typename V::Vec>;  // c - a * b, likewise
+    { V::sum(a) } -> std::same_as<typename V::Real>;                          // of all lanes, in any order
+};
+
+template <class V>
+concept LooksAtSigns = HasRegisters<V> && requires(typename V::Vec s, typename V::Vec a, typename V::Vec b) {
+    { V::with_sign(a, s) } -> std::same_as<typename V::Vec>;           // |a| with the signs of s; a >= 0, and no -0
+    { V::select_negative(s, a, b) } -> std::same_as<typename V::Vec>;  // a where s is negative, b elsewhere
+    { V::any_negative(s) } -> std::same_as<bool>;
+};
+
+// Lanes that change places.
+template <class V>
+concept Exchanges =
+    HasRegisters<V> && requires(typename V::Vec& a, typename V::Vec& b, const std::uint16_t* p, std::size_t lane) {
+        // Bit `lane` + q of *p decides whether `exchange` swaps lane q of a and b; `lane` is a multiple of width.
+        typename V::Switch;
+        { V::load_switch(p, lane) } -> std::same_as<typename V::Switch>;
+        { V::exchange(V::load_switch(p, lane), a, b) } -> std::same_as<void>;
+        { V::unzip(a, b) } -> std::same_as<void>;  // of the lanes of a, then b: even ones to a, odd ones to b
+        { V::zip(a, b) } -> std::same_as<void>;    // the inverse
+    };
+
+// Lanes of a with bit D of their number set <-> lanes of b with bit D clear. D is a power of two below `width`.
+template <class V, int D>
+concept ExchangesLanes = D >= V::width || requires(typename V::Vec& a, typename V::Vec& b) {
+    { V::template exchange<D>(a, b) } -> std::same_as<void>;
+};
+
+template <class V>
+concept ReadsWords = HasRegisters<V> && requires(const std::uint32_t* from, typename V::Word w, typename V::Word u,
+                                                 std::uint32_t bits, int n) {
+    { V::load_words(from) } -> std::same_as<typename V::Word>;
+    { V::bit_or(w, u) } -> std::same_as<typename V::Word>;
+    { V::bit_and(w, bits) } -> std::same_as<typename V::Word>;
+    { V::replace_bits(w, bits, bits) } -> std::same_as<typename V::Word>;  // (w & second) | third
+    { V::all_differ_by(w, u, bits) } -> std::same_as<bool>;                // (w ^ u) == bits in every lane
+    { V::shift_left(w, n) } -> std::same_as<typename V::Word>;             // 0 <= n <= 32; zeros move in
+    { V::shift_right(w, n) } -> std::same_as<typename V::Word>;            // likewise
+    { V::add(w, bits) } -> std::same_as<typename V::Word>;                 // modulo 2^32
+    { V::to_real(w) } -> std::same_as<typename V::Vec>;                    // of signed integers
+    { V::from_float_bits(w) } -> std::same_as<typename V::Vec>;  // floats, widened if Real is double; none a NaN
+};
+
+// Numbers by their place in tables of 16, a lane each. Of `index` only the low bits count that a word names; others may
+// be set.
+template <class V>
+concept LooksUp = ReadsWords<V> && requires(const typename V::Real* from, typename V::Word index, typename V::Vec& c,
+                                            typename V::Vec& s) {
+    typename V::Table;  // may point to the 16 numbers: they outlive it
+    { V::load_table(from) } -> std::same_as<typename V::Table>;
+    { V::lookup16(V::load_table(from), index) } -> std::same_as<typename V::Vec>;  // by the low 4 bits
+    {
+        V::lookup8(V::load_table(from), index)
+    } -> std::same_as<typename V::Vec>;  // by the low 3; entries repeat after 8
+    // By the low 4 bits from tables of the cosines and sines of h / 16 of half a turn, h = 0 to 15.
+    { V::lookup_half_turn(V::load_table(from), V::load_table(from), index, c, s) } -> std::same_as<void>;
+};
+
+// Optional: tables of 32 cosines and sines of the first quarter of a turn, for the `near_bits` = 6 low bits of an index
+// at once, the highest of which says that it is the second quarter. near_bits = 0 where there are none.
+template <class V>
+concept LooksUpNear = requires {
+    requires V::near_bits == 0;
+} || requires(const typename V::Real* from, typename V::Word index, typename V::Vec& c, typename V::Vec& s) {
+    typename V::LongTable;
+    { V::load_long_table(from) } -> std::same_as<typename V::LongTable>;
+    { V::lookup_half_turn(V::load_long_table(from), V::load_long_table(from), index, c, s) } -> std::same_as<void>;
+};
+
+// Doubles only: the lanes of v where s is negative, one behind the other. `width` numbers are written; returns how many
+// of them count.
+template <class V>
+concept PacksLanes = requires(typename V::Real* to, typename V::Vec s, typename V::Vec v) {
+    { V::store_negative(to, s, v) } -> std::same_as<std::size_t>;
+};
+
+template <class V>
+concept Vocabulary =
+    MovesNumbers<V> && Calculates<V> && LooksAtSigns<V> && Exchanges<V> && ExchangesLanes<V, 1> &&
+    ExchangesLanes<V, 2> && ExchangesLanes<V, 4> && ExchangesLanes<V, 8> && LooksUp<V> && LooksUpNear<V>;
+
+}  // namespace
