@@ -9,7 +9,6 @@ import numpy as np
 import bitterfly
 import strategies as own
 from bitterfly import reference
-from bitterfly._core import decode_floats
 from bitterfly.stores.direction_codes import DirectionCodes
 from bitterfly.stores.scale_codes import ScaleCodes
 from bitterfly.stores.tile_codes import values_of
@@ -106,6 +105,6 @@ def _tile(layout: Any, code: Any, step: float, _: Any, masks: Any, q: np.ndarray
 def _lengths(lengths: Any, dtype: np.dtype[Any]) -> np.ndarray:
     if not isinstance(lengths, ScaleCodes):
         return lengths.astype(dtype)
-    reals = decode_floats(lengths.store.unpack()[0], lengths.code.bits, lengths.code.what.significand)
+    reals = values_of(lengths.code, lengths.store.unpack()[0])
     reals = reals.reshape(len(lengths), -1).astype(np.longdouble) * np.longdouble(lengths.step)
     return np.asarray(reals[:, 0] if reals.shape[1] == 1 else reals[:, 0] + 1j * reals[:, 1])

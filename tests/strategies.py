@@ -15,8 +15,11 @@ import numpy as np
 import scipy.linalg
 from hypothesis import strategies as st
 
+from bitterfly.stores.kinds import KINDS as CODES
+from bitterfly.stores.kinds import TILED_KINDS, Code, names_of
+
 DTYPES = (np.float32, np.float64, np.complex64, np.complex128)
-WIDTHS = {"angle": range(1, 17), "phase": range(1, 25), "sphere": range(1, 33)}
+WIDTHS = {kind: CODES[kind].widths for kind in names_of("direction")}
 KINDS = (
     "gaussian",
     "butterfly",
@@ -42,8 +45,8 @@ kinds = st.sampled_from(KINDS)
 
 
 def code_kinds(dtype: Any) -> list[str]:
-    """The codes that an operator of `dtype` takes."""
-    return ["angle", "phase", "sphere"] if np.dtype(dtype).kind == "c" else ["angle"]
+    """The codes of directions that an operator of `dtype` takes."""
+    return [kind for kind in WIDTHS if np.dtype(dtype).kind == "c" or not CODES[kind].is_complex]
 
 
 # Small chains of every sort, for tests of tiles.
@@ -304,7 +307,6 @@ def _t_shape(pattern: Sequence[int], rank: int) -> tuple[int, ...]:
 def _directions(rng: np.random.Generator) -> Drawn:
     import bitterfly
     from bitterfly import Chain, _core, reference
-    from bitterfly.stores.kinds import Code
     from bitterfly.stores.scale_codes import ScaleCodes
 
     n = 2 ** int(rng.choice(np.arange(1, 11), p=_DYADIC))
@@ -337,7 +339,6 @@ def _directions(rng: np.random.Generator) -> Drawn:
 def _tiles(rng: np.random.Generator) -> Drawn:
     import bitterfly
     from bitterfly import reference
-    from bitterfly.stores.kinds import KINDS, Code, names_of
     from bitterfly.stores.tile_codes import TiledCodes, plan
 
     dtype, shapes = DTYPES[rng.integers(4)], chain(rng)
@@ -349,8 +350,8 @@ def _tiles(rng: np.random.Generator) -> Drawn:
         if family == "skeleton" and 0 < rank <= pattern[1] and rng.random() < 0.9:
             kind = "skeleton"
         elif family == "lists":
-            kind = str(rng.choice(names_of("list")))
-            least, most = KINDS[kind].least, KINDS[kind].most
+            kind = str(rng.choice([kind for kind in TILED_KINDS if kind not in names_of("integer", "float")]))
+            least, most = CODES[kind].least, CODES[kind].most
         elif family == "floats":
             kind, least, most = f"float{t}", t + 1, t + 6
         codes.append(Code(kind, int(rng.integers(least, most + 1))))

@@ -64,7 +64,7 @@ def random_codes(op: Any, codes: list[Code], rng: np.random.Generator) -> Any:
         rng.integers(1 << code.bits, size=(at.lanes, at.weights, planes), dtype=np.uint32)
         for at, code in zip(plan(op.store.chain, codes), codes, strict=True)
     ]
-    scale = np.ones(0 if codes[0].what.significand else op.shape[1], op.dtype)
+    scale = np.ones(0 if codes[0].form.significand else op.shape[1], op.dtype)
     return wrapped(op, TiledCodes.pack(op.store.chain, codes, blocks, [None] * len(codes), scale, [0.25] * len(codes)))
 
 

@@ -32,14 +32,23 @@ struct RealKernels {
     void (*gram_rows)(const GramArgs<Real>&);
     void (*combine_rows)(const CombineArgs<Real>&);
     void (*reflect)(const ReflectArgs<Real>&);
-    // The numbers of a factor in floats, tile after tile.
+    // The numbers of a factor in short floats, tile after tile.
     void (*floats)(const TileFactor&, std::size_t planes, Real* out);
     // For benchmarks: `rounds` times 64 independent additions of registers; returns the number of sums.
     std::size_t (*add)(std::size_t rounds, Real* out);
 };
 
+// What a tier knows to decode, by the places of CodedFactor::decoder and of Form.
+struct Known {
+    const char* const* directions;
+    int direction_count;
+    const FormFacts* forms;
+    int form_count;
+};
+
 struct Kernels {
     const char* name;
+    Known known;
     RealKernels<float> single;
     RealKernels<double> twice;
     SearchKernels search;

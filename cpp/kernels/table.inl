@@ -61,6 +61,10 @@ struct FusedTable {
     }
 };
 
+constexpr bitterfly::Known known() {
+    return {DirectionCodes::names, DirectionCodes::count, Forms::facts, Forms::count};
+}
+
 template <class Real>
 constexpr bitterfly::RealKernels<Real> real_kernels() {
     using V = Simd<Real>;

@@ -1,10 +1,25 @@
 // How each pass of a product reads its stream.
 #include "products/product.hpp"
 
+#include <algorithm>
+#include <string>
+
+#include "kernels/kernels.hpp"
+#include "require.hpp"
 #include "stores/stream.hpp"
 
 namespace bitterfly {
 namespace {
+
+// The place of the kernels' decoder of the same name.
+int decoder_of(const DirectionKind& kind) {
+    const Known& known = kernels().known;
+    const std::string name = kind.name;
+    const auto* end = known.directions + known.direction_count;
+    const auto* found = std::find(known.directions, end, name);
+    require(found != end, "code: the kernels have no decoder for '" + name + "'");
+    return static_cast<int>(found - known.directions);
+}
 
 template <class Real>
 StreamPass<Real> coded_pass(const Plan& plan, std::size_t pass, const std::vector<Code>& codes, bool is_complex) {
@@ -14,9 +29,9 @@ StreamPass<Real> coded_pass(const Plan& plan, std::size_t pass, const std::vecto
     bool equal = true;
     for (int j = 0; j < plan.passes[pass].factors; ++j) {
         const Code code = codes[plan.level(pass, j)];
-        out.factors.push_back({code.source, code.bits, rotation_tables<Real>(code.source), out.group_words});
+        out.factors.push_back({decoder_of(*code.kind), code.bits, rotation_tables<Real>(*code.kind), out.group_words});
         out.group_words += group_words(plan, code.bits);
-        equal = equal && code.source == Source::kAngle && code.bits == bits;
+        equal = equal && code.kind->is_unrolled && code.bits == bits;
     }
     if (equal && !is_complex && plan.n >= 2 * kGroupBlocks) out.direct = angle_weights(bits);
     return out;

@@ -91,7 +91,7 @@ Trial code_columns(const FactorColumns& columns, const std::vector<double>& weig
 
 // Codes that all end in zero bits say the same in fewer bits.
 void trim(Trial& trial) {
-    if (!trims(trial.code.source)) return;
+    if (!trial.code.kind->trims) return;
     std::uint32_t any = 0;
     for (const std::uint32_t q : trial.q) any |= q;
     const int drop = std::min(any == 0 ? trial.code.bits : std::countr_zero(any), trial.code.bits - 1);
@@ -101,10 +101,10 @@ void trim(Trial& trial) {
 
 // The first candidate that is exact to rounding, else the one with the least error.
 Trial best_trial(const FactorColumns& columns, const std::vector<double>& weights,
-                 const std::vector<Source>& candidates, int bits, double rounding, std::size_t workers) {
+                 const std::vector<const DirectionKind*>& candidates, int bits, double rounding, std::size_t workers) {
     Trial best{};
-    for (const Source source : candidates) {
-        Trial trial = code_columns(columns, weights, {source, std::min(bits, max_bits(source))}, workers);
+    for (const DirectionKind* kind : candidates) {
+        Trial trial = code_columns(columns, weights, {kind, std::min(bits, kind->most_bits)}, workers);
         const bool exact = trial.error <= rounding * rounding * columns.energy;
         if (best.q.empty() || exact || trial.error < best.error) best = std::move(trial);
         if (exact) break;
@@ -123,8 +123,9 @@ void append_packed(const Trial& trial, std::size_t n, std::size_t d, Quantized& 
 }  // namespace
 
 template <class Real>
-Quantized quantize(const Real* values, std::size_t n, bool is_complex, const std::vector<Source>& candidates,
-                   const std::vector<int>& bits, std::size_t workers) {
+Quantized quantize(const Real* values, std::size_t n, bool is_complex,
+                   const std::vector<const DirectionKind*>& candidates, const std::vector<int>& bits,
+                   std::size_t workers) {
     const BalancedFactors<Real> factors(values, n, is_complex, workers);
     const double rounding = 16 * static_cast<double>(factors.levels()) * std::numeric_limits<Real>::epsilon();
     Quantized out{};
@@ -161,9 +162,9 @@ double round_scale(const Quantized& quantized, bool is_complex, Real* out) {
 
 template double round_scale<float>(const Quantized&, bool, float*);
 template double round_scale<double>(const Quantized&, bool, double*);
-template Quantized quantize<float>(const float*, std::size_t, bool, const std::vector<Source>&, const std::vector<int>&,
-                                   std::size_t);
-template Quantized quantize<double>(const double*, std::size_t, bool, const std::vector<Source>&,
+template Quantized quantize<float>(const float*, std::size_t, bool, const std::vector<const DirectionKind*>&,
+                                   const std::vector<int>&, std::size_t);
+template Quantized quantize<double>(const double*, std::size_t, bool, const std::vector<const DirectionKind*>&,
                                     const std::vector<int>&, std::size_t);
 
 }  // namespace bitterfly

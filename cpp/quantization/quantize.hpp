@@ -23,8 +23,9 @@ struct Quantized {
 // factor l the candidate with the least error is taken, at `bits[l]` bits a column or its own maximum. Results do not
 // depend on the workers.
 template <class Real>
-Quantized quantize(const Real* values, std::size_t n, bool is_complex, const std::vector<Source>& candidates,
-                   const std::vector<int>& bits, std::size_t workers);
+Quantized quantize(const Real* values, std::size_t n, bool is_complex,
+                   const std::vector<const DirectionKind*>& candidates, const std::vector<int>& bits,
+                   std::size_t workers);
 
 // Writes the scale vector, complex numbers interleaved, and returns the relative error of this rounding: the coded
 // factors have orthonormal columns, so it is the relative error of the product.

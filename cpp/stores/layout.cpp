@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <bit>
 
+#include "kernels/kernels.hpp"
 #include "lanes.hpp"
 #include "require.hpp"
 
@@ -25,11 +26,20 @@ TileFactor layout_of(std::size_t a, std::size_t b, std::size_t c, std::size_t d,
     return f;
 }
 
-std::size_t value_count(const TileFactor& f, std::size_t planes) {
-    const std::size_t count = f.weights * planes;
-    if (f.is_joined()) return kLanes * ((f.tiles * count * static_cast<std::size_t>(f.bits) + 31) / 32);
-    return f.tiles * kLanes * (f.bits == 0 ? count : (count * static_cast<std::size_t>(f.bits) + 31) / 32);
+const FormFacts& set_form(TileFactor& f, const std::string& name, int bits, std::size_t planes) {
+    const Known& known = kernels().known;
+    const FormFacts* found = std::find_if(known.forms, known.forms + known.form_count,
+                                          [&](const FormFacts& form) { return name == form.name; });
+    require(found != known.forms + known.form_count, "form: unknown, got '" + name + "'");
+    require(bits >= found->least_bits && bits <= found->most_bits,
+            "bits: expected " + std::to_string(found->least_bits) + " to " + std::to_string(found->most_bits) +
+                " for form '" + name + "'");
+    f.form = static_cast<Form>(found - known.forms), f.bits = bits, f.is_joined = found->is_joined;
+    f.lines = found->lines(bits, f.weights * planes * (f.is_joined ? f.tiles : 1));
+    return *found;
 }
+
+std::size_t value_count(const TileFactor& f) { return kLanes * f.lines * (f.is_joined ? 1 : f.tiles); }
 
 std::size_t pivot_words(const TileFactor& f) {
     return f.rank == 0 ? 0 : f.tiles * kLanes * (f.c / f.rank) * f.mask_words;

@@ -12,27 +12,21 @@
 
 namespace bitterfly {
 
-inline const char* name_of(Source source) {
-    switch (source) {
-        case Source::kAngle: return "angle";
-        case Source::kPhase: return "phase";
-        case Source::kSphere: return "sphere";
-        default: return "weights";
+inline const DirectionKind& kind_of(const std::string& name) {
+    const DirectionKind* found = find_direction(name);
+    if (found == nullptr) {
+        std::string known;
+        for (const DirectionKind* kind : all_directions())
+            known += std::string(known.empty() ? "'" : ", '") + kind->name + "'";
+        require(false, "code: expected one of " + known + ", got '" + name + "'");
     }
-}
-
-inline Source source_of(const std::string& name) {
-    for (const Source s : {Source::kAngle, Source::kPhase, Source::kSphere}) {
-        if (name == name_of(s)) return s;
-    }
-    require(false, "code: expected 'angle', 'phase' or 'sphere', got '" + name + "'");
-    return Source::kAngle;
+    return *found;
 }
 
 inline Code code_of(const std::string& name, int bits) {
-    const Code code{source_of(name), bits};
-    require(bits >= 1 && bits <= max_bits(code.source), "bits: expected 1 to " + std::to_string(max_bits(code.source)) +
-                                                            " for code '" + name + "', got " + std::to_string(bits));
+    const Code code{&kind_of(name), bits};
+    require(bits >= 1 && bits <= code.kind->most_bits, "bits: expected 1 to " + std::to_string(code.kind->most_bits) +
+                                                           " for code '" + name + "', got " + std::to_string(bits));
     return code;
 }
 

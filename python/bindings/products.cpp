@@ -5,7 +5,6 @@
 #include <cstring>
 #include <memory>
 #include <string>
-#include <tuple>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -100,41 +99,48 @@ private:
     std::vector<py::object> keep_;
 };
 
-// (a, b, c, d), junction rank (0: dense), bits (0: floats), significand (0: integers), step, values, pivot masks, and
-// for codes that stand for the numbers of a list, these.
-using FactorArrays = std::tuple<std::array<std::size_t, 4>, std::size_t, int, int, double, py::array, OptionalIndex,
-                                std::vector<double>>;
+// A factor in tiles as Python describes it; its arrays are kept as long as the product.
+struct FactorArrays {
+    std::array<std::size_t, 4> pattern;
+    std::size_t rank;  // of its junction; 0: dense
+    py::array values;
+    OptionalIndex pivots;
+    std::string form;  // see kernels/tiles/codes.inl
+    int bits;
+    double step;
+    int significand;             // of short floats
+    std::vector<double> levels;  // of a list: the number of each code
+};
 
-void set_list(TileFactor& f, const std::vector<double>& numbers) {
-    if (numbers.empty()) return;
-    const bool fits = f.bits >= 1 && f.bits <= 4 && f.significand == 0;
-    require(fits && numbers.size() == std::size_t{1} << f.bits,
-            "levels: expected a number for each code of 1 to 4 bits");
-    f.is_listed = true;
+TileFactor::List list_of(const FactorArrays& arrays) {
+    require(arrays.levels.size() == std::size_t{1} << arrays.bits, "levels: expected a number for each code");
+    TileFactor::List list{};
     for (std::size_t i = 0; i < kListed; ++i) {
-        f.list.twice[i] = f.step * numbers[i % numbers.size()];
-        f.list.single[i] = static_cast<float>(f.list.twice[i]);
+        list.twice[i] = arrays.step * arrays.levels[i % arrays.levels.size()];
+        list.single[i] = static_cast<float>(list.twice[i]);
     }
+    return list;
 }
 
 TileFactor tile_factor(const FactorArrays& arrays, const py::dtype& dtype) {
-    const auto& [pattern, rank, bits, significand, step, values, pivots, levels] = arrays;
-    TileFactor f = layout_of(pattern[0], pattern[1], pattern[2], pattern[3], rank);
+    const auto& [a, b, c, d] = arrays.pattern;
+    TileFactor f = layout_of(a, b, c, d, arrays.rank);
     const bool cplx = dtype.kind() == 'c';
+    const FormFacts& form = set_form(f, arrays.form, arrays.bits, cplx ? 2 : 1);
+    require(form.has_significand == (arrays.significand > 0) && form.has_list == !arrays.levels.empty(),
+            "significand, levels: expected where the form has them");
+    if (form.has_significand) require_float_code(arrays.bits, arrays.significand);
+    if (form.has_list) f.list = list_of(arrays);
+    f.significand = arrays.significand, f.step = arrays.step;
+    const py::array& values = arrays.values;
     const auto item = dtype.itemsize() / (cplx ? 2 : 1);
-    if (significand == 0 && levels.empty()) {
-        require(bits == 0 || (bits >= 2 && bits <= 16), "bits: expected 0 (floats) or 2 to 16");
-    } else if (significand > 0) {
-        require_float_code(bits, significand);
-    }
-    f.bits = bits, f.significand = significand, f.step = step;
-    set_list(f, levels);
     const char kind = values.dtype().kind();
-    require(bits == 0 ? kind == 'f' && values.itemsize() == item : kind == 'u' && values.itemsize() == 4,
+    require(f.bits == 0 ? kind == 'f' && values.itemsize() == item : kind == 'u' && values.itemsize() == 4,
             "values: expected floats of the operator's precision, or uint32 code words");
-    const std::size_t count = value_count(f, cplx ? 2 : 1), got = static_cast<std::size_t>(values.size());
+    const std::size_t count = value_count(f), got = static_cast<std::size_t>(values.size());
     if (got != count || (values.flags() & py::array::c_style) == 0)
         require(false, "values: expected " + std::to_string(count) + " contiguous numbers, got " + std::to_string(got));
+    const OptionalIndex& pivots = arrays.pivots;
     const std::size_t words = pivots ? static_cast<std::size_t>(pivots->size()) : 0;
     require(words == pivot_words(f), "pivots: expected as many words as the layout has");
     f.values = values.data(), f.pivots = data_of(pivots);
@@ -168,8 +174,8 @@ std::unique_ptr<Core> make_tiled(std::pair<std::size_t, std::size_t> shape, cons
     for (const FactorArrays& f : arrays) {
         factors.push_back(tile_factor(f, dtype));
         require_pivots(factors.back());
-        keep.push_back(std::get<5>(f));
-        keep.push_back(py::cast(std::get<6>(f)));
+        keep.push_back(f.values);
+        keep.push_back(py::cast(f.pivots));
     }
     for (std::size_t l = 1; l < factors.size(); ++l) {
         const TileFactor &left = factors[l - 1], &right = factors[l];
@@ -245,11 +251,11 @@ std::unique_ptr<Core> make_packed(const NamedCodes& named, const IndexArray& str
     require_order(rows, n, "rows");
     require_order(columns, n, "columns");
     for (const Code& code : codes) {
-        require(is_complex(none) || code.source == Source::kAngle,
-                std::string("codes: '") + name_of(code.source) + "' needs a complex operator");
+        require(is_complex(none) || !code.kind->is_complex,
+                std::string("codes: '") + code.kind->name + "' needs a complex operator");
     }
     const bool coded = std::holds_alternative<FactorArrays>(scale);
-    const py::array buffer = coded ? std::get<5>(std::get<FactorArrays>(scale)) : std::get<py::array>(scale);
+    const py::array buffer = coded ? std::get<FactorArrays>(scale).values : std::get<py::array>(scale);
     if (!coded) require_scale(buffer, n, dtype);
     return by_dtype(none, [&](auto zero) -> std::unique_ptr<Core> {
         using Real = decltype(std::abs(zero));
@@ -281,6 +287,23 @@ std::unique_ptr<Core> make_hadamard(std::size_t n, const py::dtype& dtype, const
 }  // namespace
 
 void add_products(py::module_& m) {
+    py::class_<FactorArrays>(m, "Factor")
+        .def(py::init([](const std::array<std::size_t, 4>& pattern, std::size_t rank, const py::array& values,
+                         const OptionalIndex& pivots, const std::string& form, int bits, double step, int significand,
+                         const std::vector<double>& levels) {
+                 return FactorArrays{.pattern = pattern,
+                                     .rank = rank,
+                                     .values = values,
+                                     .pivots = pivots,
+                                     .form = form,
+                                     .bits = bits,
+                                     .step = step,
+                                     .significand = significand,
+                                     .levels = levels};
+             }),
+             py::kw_only(), py::arg("pattern"), py::arg("rank"), py::arg("values").noconvert(),
+             py::arg("pivots").noconvert(), py::arg("form") = "plain", py::arg("bits") = 0, py::arg("step") = 1.0,
+             py::arg("significand") = 0, py::arg("levels") = py::tuple());
     py::class_<Core>(m, "Core")
         .def("apply", &Core::apply, py::arg("x").noconvert(), py::arg("out").noconvert(), py::arg("transposed"),
              py::arg("conjugated"), py::arg("workers") = 1)

@@ -26,10 +26,10 @@ py::array scale_as(const Quantized& result, double& rounding) {
 py::tuple py_quantize(const py::array& values, const std::vector<std::string>& candidates, const std::vector<int>& bits,
                       std::size_t workers) {
     const std::size_t n = size_of_values(values);
-    std::vector<Source> sources;
-    for (const std::string& name : candidates) sources.push_back(source_of(name));
+    std::vector<const DirectionKind*> kinds;
+    for (const std::string& name : candidates) kinds.push_back(&kind_of(name));
     const auto fits = [](int width) { return width >= 1 && width <= 32; };
-    require(!sources.empty() && bits.size() == log2_of(n) && std::all_of(bits.begin(), bits.end(), fits),
+    require(!kinds.empty() && bits.size() == log2_of(n) && std::all_of(bits.begin(), bits.end(), fits),
             "bits: expected 1 to 32 per column, a width for each factor");
     Quantized result;
     by_dtype(values, [&](auto zero) {
@@ -37,10 +37,10 @@ py::tuple py_quantize(const py::array& values, const std::vector<std::string>& c
         const auto* data = static_cast<const Real*>(values.data());
         const bool cplx = is_complex(values);
         const Interruptible interruptible;
-        result = quantize<Real>(data, n, cplx, sources, bits, workers);
+        result = quantize<Real>(data, n, cplx, kinds, bits, workers);
     });
     py::list codes;
-    for (const Code& code : result.codes) codes.append(py::make_tuple(name_of(code.source), code.bits));
+    for (const Code& code : result.codes) codes.append(py::make_tuple(code.kind->name, code.bits));
     auto words = aligned_array<std::uint32_t>({static_cast<py::ssize_t>(result.words.size())});
     std::copy(result.words.begin(), result.words.end(), words.mutable_data());
     double rounding = 0;

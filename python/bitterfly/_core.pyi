@@ -4,8 +4,21 @@ from typing import Any
 import numpy as np
 
 _Array = np.ndarray[Any, np.dtype[Any]]
-# Pattern, junction rank (0: dense), bits (0: floats), significand (0: integers), step, values, pivot masks.
-_Factor = tuple[tuple[int, int, int, int], int, int, int, float, _Array, _Array | None, Sequence[float]]
+
+class Factor:
+    def __init__(
+        self,
+        *,
+        pattern: tuple[int, int, int, int],
+        rank: int,
+        values: _Array,
+        pivots: _Array | None,
+        form: str = "plain",
+        bits: int = 0,
+        step: float = 1.0,
+        significand: int = 0,
+        levels: Sequence[float] = (),
+    ) -> None: ...
 
 class Core:
     def apply(self, x: _Array, out: _Array, transposed: bool, conjugated: bool, workers: int = 1) -> None: ...
@@ -63,7 +76,7 @@ def decode_floats(codes: _Array, bits: int, significand: int) -> _Array: ...
 def tile_layout(pattern: tuple[int, int, int, int], rank: int) -> tuple[int, int, int, int]: ...
 def tiled(
     shape: tuple[int, int],
-    factors: Sequence[_Factor],
+    factors: Sequence[Factor],
     dtype: Any,
     scale: _Array | None = None,
     rows: _Array | None = None,
@@ -73,7 +86,7 @@ def packed(
     codes: Sequence[tuple[str, int]],
     stream: _Array,
     dtype: Any,
-    scale: _Array | _Factor,
+    scale: _Array | Factor,
     rows: _Array | None = None,
     columns: _Array | None = None,
 ) -> Core: ...

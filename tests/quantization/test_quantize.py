@@ -50,7 +50,7 @@ def test_decoded_columns(kind: str, data: st.DataObject) -> None:
 @pytest.mark.parametrize(("kind", "bits"), [(k, b) for k, b in EVERY_CODE if b <= 12])
 def test_codes_are_the_nearest(kind: str, bits: int) -> None:
     """The first factor sees its columns as they are: no code of the book is better aligned than the one chosen."""
-    op = transforms.random(512, rng=np.random.default_rng(bits), dtype=float if kind == "angle" else complex)
+    op = transforms.random(512, rng=np.random.default_rng(bits), dtype=complex if own.CODES[kind].is_complex else float)
     packed = bitterfly.quantize(op, bits=bits / reals(op.dtype), code=kind)
     columns = op.factors[0][0].transpose(1, 2, 0).reshape(-1, 2)
     chosen = floats(packed).factors[0][0].transpose(1, 2, 0).reshape(-1, 2)
@@ -63,7 +63,7 @@ def test_codes_are_the_nearest(kind: str, bits: int) -> None:
 @pytest.mark.parametrize("bits", [1, 2, 5, 9])
 def test_the_reference_rounds_to_the_nearest(encode: object, bits: int) -> None:
     kind = encode.__name__.removeprefix("encode_")  # type: ignore[attr-defined]
-    for x in own.gaussian(np.random.default_rng(0), (100, 2), float if kind == "angle" else complex):
+    for x in own.gaussian(np.random.default_rng(0), (100, 2), complex if own.CODES[kind].is_complex else float):
         assert encode(bits, x) == reference.encode(kind, bits, x)  # type: ignore[operator]
 
 
@@ -73,7 +73,7 @@ def test_the_reference_rounds_to_the_nearest(encode: object, bits: int) -> None:
 )
 @pytest.mark.parametrize("n", [2, 16])
 def test_the_quantizer_is_that_of_the_reference(kind: str, bits: int, n: int) -> None:
-    op = transforms.random(n, rng=np.random.default_rng(1), dtype=float if kind == "angle" else complex)
+    op = transforms.random(n, rng=np.random.default_rng(1), dtype=complex if own.CODES[kind].is_complex else float)
     factors = op.factors
     p = len(factors)
     codes, scale, ledger = reference.quantize_left_to_right(factors, [kind] * p, [bits] * p)

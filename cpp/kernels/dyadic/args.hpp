@@ -7,9 +7,6 @@
 
 namespace bitterfly {
 
-// How the columns of one factor are given.
-enum class Source { kRealWeights, kComplexWeights, kAngle, kPhase, kSphere };
-
 // What a fused pass reads: nothing (Hadamard, real blocks (1, 1; 1, -1)), float weights, columns with a real first
 // entry (decoded codes of complex operators), or angle codes of some width straight from their lines.
 enum class Weights { kNone, kReal, kComplex, kColumns, kAngle };
@@ -47,9 +44,9 @@ struct RotationTables {
 // The codes of one factor in a group: its lines begin `offset` words behind those of the group.
 template <class Real>
 struct CodedFactor {
-    Source source;
+    int decoder;  // a place in the list of codes at the end of decode.inl
     int bits;
-    const RotationTables<Real>* rotation;  // for kAngle and kPhase: kLevelBits tables, by `first` - 1
+    const RotationTables<Real>* rotation;  // of angles and phases: kLevelBits tables, by `first` - 1
     std::size_t offset;
 };
 

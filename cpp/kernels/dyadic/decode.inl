@@ -112,20 +112,64 @@ void decode_as(const CodedFactor<typename V::Real>& f, const CodeLines& codes, t
     }
 }
 
+// ---- the codes ----
+//
+// A decoder for codes of one, two, or three and more levels of a turn.
+
+struct AngleCode {
+    static constexpr const char* name = "angle";
+    static constexpr bool is_complex = false;
+    template <class V, int Levels, bool IsComplex>
+    using Decoder = AngleDecoder<V, Levels, IsComplex>;
+};
+
+struct PhaseCode {
+    static constexpr const char* name = "phase";
+    static constexpr bool is_complex = true;  // of complex columns only
+    template <class V, int Levels, bool>
+    using Decoder = PhaseDecoder<V, Levels>;
+};
+
+struct SphereCode {
+    static constexpr const char* name = "sphere";
+    static constexpr bool is_complex = true;
+    template <class V, int, bool>
+    using Decoder = SphereDecoder<V>;
+};
+
+template <class V>
+using DecodeColumns = void (*)(const CodedFactor<typename V::Real>&, const CodeLines&, typename V::Real*);
+
+template <class V>
+struct ByLevels {
+    DecodeColumns<V> of[3] = {};
+};
+
+template <class V, bool IsComplex, class Code>
+constexpr ByLevels<V> by_levels() {
+    if constexpr (Code::is_complex && !IsComplex) {
+        return {};
+    } else {
+        return {{decode_as<V, typename Code::template Decoder<V, 1, IsComplex>>,
+                 decode_as<V, typename Code::template Decoder<V, 2, IsComplex>>,
+                 decode_as<V, typename Code::template Decoder<V, 3, IsComplex>>}};
+    }
+}
+
+template <class... Codes>
+struct CodeList {
+    static constexpr int count = sizeof...(Codes);
+    static constexpr const char* names[count] = {Codes::name...};
+    template <class V, bool IsComplex>
+    static constexpr ByLevels<V> decoders[count] = {by_levels<V, IsComplex, Codes>()...};
+};
+
+using DirectionCodes = CodeList<AngleCode, PhaseCode, SphereCode>;
+
 template <class V, bool IsComplex>
 void decode(const CodedFactor<typename V::Real>& f, const CodeLines& codes, typename V::Real* out) {
     const int levels = f.bits <= 4 ? 1 : f.bits <= 8 ? 2 : 3;
-    if (f.source == bitterfly::Source::kAngle) {
-        if (levels == 1) return decode_as<V, AngleDecoder<V, 1, IsComplex>>(f, codes, out);
-        if (levels == 2) return decode_as<V, AngleDecoder<V, 2, IsComplex>>(f, codes, out);
-        return decode_as<V, AngleDecoder<V, 3, IsComplex>>(f, codes, out);
-    }
-    if constexpr (IsComplex) {
-        if (f.source == bitterfly::Source::kSphere) return decode_as<V, SphereDecoder<V>>(f, codes, out);
-        if (levels == 1) return decode_as<V, PhaseDecoder<V, 1>>(f, codes, out);
-        if (levels == 2) return decode_as<V, PhaseDecoder<V, 2>>(f, codes, out);
-        return decode_as<V, PhaseDecoder<V, 3>>(f, codes, out);
-    }
+    DirectionCodes::decoders<V, IsComplex>[f.decoder].of[levels - 1](f, codes, out);
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
-// Weights of a tile from packed codes: integers of a bit width known at compile time, one after the other; short floats
-// and lists of numbers from streams that go on from tile to tile.
+// Every form of the numbers of a tile: what it is called, how long it is, and how it is decoded. Integers and lists
+// have a decoder for each width, known at compile time, for tiles that start on lines of their own; short floats, and
+// lists that do not, are read from streams that go on from tile to tile.
 #pragma once
 
 #include <utility>
@@ -10,11 +11,18 @@
 
 namespace {
 
+using bitterfly::Form;
+using bitterfly::FormFacts;
 using bitterfly::kLanes;
 using bitterfly::TileFactor;
 
-inline constexpr int kMostBits = 16;  // of integer codes
-inline constexpr int kListBits = 4;   // of codes that stand for numbers of a list
+inline constexpr int kMostBits = 16;  // of codes with a decoder for each width
+
+// The value of `steps` steps, from where every decoder has its unit.
+template <class V>
+typename V::Vec unit_of(const TileFactor& f, double steps) {
+    return V::broadcast(static_cast<typename V::Real>(f.step * steps));
+}
 
 // Codes repeat their places in the words after this many, a power of two: all of them fill `lines` lines. Eight at
 // least, so that a loop over periods is unrolled.
@@ -42,8 +50,7 @@ struct IntegerCodes {
     static constexpr int bits = Bits;
     typename V::Vec unit;
 
-    explicit IntegerCodes(const TileFactor& f)
-        : unit(V::broadcast(static_cast<typename V::Real>(f.step * static_cast<double>(1U << (Bits - 1))))) {}
+    explicit IntegerCodes(const TileFactor& f) : unit(unit_of<V>(f, static_cast<double>(1U << (Bits - 1)))) {}
     [[gnu::always_inline]] typename V::Vec number(const std::uint32_t* line, int t) const {
         return integer_code<V, Bits>(line, t);
     }
@@ -111,21 +118,6 @@ void decode_lines(const TileFactor& f, const std::uint32_t* line, std::size_t co
     }
 }
 
-template <class V>
-struct DecodeTable {
-    void (*of[kMostBits])(const TileFactor&, const std::uint32_t*, std::size_t, typename V::Real*);  // by bits - 1
-};
-
-template <class V, int... BitsLessTwo>
-constexpr DecodeTable<V> integer_table(std::integer_sequence<int, BitsLessTwo...>) {
-    return {{nullptr, decode_lines<V, IntegerCodes<V, BitsLessTwo + 2>>...}};
-}
-
-template <class V, int... BitsLessOne>
-constexpr DecodeTable<V> list_table(std::integer_sequence<int, BitsLessOne...>) {
-    return {{decode_lines<V, ListCodes<V, BitsLessOne + 1>>...}};
-}
-
 // Sign, exponent field E of e bits, fraction of t - 1 bits, as in IEEE 754: the largest E stands for [1, 2) * step, E =
 // 0 for zero and for numbers without the leading bit.
 template <class V>
@@ -139,7 +131,7 @@ public:
           // The largest field becomes 127, the exponent zero of a float; the bias keeps subnormal floats out of reach.
           bias_(128 - (std::uint32_t{1} << (f.bits - f.significand))),
           least_(V::broadcast(power(static_cast<int>(bias_) - 127))),
-          step_(V::broadcast(static_cast<typename V::Real>(f.step))) {}
+          step_(unit_of<V>(f, 1)) {}
 
     typename V::Vec operator()(typename V::Word code) const {
         const auto magnitude = V::bit_and(code, magnitude_);
@@ -182,52 +174,169 @@ void decode_stream(const TileFactor& f, std::size_t tile, std::size_t count, typ
     }
 }
 
-// All numbers of a factor in floats, 16 lanes beside each other; `out` has room for whole tiles.
-template <class V>
-void all_floats(const TileFactor& f, std::size_t planes, typename V::Real* out) {
-    decode_stream<V, FloatDecoder<V>>(f, 0, f.tiles * f.weights * planes, out);
-}
-
-// Whether the codes of every tile start on a line of their own.
-inline bool has_own_lines(const TileFactor& f, std::size_t planes) {
-    return !f.is_joined() || (f.is_listed && f.weights * planes * static_cast<std::size_t>(f.bits) % 32 == 0);
-}
-
 // The lines of a tile that has its own.
-inline const std::uint32_t* lines_of(const TileFactor& f, std::size_t tile, std::size_t planes) {
-    const std::size_t lines = (f.weights * planes * static_cast<std::size_t>(f.bits) + 31) / 32;
+inline const std::uint32_t* lines_of(const TileFactor& f, std::size_t tile, std::size_t count) {
+    const std::size_t lines = f.is_joined ? count * static_cast<std::size_t>(f.bits) / 32 : f.lines;
     return static_cast<const std::uint32_t*>(f.values) + tile * lines * kLanes;
 }
 
-template <class V>
-void decode_own_lines(const TileFactor& f, const std::uint32_t* line, std::size_t count, typename V::Real* out) {
-    static constexpr auto integers = integer_table<V>(std::make_integer_sequence<int, kMostBits - 1>{});
-    static constexpr auto lists = list_table<V>(std::make_integer_sequence<int, kListBits>{});
-    (f.is_listed ? lists : integers).of[f.bits - 1](f, line, count, out);
+// ---- a function for each width ----
+
+template <class Function>
+struct ByWidth {
+    Function of[kMostBits + 1] = {};
+};
+
+// make.template operator()<Codes>() for the codes of each width of a form; null for widths that it does not have.
+template <class V, class Kind, class Function, class Make>
+constexpr ByWidth<Function> by_width(Make make) {
+    ByWidth<Function> out;
+    [&]<int... Above>(std::integer_sequence<int, Above...>) {
+        constexpr int least = Kind::facts.least_bits;
+        ((out.of[least + Above] = make.template operator()<typename Kind::template Codes<V, least + Above>>()), ...);
+    }(std::make_integer_sequence<int, Kind::facts.most_bits - Kind::facts.least_bits + 1>{});
+    return out;
 }
 
-template <class V>
-void decode_joined(const TileFactor& f, std::size_t tile, std::size_t count, typename V::Real* out) {
-    if (f.significand > 0) {
-        decode_stream<V, FloatDecoder<V>>(f, tile, count, out);
-    } else if (f.bits <= 3) {
-        decode_stream<V, ListCodes<V, 3>>(f, tile, count, out);
-    } else {
-        decode_stream<V, ListCodes<V, 4>>(f, tile, count, out);
+// The numbers of a tile that starts on a line of its own.
+template <class V, class Kind>
+void decode_own_lines(const TileFactor& f, const std::uint32_t* line, std::size_t count, typename V::Real* out) {
+    using Decode = void (*)(const TileFactor&, const std::uint32_t*, std::size_t, typename V::Real*);
+    static constexpr auto decode =
+        by_width<V, Kind, Decode>([]<class Codes>() -> Decode { return decode_lines<V, Codes>; });
+    if (count > 0) decode.of[f.bits](f, line, count, out);
+}
+
+// ---- the forms ----
+//
+// weights() gives `count` numbers of each lane of a tile as Real: in place, or decoded to `out`. Where `has_lines`,
+// codes of tiles that start on lines of their own are also multiplied as they are decoded, Codes<V, Bits> of each
+// width.
+
+inline std::size_t packed_lines(int bits, std::size_t count) {
+    return (count * static_cast<std::size_t>(bits) + 31) / 32;
+}
+
+// Numbers of the operator's precision.
+struct Plain {
+    static constexpr bool has_lines = false;
+    static constexpr FormFacts facts{.name = "plain", .lines = [](int, std::size_t count) { return count; }};
+
+    template <class V>
+    static const typename V::Real* weights(const TileFactor& f, std::size_t tile, std::size_t count,
+                                           typename V::Real*) {
+        return static_cast<const typename V::Real*>(f.values) + tile * count * kLanes;
     }
+};
+
+// step * (code - 2^(bits-1))
+struct Integers {
+    static constexpr bool has_lines = true;
+    static constexpr FormFacts facts{.name = "integer", .least_bits = 2, .most_bits = kMostBits, .lines = packed_lines};
+    template <class V, int Bits>
+    using Codes = IntegerCodes<V, Bits>;
+
+    template <class V>
+    static const typename V::Real* weights(const TileFactor& f, std::size_t tile, std::size_t count,
+                                           typename V::Real* out) {
+        decode_own_lines<V, Integers>(f, lines_of(f, tile, count), count, out);
+        return out;
+    }
+};
+
+// step times a float of few bits, see FloatDecoder.
+struct ShortFloats {
+    static constexpr bool has_lines = false;
+    static constexpr FormFacts facts{.name = "float",
+                                     .least_bits = 2,
+                                     .most_bits = 30,
+                                     .is_joined = true,
+                                     .has_significand = true,
+                                     .lines = packed_lines};
+
+    template <class V>
+    static const typename V::Real* weights(const TileFactor& f, std::size_t tile, std::size_t count,
+                                           typename V::Real* out) {
+        decode_stream<V, FloatDecoder<V>>(f, tile, count, out);
+        return out;
+    }
+};
+
+// The number of the code in f.list.
+struct Lists {
+    static constexpr bool has_lines = true;
+    static constexpr FormFacts facts{
+        .name = "list", .least_bits = 1, .most_bits = 4, .is_joined = true, .has_list = true, .lines = packed_lines};
+    template <class V, int Bits>
+    using Codes = ListCodes<V, Bits>;
+
+    template <class V>
+    static const typename V::Real* weights(const TileFactor& f, std::size_t tile, std::size_t count,
+                                           typename V::Real* out) {
+        if (count * static_cast<std::size_t>(f.bits) % 32 == 0) {
+            decode_own_lines<V, Lists>(f, lines_of(f, tile, count), count, out);
+        } else if (f.bits <= 3) {
+            decode_stream<V, ListCodes<V, 3>>(f, tile, count, out);
+        } else {
+            decode_stream<V, ListCodes<V, 4>>(f, tile, count, out);
+        }
+        return out;
+    }
+};
+
+template <class V>
+using TileWeights = const typename V::Real* (*)(const TileFactor&, std::size_t tile, std::size_t count,
+                                                typename V::Real* out);
+
+template <class... Kinds>
+struct FormList {
+    static constexpr int count = sizeof...(Kinds);
+    static constexpr FormFacts facts[count] = {Kinds::facts...};
+    static constexpr bool has_lines[count] = {Kinds::has_lines...};
+    template <class V>
+    static constexpr TileWeights<V> weights[count] = {Kinds::template weights<V>...};
+
+    // The functions of all forms by width, see by_width(); none for forms without lines of their own.
+    template <class Function>
+    struct ByForm {
+        ByWidth<Function> of[count];
+    };
+    template <class V, class Function, class Make>
+    static constexpr ByForm<Function> by_form(Make make) {
+        return {{by_width_of<V, Kinds, Function>(make)...}};
+    }
+
+private:
+    template <class V, class Kind, class Function, class Make>
+    static constexpr ByWidth<Function> by_width_of(Make make) {
+        if constexpr (Kind::has_lines) {
+            return by_width<V, Kind, Function>(make);
+        } else {
+            return {};
+        }
+    }
+};
+
+using Forms = FormList<Plain, Integers, ShortFloats, Lists>;
+
+inline int place_of(const TileFactor& f) { return static_cast<int>(f.form); }
+
+// Whether codes of a tile can be multiplied as they are decoded: they start on a line of their own.
+inline bool has_own_lines(const TileFactor& f, std::size_t planes) {
+    return Forms::has_lines[place_of(f)] &&
+           (!f.is_joined || f.weights * planes * static_cast<std::size_t>(f.bits) % 32 == 0);
 }
 
 // The weights of one tile as Real: in place, or decoded to `out`.
 template <class V>
 const typename V::Real* tile_weights(const TileFactor& f, std::size_t tile, std::size_t planes, typename V::Real* out) {
-    const std::size_t count = f.weights * planes;
-    if (f.bits == 0) return static_cast<const typename V::Real*>(f.values) + tile * count * kLanes;
-    if (!has_own_lines(f, planes)) {
-        decode_joined<V>(f, tile, count, out);
-    } else if (count > 0) {
-        decode_own_lines<V>(f, lines_of(f, tile, planes), count, out);
-    }
-    return out;
+    return Forms::weights<V>[place_of(f)](f, tile, f.weights * planes, out);
+}
+
+// All numbers of a factor whose streams are joined, 16 lanes beside each other; `out` has room for whole tiles.
+template <class V>
+void all_floats(const TileFactor& f, std::size_t planes, typename V::Real* out) {
+    Forms::weights<V>[place_of(f)](f, 0, f.tiles * f.weights * planes, out);
 }
 
 }  // namespace

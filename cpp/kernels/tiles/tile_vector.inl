@@ -136,28 +136,12 @@ void multiply_lines(const TileFactor& f, const std::uint32_t* line, const Groups
     }
 }
 
-template <class Real>
-struct TileVectorTable {
-    void (*of[kMostBits])(const TileFactor&, const std::uint32_t*, const Groups<Real>&);  // by bits - 1
-};
-
-template <class V, bool IsComplex, bool Transposed, int... BitsLessTwo>
-constexpr TileVectorTable<typename V::Real> integer_vector_table(std::integer_sequence<int, BitsLessTwo...>) {
-    return {{nullptr, multiply_lines<V, IsComplex, Transposed, IntegerCodes<V, BitsLessTwo + 2>>...}};
-}
-
-template <class V, bool IsComplex, bool Transposed, int... BitsLessOne>
-constexpr TileVectorTable<typename V::Real> list_vector_table(std::integer_sequence<int, BitsLessOne...>) {
-    return {{multiply_lines<V, IsComplex, Transposed, ListCodes<V, BitsLessOne + 1>>...}};
-}
-
 template <class V, bool IsComplex, bool Transposed>
 void multiply_codes(const TileFactor& f, const std::uint32_t* line, const Groups<typename V::Real>& all) {
-    static constexpr auto integers =
-        integer_vector_table<V, IsComplex, Transposed>(std::make_integer_sequence<int, kMostBits - 1>{});
-    static constexpr auto lists =
-        list_vector_table<V, IsComplex, Transposed>(std::make_integer_sequence<int, kListBits>{});
-    (f.is_listed ? lists : integers).of[f.bits - 1](f, line, all);
+    using Multiply = void (*)(const TileFactor&, const std::uint32_t*, const Groups<typename V::Real>&);
+    static constexpr auto multiply = Forms::by_form<V, Multiply>(
+        []<class Codes>() -> Multiply { return multiply_lines<V, IsComplex, Transposed, Codes>; });
+    multiply.of[place_of(f)].of[f.bits](f, line, all);
 }
 
 }  // namespace

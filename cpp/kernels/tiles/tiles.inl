@@ -114,7 +114,7 @@ struct Tile {
         if constexpr (N == 1 && kDecodesInPlace<V>) {
             if (weights == nullptr) {
                 const Groups<Real> all{groups(), group_rows(), group_columns(), x, x_group, y, y_group};
-                const std::uint32_t* line = lines_of(f, number, planes);
+                const std::uint32_t* line = lines_of(f, number, f.weights * planes);
                 return transposed ? multiply_codes<V, IsComplex, true>(f, line, all)
                                   : multiply_codes<V, IsComplex, false>(f, line, all);
             }
@@ -245,7 +245,7 @@ template <class V, bool IsComplex>
 void tiles_of(const TileArgs<typename V::Real>& args) {
     constexpr std::size_t planes = IsComplex ? 2 : 1, together = bitterfly::kTileVectors;
     const TileFactor& f = *args.factor;
-    const bool fused = kDecodesInPlace<V> && args.vectors == 1 && f.bits > 0 && has_own_lines(f, planes);
+    const bool fused = kDecodesInPlace<V> && args.vectors == 1 && has_own_lines(f, planes);
     typename V::Real* scratch = args.scratch + f.weights * planes * kLanes;
     for (std::size_t number = args.first; number < args.end; ++number) {
         const Tile<V, IsComplex> tile{f, number, fused ? nullptr : tile_weights<V>(f, number, planes, args.scratch)};

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <iterator>
 
 #include "require.hpp"
 
@@ -105,20 +106,21 @@ std::uint32_t round_turn(double turns, int bits) {
     return static_cast<std::uint32_t>(q & ((std::int64_t{1} << bits) - 1));
 }
 
+// The direction of a complex column as an angle code sees it: the real direction closest to (x0, x1).
+void realign(Value& x0, Value& x1) {
+    const double aa = std::norm(x0), bb = std::norm(x1), ab = (x0 * std::conj(x1)).real();
+    const double theta = std::atan2(2 * ab, aa - bb) / 2;
+    x0 = std::cos(theta), x1 = std::sin(theta);
+}
+
 std::uint32_t encode_angle(int bits, Value x0, Value x1) {
+    if (x0.imag() != 0 || x1.imag() != 0) realign(x0, x1);
     return round_turn(std::atan2(x1.real(), x0.real()) / kPi, bits);
 }
 
 std::uint32_t encode_phase(int bits, Value x0, Value x1) {
     const Value relative = x1 * std::conj(x0);
     return round_turn(std::atan2(relative.imag(), relative.real()) / (2 * kPi), bits);
-}
-
-// The direction of a complex column as an angle code sees it: the real direction closest to (x0, x1).
-void realign(Value& x0, Value& x1) {
-    const double aa = std::norm(x0), bb = std::norm(x1), ab = (x0 * std::conj(x1)).real();
-    const double theta = std::atan2(2 * ab, aa - bb) / 2;
-    x0 = std::cos(theta), x1 = std::sin(theta);
 }
 
 // cos and sin of h * 2^-bits of the whole turn, which repeat after 2^bits.
@@ -160,18 +162,77 @@ TablesOfLevels<Real> tables_of_levels(double half_turns, double amplitude) {
     return out;
 }
 
-}  // namespace
-
-int max_bits(Source source) {
-    switch (source) {
-        case Source::kAngle: return kMostAngleBits;
-        case Source::kPhase: return 24;
-        case Source::kSphere: return 32;
-        default: return 0;
-    }
+template <class Real>
+const RotationTables<Real>* angle_tables() {
+    static const TablesOfLevels<Real> tables = tables_of_levels<Real>(1, 1);
+    return tables.data();
 }
 
-bool trims(Source source) { return source != Source::kSphere; }
+template <class Real>
+const RotationTables<Real>* phase_tables() {
+    static const TablesOfLevels<Real> tables = tables_of_levels<Real>(2, kHalfRoot);
+    return tables.data();
+}
+
+template <class Real>
+const RotationTables<Real>* no_tables() {
+    return nullptr;
+}
+
+Direction decode_angle(int bits, std::uint32_t q) {
+    const Value z = unit_root(std::ldexp(static_cast<double>(q), -bits));
+    return {z.real(), z.imag()};
+}
+
+Direction decode_phase(int bits, std::uint32_t q) {
+    return {kHalfRoot, kHalfRoot * unit_root(2 * std::ldexp(static_cast<double>(q), -bits))};
+}
+
+// ---- all of them ----
+
+constexpr DirectionKind kDirections[] = {
+    {.name = "angle",
+     .most_bits = kMostAngleBits,
+     .is_complex = false,
+     .trims = true,
+     .is_unrolled = true,
+     .decode = decode_angle,
+     .encode = encode_angle,
+     .single = angle_tables<float>,
+     .twice = angle_tables<double>},
+    {.name = "phase",
+     .most_bits = 24,
+     .is_complex = true,
+     .trims = true,
+     .is_unrolled = false,
+     .decode = decode_phase,
+     .encode = encode_phase,
+     .single = phase_tables<float>,
+     .twice = phase_tables<double>},
+    {.name = "sphere",
+     .most_bits = 32,
+     .is_complex = true,
+     .trims = false,
+     .is_unrolled = false,
+     .decode = decode_sphere,
+     .encode = encode_sphere,
+     .single = no_tables<float>,
+     .twice = no_tables<double>},
+};
+
+}  // namespace
+
+const DirectionKind* find_direction(const std::string& name) {
+    const auto* found = std::find_if(std::begin(kDirections), std::end(kDirections),
+                                     [&](const DirectionKind& kind) { return name == kind.name; });
+    return found == std::end(kDirections) ? nullptr : found;
+}
+
+std::vector<const DirectionKind*> all_directions() {
+    std::vector<const DirectionKind*> out;
+    for (const DirectionKind& kind : kDirections) out.push_back(&kind);
+    return out;
+}
 
 Value unit_root(double x) {
     const double quarters = std::nearbyint(2 * x), r = x - quarters / 2;
@@ -186,34 +247,12 @@ Value unit_root(double x) {
     }
 }
 
-Direction decode(Code code, std::uint32_t q) {
-    if (code.source == Source::kSphere) return decode_sphere(code.bits, q);
-    const double turn = std::ldexp(static_cast<double>(q), -code.bits);
-    if (code.source == Source::kPhase) return {kHalfRoot, kHalfRoot * unit_root(2 * turn)};
-    const Value z = unit_root(turn);
-    return {z.real(), z.imag()};
-}
+Direction decode(Code code, std::uint32_t q) { return code.kind->decode(code.bits, q); }
 
 std::uint32_t encode(Code code, Value x0, Value x1) {
     const double size =
         std::max({std::fabs(x0.real()), std::fabs(x0.imag()), std::fabs(x1.real()), std::fabs(x1.imag())});
-    if (size == 0) return 0;
-    x0 /= size, x1 /= size;
-    if (code.source == Source::kSphere) return encode_sphere(code.bits, x0, x1);
-    if (code.source == Source::kPhase) return encode_phase(code.bits, x0, x1);
-    if (x0.imag() != 0 || x1.imag() != 0) realign(x0, x1);
-    return encode_angle(code.bits, x0, x1);
+    return size == 0 ? 0 : code.kind->encode(code.bits, x0 / size, x1 / size);
 }
-
-template <class Real>
-const RotationTables<Real>* rotation_tables(Source source) {
-    static const TablesOfLevels<Real> angle = tables_of_levels<Real>(1, 1),
-                                      phase = tables_of_levels<Real>(2, kHalfRoot);
-    if (source == Source::kAngle) return angle.data();
-    return source == Source::kPhase ? phase.data() : nullptr;
-}
-
-template const RotationTables<float>* rotation_tables<float>(Source);
-template const RotationTables<double>* rotation_tables<double>(Source);
 
 }  // namespace bitterfly

@@ -4,6 +4,8 @@
 
 #include <complex>
 #include <cstdint>
+#include <string>
+#include <vector>
 
 #include "kernels/dyadic/args.hpp"
 
@@ -15,13 +17,32 @@ struct Direction {
     Value first, second;
 };
 
-// How the columns of one packed factor are coded. `source` is kAngle, kPhase or kSphere.
-struct Code {
-    Source source;
-    int bits;
+// What there is to know of a code of directions; the list of them stands at the end of directions.cpp. The kernels have
+// a decoder of the same name, see kernels/dyadic/decode.inl.
+struct DirectionKind {
+    const char* name;
+    int most_bits;
+    bool is_complex;   // of complex columns only
+    bool trims;        // whether dropping trailing zero bits of all codes keeps the directions
+    bool is_unrolled;  // whether kernels have passes for codes of each width, see Weights::kAngle
+    Direction (*decode)(int bits, std::uint32_t q);
+    // The nearest code; the largest part of x0 and x1 is 1.
+    std::uint32_t (*encode)(int bits, Value x0, Value x1);
+    // By which kernels turn codes into cosines and sines, kLevelBits of them by the bits of the first level less one;
+    // null where they do not.
+    const RotationTables<float>* (*single)();
+    const RotationTables<double>* (*twice)();
 };
 
-int max_bits(Source source);
+// The code of a name; null where there is none.
+const DirectionKind* find_direction(const std::string& name);
+std::vector<const DirectionKind*> all_directions();
+
+// How the columns of one packed factor are coded.
+struct Code {
+    const DirectionKind* kind;
+    int bits;
+};
 
 // cos(pi x) + i sin(pi x), exact where the angle is a multiple of pi/4.
 Value unit_root(double x);
@@ -31,12 +52,13 @@ Direction decode(Code code, std::uint32_t q);
 // The code of the direction nearest to (x0, x1); 0 for the zero vector.
 std::uint32_t encode(Code code, Value x0, Value x1);
 
-// Whether dropping trailing zero bits of all codes keeps the directions.
-bool trims(Source source);
-
-// The tables by which the kernels turn angle and phase codes into cosines and sines, kLevelBits of them by the bits of
-// the first level less one; null for other sources.
 template <class Real>
-const RotationTables<Real>* rotation_tables(Source source);
+const RotationTables<Real>* rotation_tables(const DirectionKind& kind) {
+    if constexpr (sizeof(Real) == sizeof(float)) {
+        return kind.single();
+    } else {
+        return kind.twice();
+    }
+}
 
 }  // namespace bitterfly

@@ -339,7 +339,7 @@ def _codes(header: Header, layout: type[_Layout], chain: Chain, dtype: np.dtype[
     kinds = tuple(kind for kind in kinds if dtype.kind == "c" or not KINDS[kind].is_complex)
     good = all(_is_code(code, kinds) for code in codes)
     rooms = zip(codes, (*chain.ranks, 0), chain, strict=True)
-    good = good and all(code[0] != "skeleton" or 0 < rank <= p[1] for code, rank, p in rooms)
+    good = good and all(not KINDS[code[0]].has_pivots or 0 < rank <= p[1] for code, rank, p in rooms)
     expect(good, "codes", f"pairs [kind, bits] of kind {' or '.join(kinds)}", header)
     return tuple(Code(*code) for code in codes)
 

@@ -55,5 +55,5 @@ def _sample(reals: Array) -> Array:
 
 
 def _rounded(reals: Array, code: Code) -> Array:
-    t = code.what.significand
+    t = code.form.significand
     return _core.decode_floats(_core.encode_floats(reals, code.bits, t), code.bits, t)

@@ -102,7 +102,7 @@ def code_store(words: Any, codes: Any, scale: Any, chain: Chain | None, steps: A
     if len(kinds) != len(chain) or len(scale) != lengths:
         raise ValueError(f"codes, scale: expected {len(chain)} codes and {lengths} lengths for {chain}")
     check_tiled(kinds)
-    if kinds[-1].kind == "skeleton":
+    if kinds[-1].what.has_pivots:
         raise ValueError("codes: the last factor has no junction to its right, expected 'lattice'")
     units = np.array(steps, np.float64)
     if units.shape != (len(kinds),) or not np.all(np.isfinite(units)):

@@ -172,8 +172,9 @@ class TiledFloats:
         return [(at, v, m if at.rank else None) for at, v, m in zip(plan, values, masks, strict=True)]
 
     def kernel(self, shape: tuple[int, int], base: Permutations) -> _core.Core:
-        arrays: list[_core._Factor] = [
-            (at.pattern, at.rank, 0, 0, 1.0, values, masks, ()) for at, values, masks in self._parts()
+        arrays = [
+            _core.Factor(pattern=at.pattern, rank=at.rank, values=values, pivots=masks)
+            for at, values, masks in self._parts()
         ]
         return _core.tiled(shape, arrays, self.dtype, None, *(as_uint32(p) for p in base))
 

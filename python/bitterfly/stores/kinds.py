@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-Family = Literal["direction", "integer", "float", "list"]
+from bitterfly.stores.forms import Floats, Form, Integers, Lists, signed
+
 TILED_BITS = (2, 16)  # of integers
 FLOAT_EXPONENT_BITS = 6
 
@@ -19,36 +20,33 @@ class Kind:
     Attributes
     ----------
     name : str
-    family : {"direction", "integer", "float", "list"}
-        Directions are codes of columns, in factors of square dyadic chains. All others are codes of real numbers, in
-        tiles of factors of any chain.
+    form : Form, optional
+        How real numbers are coded, in tiles of factors of any chain. None: directions, codes of the columns of factors
+        of square dyadic chains.
     least, most : int
         Bits of a code.
     is_complex : bool
         Whether only complex operators have such codes.
-    significand : int
-        Of a float: bits of its significand, the leading one included. 0 for all others.
-    magnitudes : callable, optional
-        Of a list: what codes of so many bits stand for, in order; those of the negative numbers follow.
+    has_pivots : bool
+        Whether factors are in skeleton form: codes of T, beside the pivots.
     """
 
     name: str
-    family: Family
+    form: Form | None
     least: int
     most: int
     is_complex: bool = False
-    significand: int = 0
-    magnitudes: Callable[[int], tuple[float, ...]] | None = None
+    has_pivots: bool = False
+
+    @property
+    def family(self) -> str:
+        """The name of the form, or "direction"."""
+        return self.form.name if self.form else "direction"
 
     @property
     def is_tiled(self) -> bool:
         """Whether codes stand for real numbers, in tiles."""
-        return self.family != "direction"
-
-    @property
-    def is_joined(self) -> bool:
-        """Whether the codes of a lane go on from tile to tile, so that only the end of a factor is padded."""
-        return self.family in ("float", "list")
+        return self.form is not None
 
     @property
     def widths(self) -> range:
@@ -68,27 +66,27 @@ def _powers_and_zero(bits: int) -> tuple[float, ...]:
 # A kernel holds a list of 16 numbers, so codes of lists have 4 bits at most. "float4" has significands of 4 bits; a
 # code has as many bits and those of the exponent.
 _ALL = (
-    Kind("angle", "direction", 1, 16),
-    Kind("phase", "direction", 1, 24, is_complex=True),
-    Kind("sphere", "direction", 1, 32, is_complex=True),
-    Kind("lattice", "integer", *TILED_BITS),
-    Kind("skeleton", "integer", *TILED_BITS),
-    Kind("sign", "list", 1, 1, magnitudes=_powers),
-    Kind("ternary", "list", 2, 2, magnitudes=_powers_and_zero),
-    Kind("power_of_two", "list", 2, 4, magnitudes=_powers_and_zero),
-    Kind("shift", "list", 2, 4, magnitudes=_powers),
-    *(Kind(f"float{t}", "float", t + 1, t + FLOAT_EXPONENT_BITS, significand=t) for t in range(1, 25)),
+    Kind("angle", None, 1, 16),
+    Kind("phase", None, 1, 24, is_complex=True),
+    Kind("sphere", None, 1, 32, is_complex=True),
+    Kind("lattice", Integers(), *TILED_BITS),
+    Kind("skeleton", Integers(), *TILED_BITS, has_pivots=True),
+    Kind("sign", Lists(_powers), 1, 1),
+    Kind("ternary", Lists(_powers_and_zero), 2, 2),
+    Kind("power_of_two", Lists(_powers_and_zero), 2, 4),
+    Kind("shift", Lists(_powers), 2, 4),
+    *(Kind(f"float{t}", Floats(t), t + 1, t + FLOAT_EXPONENT_BITS) for t in range(1, 25)),
 )
 KINDS = {kind.name: kind for kind in _ALL}
 
 
 @cache
-def names_of(*families: Family) -> tuple[str, ...]:
+def names_of(*families: str) -> tuple[str, ...]:
     """Return the names of the kinds of some families."""
     return tuple(kind.name for kind in _ALL if kind.family in families)
 
 
-TILED_KINDS = names_of("integer", "list", "float")
+TILED_KINDS = tuple(kind.name for kind in _ALL if kind.is_tiled)
 
 
 class Code(NamedTuple):
@@ -109,26 +107,32 @@ class Code(NamedTuple):
         return KINDS[self.kind]
 
     @property
+    def form(self) -> Form:
+        """The form of a code of real numbers."""
+        form = self.what.form
+        if form is None:
+            raise ValueError(f"codes: expected codes of numbers, got {self.kind!r}")
+        return form
+
+    @property
     def magnitudes(self) -> tuple[float, ...]:
         """Of a list, the magnitudes of its numbers, in the order of their codes; else nothing."""
-        return self.what.magnitudes(self.bits) if self.what.magnitudes else ()
+        return self.form.magnitudes(self.bits)
 
     @property
     def levels(self) -> tuple[float, ...]:
         """Of a list, the number of each code: the magnitudes, and behind them the same ones negative; else nothing."""
-        return (*self.magnitudes, *(-m if m else 0.0 for m in self.magnitudes))
+        return signed(self.magnitudes)
 
     @property
     def has_negative_zero(self) -> bool:
         """Whether the code of a sign alone would be a second zero, and is not in use."""
-        return self.what.family == "float" or 0.0 in self.levels
+        return self.form.has_negative_zero(self.bits)
 
     @property
     def largest(self) -> float:
         """A bound on the numbers that codes stand for, in units of the step."""
-        if self.what.family == "float":
-            return 2.0
-        return max(self.levels, default=2.0 ** (self.bits - 1))
+        return self.form.largest(self.bits)
 
 
 def check_tiled(codes: Sequence[Code]) -> None:
@@ -138,7 +142,7 @@ def check_tiled(codes: Sequence[Code]) -> None:
         raise ValueError(f"codes: expected floats in all factors or in none, got {codes}")
     for code in codes:
         if code.kind not in TILED_KINDS:
-            known = ", ".join(names_of("integer", "list"))
+            known = ", ".join(kind for kind in TILED_KINDS if kind not in names_of("float"))
             raise ValueError(f"codes: expected kinds {known} or float1 to float24, got {code.kind!r}")
         if code.bits not in code.what.widths:
             raise ValueError(

@@ -12,7 +12,7 @@ from bitterfly.chains.chain import Chain
 from bitterfly.inputs import Array
 from bitterfly.stores.floats import frozen
 from bitterfly.stores.kinds import KINDS, Code, names_of
-from bitterfly.stores.tile_codes import TiledCodes, factor_words, plan
+from bitterfly.stores.tile_codes import TiledCodes, factor_words, plan, values_of
 from bitterfly.stores.tiles import planes_of
 
 
@@ -26,7 +26,7 @@ class ScaleCodes:
     def of(cls, scale: Array, code: Code) -> ScaleCodes:
         """Round finite numbers to the nearest codes."""
         reals, top = significands(scale)
-        q = _core.encode_floats(reals, code.bits, code.what.significand)
+        q = _core.encode_floats(reals, code.bits, code.form.significand)
         blocks = q.reshape(len(scale), 1, planes_of(scale.dtype))
         empty, step = np.empty(0, scale.dtype), float(np.ldexp(1.0, top))
         return cls(TiledCodes.pack(_chain(len(scale)), [code], [blocks], [None], empty, [step]))
@@ -79,8 +79,7 @@ class ScaleCodes:
 
     def numbers(self) -> Array:
         """Return the lengths."""
-        q = self.store.unpack()[0]
-        reals = _core.decode_floats(q, self.code.bits, self.code.what.significand) * self.step
+        reals = values_of(self.code, self.store.unpack()[0]) * self.step
         out: Array = np.ascontiguousarray(reals.reshape(len(self), -1), self.dtype.type(0).real.dtype)
         out = out.view(self.dtype)[:, 0]
         out.flags.writeable = False

@@ -1,4 +1,4 @@
-"""Codes of any chain in tiles: integers of a few bits, numbers of a short list, or short floats."""
+"""Codes of real numbers of any chain, in tiles."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ class TiledCodes:
         scale: Array,
         steps: Sequence[float],
     ) -> TiledCodes:
-        """Pack codes (lanes, weights, planes) of uint32 and the pivots of skeleton factors."""
+        """Pack codes (lanes, weights, planes) and the pivots of skeleton factors."""
         parts = []
         for layout, code, q, flags in zip(plan(chain, codes), codes, blocks, pivots, strict=True):
             count = layout.weights * planes_of(scale.dtype)
-            full = np.zeros((layout.tiles * LANES, count), np.uint32)
+            full = np.zeros((layout.tiles * LANES, count), q.dtype)
             full[: layout.lanes] = q.reshape(layout.lanes, count)
             tiles = np.ascontiguousarray(full.reshape(layout.tiles, LANES, count).transpose(0, 2, 1))
-            parts.append(_packed(code, tiles))
+            parts.append(code.form.pack(tiles, code.bits))
             if flags is not None:
                 parts.append(layout.masks_of(flags))
         words = _core.aligned_empty([sum(len(p) for p in parts)], np.dtype(np.uint32))
@@ -86,10 +86,20 @@ class TiledCodes:
             )
         ]
 
-    def arrays(self) -> list[_core._Factor]:
+    def arrays(self) -> list[_core.Factor]:
         """Return the factors as the core takes them."""
         return [
-            (at.pattern, at.rank, code.bits, code.what.significand, step, words, masks, code.levels)
+            _core.Factor(
+                pattern=at.pattern,
+                rank=at.rank,
+                values=words,
+                pivots=masks,
+                form=code.form.name,
+                bits=code.bits,
+                step=step,
+                significand=code.form.significand,
+                levels=code.levels,
+            )
             for at, code, step, words, masks in self._parts()
         ]
 
@@ -101,11 +111,11 @@ class TiledCodes:
         """Whether all bits that no code uses are zero, and no zero is negative."""
         planes = planes_of(self.scale.dtype)
         for at, code, _, words, masks in self._parts():
-            q = _unpacked(code, at, words, planes)
+            q = code.form.unpack(words, at, code.bits, planes)
             q[-1, :, at.lanes - (at.tiles - 1) * LANES :] = 0
             if code.has_negative_zero and np.any(q == 1 << (code.bits - 1)):
                 return False  # a negative zero
-            if not np.array_equal(_packed(code, q), words):
+            if not np.array_equal(code.form.pack(q, code.bits), words):
                 return False
             if masks is not None and not np.array_equal(at.masks_of(cast(Array, at.pivots_of(masks))), masks):
                 return False
@@ -115,7 +125,7 @@ class TiledCodes:
         """Return the codes of each factor, (lanes, weights, planes)."""
         planes, out = planes_of(self.scale.dtype), []
         for at, code, _, words, _ in self._parts():
-            q = _unpacked(code, at, words, planes)
+            q = code.form.unpack(words, at, code.bits, planes)
             lanes = q.transpose(0, 2, 1).reshape(at.tiles * LANES, at.weights, planes)
             out.append(np.ascontiguousarray(lanes[: at.lanes]))
         return tuple(out)
@@ -137,32 +147,15 @@ class TiledCodes:
 
 def values_of(code: Code, q: Array) -> Array:
     """Return the numbers that codes stand for, in units of the step."""
-    if levels := code.levels:
-        return np.array(levels)[q]
-    t = code.what.significand
-    return _core.decode_floats(q, code.bits, t) if t else q.astype(np.float64) - (1 << (code.bits - 1))
+    return code.form.values(q, code.bits)
 
 
 def plan(chain: Chain, codes: Sequence[Code]) -> list[Layout]:
     """Return the layout of each factor of a coded chain."""
     ranks = (*chain.ranks, 0)
-    return layouts(chain, [rank if code.kind == "skeleton" else 0 for rank, code in zip(ranks, codes, strict=True)])
+    return layouts(chain, [rank if code.what.has_pivots else 0 for rank, code in zip(ranks, codes, strict=True)])
 
 
 def factor_words(layout: Layout, code: Code, planes: int) -> int:
     """Return the 32-bit words of the codes of a factor."""
-    return (layout.joined_words if code.what.is_joined else layout.words)(code.bits, planes)
-
-
-def _packed(code: Code, tiles: Array) -> Array:
-    """Return the words of codes (tiles, count, 16)."""
-    streams = tiles.reshape(1, -1, LANES) if code.what.is_joined else tiles
-    return _core.pack_lanes(streams, code.bits).reshape(-1)
-
-
-def _unpacked(code: Code, layout: Layout, words: Array, planes: int) -> Array:
-    """Return the codes (tiles, count, 16) in `words`."""
-    count = layout.weights * planes
-    if code.what.is_joined:
-        return _core.unpack_lanes(words, 1, layout.tiles * count, code.bits).reshape(layout.tiles, count, LANES)
-    return _core.unpack_lanes(words, layout.tiles, count, code.bits)
+    return code.form.words(layout, code.bits, planes)
