@@ -471,7 +471,8 @@ def _stack(rng: np.random.Generator) -> Drawn:
 
 
 def _product(rng: np.random.Generator) -> Drawn:
-    first = _member(rng)
+    while _is_extreme(first := _member(rng)):  # what three of them make on the way may overflow
+        pass
     second = _become(Drawn(first.op.H, first.dense.conj().T, f"H of {first.how}"), rng, keeps_shape=True)
     op, dense = first.op @ second.op, first.dense @ second.dense
     if rng.random() < 0.3:
@@ -479,6 +480,11 @@ def _product(rng: np.random.Generator) -> Drawn:
     elif rng.random() < 0.3:
         op, dense = op**2, dense @ dense
     return Drawn(op, dense, f"{op.kind} of {len(op.operators)}: {first.how}, {second.how}")
+
+
+def _is_extreme(drawn: Drawn) -> bool:
+    size = np.max(np.abs(drawn.dense), initial=0)
+    return bool(size > 0 and abs(np.log2(size)) > np.finfo(drawn.op.dtype).maxexp // 8)
 
 
 def _kron(rng: np.random.Generator) -> Drawn:

@@ -36,6 +36,8 @@ public:
     virtual ~Core() = default;
     virtual void apply(const py::array& x, py::array& out, bool transposed, bool conjugated,
                        std::size_t workers) const = 0;
+    // The product of an aligned vector of the operator's precision, a new array.
+    virtual py::array product(const py::array& x, bool transposed, bool conjugated, std::size_t workers) const = 0;
     // For benchmarks: seconds of one product, the mean of `calls` without Python between them.
     virtual double seconds(const py::array& x, py::array& out, bool transposed, int calls,
                            std::size_t workers) const = 0;
@@ -59,6 +61,12 @@ public:
         const auto [from, to] = views(x, out, transposed);
         py::gil_scoped_release release;
         run({transposed, conjugated}, from, to, workers);
+    }
+
+    py::array product(const py::array& x, bool transposed, bool conjugated, std::size_t workers) const override {
+        py::array out(x.dtype(), transposed ? columns_ : rows_);
+        apply(x, out, transposed, conjugated, workers);
+        return out;
     }
 
     double seconds(const py::array& x, py::array& out, bool transposed, int calls, std::size_t workers) const override {
@@ -307,6 +315,8 @@ void add_products(py::module_& m) {
     py::class_<Core>(m, "Core")
         .def("apply", &Core::apply, py::arg("x").noconvert(), py::arg("out").noconvert(), py::arg("transposed"),
              py::arg("conjugated"), py::arg("workers") = 1)
+        .def("product", &Core::product, py::arg("x").noconvert(), py::arg("transposed"), py::arg("conjugated"),
+             py::arg("workers") = 1)
         .def("seconds", &Core::seconds, py::arg("x").noconvert(), py::arg("out").noconvert(), py::arg("transposed"),
              py::arg("calls"), py::arg("workers") = 1);
     m.def("factors", &make_factors, py::arg("n"), py::arg("stream").noconvert(), py::arg("dtype"),

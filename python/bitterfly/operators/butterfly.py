@@ -27,7 +27,7 @@ from bitterfly.stores.direction_codes import DirectionCodes
 from bitterfly.stores.floats import DyadicFloats, FloatStore, TiledFloats, fitted, frozen_view, store_of
 from bitterfly.stores.kinds import Code
 from bitterfly.stores.scale_codes import ScaleCodes, cast_scale
-from bitterfly.workers import as_workers
+from bitterfly.workers import as_workers, get_workers
 
 
 class Store(Protocol):
@@ -143,6 +143,13 @@ class Butterfly(Operator):
         return self._viewed(mode=mode, shape=self._stored_shape[::-1] if FLAGS[mode][0] else self._stored_shape)
 
     # ---- products ----
+
+    def __matmul__(self, other: Any) -> Any:
+        # Most products are of one vector of the operator's precision; a short one takes as long as what looks at it.
+        is_plain = type(other) is np.ndarray and other.dtype is self.dtype and other.ndim == 1 and other.flags.aligned
+        if is_plain and len(other) == self.shape[1]:
+            return self._kernel.product(other, *FLAGS[self.mode], get_workers())
+        return super().__matmul__(other)
 
     def _multiply(self, x: Array, out: Array, transposed: bool, conjugated: bool, workers: int | None) -> Array:
         transpose, conjugate = FLAGS[self.mode]
