@@ -114,9 +114,11 @@ class Checks:
 
     def call(self, op: Any, x: Any, shape: tuple[int, ...], kind: str, workers: int, where: str) -> np.ndarray:
         if kind == "new":
-            way = int(self.rng.integers(3))
+            way = int(self.rng.integers(5 if np.ndim(x) == 1 else 3))
             if way == 0 or isinstance(x, list):
                 return op.apply(x, workers=workers)
+            if way >= 3:
+                return np.asarray(op.matvec(x) if way == 3 else op.H.rmatvec(x))
             return np.asarray(op @ x if way == 1 else op.dot(x))
         array = np.asarray(x)
         dtype = np.result_type(op.dtype, own_floating(array.dtype))

@@ -144,12 +144,34 @@ class Butterfly(Operator):
 
     # ---- products ----
 
+    # Most products are of one vector of the operator's precision; a short one takes as long as what looks at it.
+
+    def _is_plain(self, x: Any, side: int) -> bool:
+        return (
+            type(x) is np.ndarray
+            and x.dtype is self.dtype
+            and x.ndim == 1
+            and len(x) == self.shape[side]
+            and x.flags.aligned
+        )
+
     def __matmul__(self, other: Any) -> Any:
-        # Most products are of one vector of the operator's precision; a short one takes as long as what looks at it.
-        is_plain = type(other) is np.ndarray and other.dtype is self.dtype and other.ndim == 1 and other.flags.aligned
-        if is_plain and len(other) == self.shape[1]:
+        if self._is_plain(other, 1):
             return self._kernel.product(other, *FLAGS[self.mode], get_workers())
         return super().__matmul__(other)
+
+    def matvec(self, x: Any) -> Any:
+        """Return ``A x`` for x of shape (n,) or (n, 1), or for each vector of a batch (..., n)."""
+        if self._is_plain(x, 1):
+            return self._kernel.product(x, *FLAGS[self.mode], get_workers())
+        return super().matvec(x)
+
+    def rmatvec(self, x: Any) -> Any:
+        """Return ``A^H x`` for x of shape (m,) or (m, 1), or for each vector of a batch (..., m)."""
+        if self._is_plain(x, 0):
+            transposed, conjugated = FLAGS[self.mode]
+            return self._kernel.product(x, not transposed, not conjugated, get_workers())
+        return super().rmatvec(x)
 
     def _multiply(self, x: Array, out: Array, transposed: bool, conjugated: bool, workers: int | None) -> Array:
         transpose, conjugate = FLAGS[self.mode]
