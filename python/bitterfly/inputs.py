@@ -22,6 +22,8 @@ Side = Literal["bit_reversal"] | Sequence[int] | IndexArray | None
 
 def as_floating(a: Any, name: str) -> Array:
     """Return `a` as an aligned, native array of float32, float64, complex64 or complex128; no copy where possible."""
+    if type(a) is np.ndarray and a.dtype.char in "fdFD" and a.dtype.isnative and a.flags.aligned:
+        return a
     if sparse.issparse(a):
         raise TypeError(f"{name}: expected a dense array, got a sparse one; pass {name}.toarray()")
     if isinstance(a, np.ma.MaskedArray):

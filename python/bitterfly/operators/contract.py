@@ -197,10 +197,14 @@ class Operator(Stored, LinearOperator):  # type: ignore[misc]
 
     def matvec(self, x: Any) -> Any:
         """Return ``A x`` for x of shape (n,) or (n, 1), or for each vector of a batch (..., n)."""
+        if type(x) is np.ndarray and x.shape == self.shape[1:]:  # SciPy looks at it for longer than short products take
+            return self._product(as_floating(x, "x"))
         return super().matvec(x) if _is_vector(x, self.shape[1]) else self._vectors(x, adjoint=False)
 
     def rmatvec(self, x: Any) -> Any:
         """Return ``A^H x`` for x of shape (m,) or (m, 1), or for each vector of a batch (..., m)."""
+        if type(x) is np.ndarray and x.shape == self.shape[:1]:
+            return self._product(as_floating(x, "x"), True, True)
         return super().rmatvec(x) if _is_vector(x, self.shape[0]) else self._vectors(x, adjoint=True)
 
     def matmat(self, X: Any) -> Any:
