@@ -102,10 +102,10 @@ CORE_FLOORS = [
     ["simd"],
     ["kernels"],
     ["stores"],
-    ["factorization", "quantization", "short_floats", "products"],
+    ["factorization", "quantization", "short_floats", "products", "dense"],
 ]
 INNER_FLOORS = {
-    "kernels": [["lanes"], ["dyadic", "tiles", "splits", "search"], [""]],
+    "kernels": [["lanes"], ["dyadic", "tiles", "splits", "search", "dense"], [""]],
     "stores": [["codes"], [""]],
     "short_floats": [["rank_one"], [""]],
     "products": [["panels"], [""]],

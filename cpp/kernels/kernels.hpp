@@ -4,6 +4,7 @@
 
 #include <cstddef>
 
+#include "kernels/dense/args.hpp"
 #include "kernels/dyadic/args.hpp"
 #include "kernels/search/args.hpp"
 #include "kernels/splits/args.hpp"
@@ -52,6 +53,7 @@ struct Kernels {
     RealKernels<float> single;
     RealKernels<double> twice;
     SearchKernels search;
+    DenseKernels dense;
 
     template <class Real>
     const RealKernels<Real>& of() const {

@@ -1,6 +1,7 @@
 // The kernels of one tier, collected from the vocabulary that is in force where this file is included.
 #pragma once
 
+#include "kernels/dense/dense.inl"
 #include "kernels/dyadic/columns.inl"
 #include "kernels/dyadic/fused.inl"
 #include "kernels/kernels.hpp"

@@ -253,4 +253,209 @@ private:
     static Vec sign_bit() { return _mm256_set1_pd(-0.0); }
 };
 
+// Bytes, 64 at a time, and 16 sums of four products each: the vocabulary of dense matrices in window codes. The lanes
+// of 16 bytes are four by four, rows of columns or columns of rows.
+struct Bytes {
+    struct Vec {
+        __m256i half[2];
+    };
+    using Sums = Vec;
+    using Line = const std::uint8_t*;
+    // Whether tiles are read where they lie; else from copies that go on behind their end as they begin.
+    static constexpr bool is_direct = false;
+    static constexpr int chunks_at_once = 1;
+
+    // Where the 16 positions from 16 * chunk on lie in a tile of 16 * chunks positions.
+    using Place = std::size_t;
+    static Place place(std::size_t chunk, std::size_t, int half_bits) {
+        return chunk * 4 * static_cast<std::size_t>(half_bits);
+    }
+    static bool is_one_line(std::size_t, int) { return false; }
+    static Line line(const std::uint8_t* tile, Place place) { return tile + place; }
+    static Line whole_line(const std::uint8_t* tile, Place place) { return tile + place; }
+    static Vec bytes(Line line) { return load(line); }
+
+    // 16 bytes of each stream from byte 16 line + skipped on, of a tile of `lines` times 16.
+    template <int Skipped>
+    static Vec stream_bytes(const std::uint8_t* tile, int line, int) {
+        return load(tile + 64 * line + 4 * Skipped);
+    }
+
+    // How 64 windows are cut from a line: that of lane l begins at bit start[l] of the stream of column[l], counted
+    // from the first position. Lanes of 16 are four columns at each of four positions, in either order: they lie in
+    // four bytes of each column. Words of two of these are shifted by multiplications.
+    struct Part {
+        std::size_t base[4];
+        Vec sources[2], factors[2];  // of even lanes and of odd ones
+    };
+    struct Cut {
+        Part low, high;  // of windows of 11 bits, the upper four
+    };
+    static constexpr bool cuts_long_rows = true, turns_rows = false;
+    static constexpr bool cuts_rows(int) { return true; }
+    static Cut beside(const Cut& cut, const Cut&) { return cut; }
+    static Cut cut(const std::uint16_t* start, const std::uint8_t* column, bool, Place, int bits) {
+        return {part(start, column, 0, bits < 7 ? bits : 7), part(start, column, 7, 4)};
+    }
+    template <int Bits>
+    static Vec windows(Line line, const Cut& cut) {
+        return cut_out<Bits>(line, cut.low);
+    }
+    // The low 7 bits of windows of 11, and the other four.
+    static void windows_7_4(Line line, const Cut& cut, Vec& low, Vec& high) {
+        low = cut_out<7>(line, cut.low), high = cut_out<4>(line, cut.high);
+    }
+
+    // Bits from Shift on, `Bits` of them, of each byte with that of `next` above it.
+    template <int Shift, int Bits>
+    static Vec joined(const Vec& bytes, const Vec& next) {
+        constexpr int low = (1 << (Bits < 8 - Shift ? Bits : 8 - Shift)) - 1, high = ((1 << Bits) - 1) & ~low;
+        Vec out;
+        for (int h = 0; h < 2; ++h) {
+            out.half[h] = _mm256_and_si256(_mm256_srli_epi16(bytes.half[h], Shift), _mm256_set1_epi8(low));
+            if constexpr (high != 0) {
+                const __m256i above = _mm256_slli_epi16(next.half[h], 8 - Shift);
+                out.half[h] = _mm256_or_si256(out.half[h], _mm256_and_si256(above, _mm256_set1_epi8(high)));
+            }
+        }
+        return out;
+    }
+
+    struct Table16 {
+        __m256i entries;
+    };
+    // Each 16 entries but the first flipped by the 16 before: 16 more are looked up and flipped again while the index
+    // is not below them.
+    template <int Count>
+    struct Table {
+        __m256i entries[Count];
+    };
+    using Table64 = Table<4>;
+    using Table128 = Table<8>;
+    static Table16 load_table16(const std::uint8_t* p) { return {load16(p)}; }  // four times the same 16
+    static Table64 load_table64(const std::uint8_t* p) { return load_table<4>(p); }
+    static Table128 load_table128(const std::uint8_t* p) { return load_table<8>(p); }
+    static Vec lookup16(const Table16& table, const Vec& index) {
+        return {{_mm256_shuffle_epi8(table.entries, index.half[0]), _mm256_shuffle_epi8(table.entries, index.half[1])}};
+    }
+    static Vec lookup64(const Table64& table, const Vec& index) { return lookup<4>(table, index); }
+    static Vec lookup128(const Table128& table, const Vec& index) { return lookup<8>(table, index); }
+    static Vec bit_xor(const Vec& a, const Vec& b) {
+        return {{_mm256_xor_si256(a.half[0], b.half[0]), _mm256_xor_si256(a.half[1], b.half[1])}};
+    }
+    static Vec bit_xor(const Vec& a, std::uint8_t b) {
+        const __m256i all = _mm256_set1_epi8(static_cast<char>(b));
+        return bit_xor(a, {{all, all}});
+    }
+    // Each four by four transposed.
+    static Vec transpose(const Vec& v) {
+        const __m256i order =
+            _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
+        return {{_mm256_shuffle_epi8(v.half[0], order), _mm256_shuffle_epi8(v.half[1], order)}};
+    }
+
+    static Vec load(const std::uint8_t* p) { return {{load32(p), load32(p + 32)}}; }
+    static void store(std::uint8_t* p, const Vec& v) {
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), v.half[0]);
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(p + 32), v.half[1]);
+    }
+    static Vec broadcast(const std::int8_t* p) {  // four bytes
+        std::int32_t word;
+        __builtin_memcpy(&word, p, 4);
+        const __m256i all = _mm256_set1_epi32(word);
+        return {{all, all}};
+    }
+    // Four bytes four times, the next four, ...
+    static Vec repeat_fours(const std::int8_t* p) {
+        const __m256i all = load16(reinterpret_cast<const std::uint8_t*>(p));
+        return {{_mm256_permutevar8x32_epi32(all, _mm256_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1)),
+                 _mm256_permutevar8x32_epi32(all, _mm256_setr_epi32(2, 2, 2, 2, 3, 3, 3, 3))}};
+    }
+
+    static Sums zero() { return {{_mm256_setzero_si256(), _mm256_setzero_si256()}}; }
+    static Sums load(const std::int32_t* p) { return load(reinterpret_cast<const std::uint8_t*>(p)); }
+    static void store(std::int32_t* p, const Sums& s) { store(reinterpret_cast<std::uint8_t*>(p), s); }
+    // Adds four products of unsigned with signed bytes to each sum. Unless IsWide, the unsigned ones are below 128: two
+    // products then fit 16 bits.
+    template <bool IsWide>
+    static Sums add_products(const Sums& sums, const Vec& a, const Vec& b) {
+        return {{add_products<IsWide>(sums.half[0], a.half[0], b.half[0]),
+                 add_products<IsWide>(sums.half[1], a.half[1], b.half[1])}};
+    }
+
+private:
+    static __m256i load32(const std::uint8_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
+    static __m256i load16(const std::uint8_t* p) {
+        return _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+    }
+    static __m256i load16(const std::uint8_t* low, const std::uint8_t* high) {
+        return _mm256_loadu2_m128i(reinterpret_cast<const __m128i*>(high), reinterpret_cast<const __m128i*>(low));
+    }
+    // Windows of `bits` bits that begin `skipped` bits on: those of even lanes at the top of their words, those of odd
+    // lanes at the bottom of the upper byte.
+    static Part part(const std::uint16_t* start, const std::uint8_t* column, int skipped, int bits) {
+        Part out{};
+        alignas(32) std::uint8_t sources[2][64];
+        alignas(32) std::uint16_t factors[2][32];
+        for (int l = 0; l < 64; ++l) {
+            const int bit = start[l] + skipped, base = (start[l & 48] + skipped) / 8,
+                      from = 4 * (bit / 8 - base) + column[l];
+            out.base[l / 16] = static_cast<std::size_t>(4 * base);
+            sources[l % 2][l / 2 * 2] = static_cast<std::uint8_t>(from);
+            sources[l % 2][l / 2 * 2 + 1] = static_cast<std::uint8_t>(from + 4);
+            factors[l % 2][l / 2] = static_cast<std::uint16_t>(1 << ((l % 2 == 0 ? 16 - bits : 8) - bit % 8));
+        }
+        for (int odd = 0; odd < 2; ++odd) {
+            out.sources[odd] = load(sources[odd]);
+            out.factors[odd] = load(reinterpret_cast<const std::uint8_t*>(factors[odd]));
+        }
+        return out;
+    }
+    template <int Bits>
+    static Vec cut_out(Line line, const Part& part) {
+        Vec out;
+        for (int h = 0; h < 2; ++h) {
+            const __m256i all = load16(line + part.base[2 * h], line + part.base[2 * h + 1]);
+            const __m256i even =
+                _mm256_mullo_epi16(_mm256_shuffle_epi8(all, part.sources[0].half[h]), part.factors[0].half[h]);
+            const __m256i odd =
+                _mm256_mullo_epi16(_mm256_shuffle_epi8(all, part.sources[1].half[h]), part.factors[1].half[h]);
+            out.half[h] = _mm256_or_si256(_mm256_srli_epi16(even, 16 - Bits),
+                                          _mm256_and_si256(odd, _mm256_set1_epi16(((1 << Bits) - 1) << 8)));
+        }
+        return out;
+    }
+    template <int Count>
+    static Table<Count> load_table(const std::uint8_t* p) {
+        Table<Count> out{{load16(p)}};
+        for (int i = 1; i < Count; ++i) out.entries[i] = _mm256_xor_si256(load16(p + 16 * i), load16(p + 16 * i - 16));
+        return out;
+    }
+    template <int Count>
+    static Vec lookup(const Table<Count>& table, Vec index) {
+        Vec out = {{_mm256_shuffle_epi8(table.entries[0], index.half[0]),
+                    _mm256_shuffle_epi8(table.entries[0], index.half[1])}};
+#pragma GCC unroll 8
+        for (int i = 1; i < Count; ++i) {
+            for (int h = 0; h < 2; ++h) {
+                index.half[h] = _mm256_sub_epi8(index.half[h], _mm256_set1_epi8(16));
+                out.half[h] = _mm256_xor_si256(out.half[h], _mm256_shuffle_epi8(table.entries[i], index.half[h]));
+            }
+        }
+        return out;
+    }
+    template <bool IsWide>
+    static __m256i add_products(__m256i sums, __m256i a, __m256i b) {
+        if constexpr (IsWide) {
+            const __m256i low = _mm256_madd_epi16(_mm256_and_si256(a, _mm256_set1_epi16(255)),
+                                                  _mm256_srai_epi16(_mm256_slli_epi16(b, 8), 8));
+            const __m256i high = _mm256_madd_epi16(_mm256_srli_epi16(a, 8), _mm256_srai_epi16(b, 8));
+            return _mm256_add_epi32(sums, _mm256_add_epi32(low, high));
+        } else {
+            const __m256i pairs = _mm256_maddubs_epi16(a, b);
+            return _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+        }
+    }
+};
+
 }  // namespace

@@ -262,4 +262,140 @@ private:
     }
 };
 
+// Bytes, 64 at a time, and 16 sums of four products each: the vocabulary of dense matrices in window codes, with
+// AVX-512 VBMI and VNNI. The lanes of 16 bytes are four by four, rows of columns or columns of rows.
+struct Bytes {
+    using Vec = __m512i;
+    using Sums = __m512i;
+    using Line = __m512i;
+    // Whether tiles are read where they lie; else from copies that go on behind their end as they begin.
+    static constexpr bool is_direct = true;
+    static constexpr int chunks_at_once = 4;
+
+    // Where the 16 positions from 16 * chunk on lie in a tile of 16 * chunks positions: the words of a line that stands
+    // at its end are those at the begin of the tile; a tile of up to 64 bytes is one line.
+    struct Place {
+        std::ptrdiff_t offset, wrapped_offset;
+        __mmask16 wrapped;
+        int within, tile_bytes;
+    };
+    static bool is_one_line(std::size_t chunks, int half_bits) {
+        return chunks * static_cast<std::size_t>(half_bits) <= 16;
+    }
+    static Place place(std::size_t chunk, std::size_t chunks, int half_bits) {
+        const int bytes = 4 * half_bits, offset = static_cast<int>(chunk) * bytes,
+                  all = static_cast<int>(chunks) * bytes;
+        if (is_one_line(chunks, half_bits)) return {0, 0, 0, offset, all};
+        const bool is_last = chunk + 1 == chunks;
+        return {offset, -bytes, static_cast<__mmask16>(is_last ? 0xffffU << half_bits : 0), 0, all};
+    }
+    static Line line(const std::uint8_t* tile, const Place& place) {
+        return _mm512_mask_loadu_epi32(load(tile + place.offset), place.wrapped, tile + place.wrapped_offset);
+    }
+    // The same where nothing is wrapped.
+    static Line whole_line(const std::uint8_t* tile, const Place& place) { return load(tile + place.offset); }
+    static Vec bytes(Line line) { return line; }
+
+    // 16 bytes of each stream from byte 16 line + skipped on, of a tile of `lines` times 16.
+    template <int Skipped>
+    static Vec stream_bytes(const std::uint8_t* tile, int line, int lines) {
+        const std::uint8_t* p = tile + 64 * line + 4 * Skipped;
+        if (Skipped == 0 || line + 1 < lines) return load(p);
+        constexpr auto wrapped = static_cast<__mmask16>(0xffff0000U >> Skipped);
+        return _mm512_mask_loadu_epi32(load(p), wrapped, p - 64 * lines);
+    }
+
+    // How 64 windows are cut from a line: that of lane l begins at bit start[l] of the stream of column[l], counted
+    // from the first position. Lanes of 16 are four columns at each of four positions, in either order. Words of eight
+    // lanes hold what these need: four bytes of each of two columns, or (rows) two bytes of each of four columns.
+    struct Cut {
+        Vec sources, shifts, high_shifts;  // of windows of 11 bits, the upper four
+    };
+    // Whether rows can be cut: two windows, one behind the other, always lie in two bytes of their stream.
+    static constexpr bool cuts_long_rows = false, turns_rows = true;
+    static constexpr bool cuts_rows(int half_bits) { return half_bits != 7 && half_bits != 10; }
+    // The cut of another chunk, which differs in its sources only: fewer registers.
+    static Cut beside(const Cut& cut, const Cut& first) { return {cut.sources, first.shifts, first.high_shifts}; }
+    static Cut cut(const std::uint16_t* start, const std::uint8_t* column, bool rows, const Place& place, int) {
+        alignas(64) std::uint8_t sources[64], shifts[64];
+        const int width = rows ? 2 : 4;
+        for (int l = 0; l < 64; ++l) {
+            const int slot = rows ? l % 4 : l / 4 % 2, base = start[rows ? l & ~4 : l & ~3] / 8;
+            shifts[l] = static_cast<std::uint8_t>(8 * width * slot + start[l] - 8 * base);
+            for (int e = 0; e < width; ++e) {
+                sources[(l & ~7) + width * slot + e] =
+                    static_cast<std::uint8_t>((place.within + 4 * (base + e) + column[l]) % place.tile_bytes);
+            }
+        }
+        const Vec low = _mm512_load_si512(shifts);
+        return {_mm512_load_si512(sources), low, _mm512_add_epi8(low, _mm512_set1_epi8(7))};
+    }
+    // The bits above a window are any: look-ups ignore them.
+    template <int Bits>
+    static Vec windows(Line line, const Cut& cut) {
+        return _mm512_multishift_epi64_epi8(cut.shifts, _mm512_permutexvar_epi8(cut.sources, line));
+    }
+    // The low 7 bits of windows of 11, and the other four.
+    static void windows_7_4(Line line, const Cut& cut, Vec& low, Vec& high) {
+        const Vec words = _mm512_permutexvar_epi8(cut.sources, line);
+        low = _mm512_multishift_epi64_epi8(cut.shifts, words);
+        high = _mm512_multishift_epi64_epi8(cut.high_shifts, words);
+    }
+
+    // Bits from Shift on, `Bits` of them, of each byte with that of `next` above it; those above are any.
+    template <int Shift, int Bits>
+    static Vec joined(Vec bytes, Vec next) {
+        const Vec low = Shift == 0 ? bytes : _mm512_srli_epi16(bytes, Shift);
+        if constexpr (Bits <= 8 - Shift) return low;
+        const Vec high = _mm512_slli_epi16(next, 8 - Shift), is_low = _mm512_set1_epi8(static_cast<char>(255 >> Shift));
+        return _mm512_ternarylogic_epi32(is_low, low, high, 0xca);  // is_low ? low : high
+    }
+
+    struct Table16 {
+        Vec entries;
+    };
+    using Table64 = Table16;
+    struct Table128 {
+        Vec low, high;
+    };
+    static Table16 load_table16(const std::uint8_t* p) { return {load(p)}; }  // four times the same 16
+    static Table64 load_table64(const std::uint8_t* p) { return {load(p)}; }
+    static Table128 load_table128(const std::uint8_t* p) { return {load(p), load(p + 64)}; }
+    static Vec lookup16(Table16 table, Vec index) { return _mm512_permutexvar_epi8(index, table.entries); }
+    static Vec lookup64(Table64 table, Vec index) { return _mm512_permutexvar_epi8(index, table.entries); }
+    static Vec lookup128(const Table128& table, Vec index) {
+        return _mm512_permutex2var_epi8(table.low, index, table.high);
+    }
+    static Vec bit_xor(Vec a, Vec b) { return _mm512_xor_si512(a, b); }
+    static Vec bit_xor(Vec a, std::uint8_t b) { return bit_xor(a, _mm512_set1_epi8(static_cast<char>(b))); }
+    // Each four by four transposed.
+    static Vec transpose(Vec v) {
+        return _mm512_shuffle_epi8(
+            v, _mm512_broadcast_i32x4(_mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15)));
+    }
+
+    static Vec load(const std::uint8_t* p) { return _mm512_loadu_si512(p); }
+    static void store(std::uint8_t* p, Vec v) { _mm512_storeu_si512(p, v); }
+    static Vec broadcast(const std::int8_t* p) {  // four bytes
+        std::int32_t word;
+        __builtin_memcpy(&word, p, 4);
+        return _mm512_set1_epi32(word);
+    }
+    // Four bytes four times, the next four, ...
+    static Vec repeat_fours(const std::int8_t* p) {
+        const Vec order = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
+        return _mm512_permutexvar_epi32(order,
+                                        _mm512_castsi128_si512(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+    }
+
+    static Sums zero() { return _mm512_setzero_si512(); }
+    static Sums load(const std::int32_t* p) { return _mm512_loadu_si512(p); }
+    static void store(std::int32_t* p, Sums s) { _mm512_storeu_si512(p, s); }
+    // Adds four products of unsigned with signed bytes to each sum. Unless IsWide, the unsigned ones are below 128.
+    template <bool IsWide>
+    static Sums add_products(Sums sums, Vec a, Vec b) {
+        return _mm512_dpbusd_epi32(sums, a, b);
+    }
+};
+
 }  // namespace

@@ -75,4 +75,135 @@ struct Simd {
     static void zip(Vec&, Vec&) {}
 };
 
+// Bytes, 64 at a time, and 16 sums of four products each: the vocabulary of dense matrices in window codes. The lanes
+// of 16 bytes are four by four, rows of columns or columns of rows.
+struct Bytes {
+    struct Vec {
+        std::uint8_t lane[64];
+    };
+    struct Sums {
+        std::int32_t lane[16];
+    };
+    using Line = const std::uint8_t*;
+    // Whether tiles are read where they lie; else from copies that go on behind their end as they begin.
+    static constexpr bool is_direct = false;
+    static constexpr int chunks_at_once = 1;
+
+    // Where the 16 positions from 16 * chunk on lie in a tile of 16 * chunks positions.
+    using Place = std::size_t;
+    static Place place(std::size_t chunk, std::size_t, int half_bits) {
+        return chunk * 4 * static_cast<std::size_t>(half_bits);
+    }
+    static bool is_one_line(std::size_t, int) { return false; }
+    static Line line(const std::uint8_t* tile, Place place) { return tile + place; }
+    static Line whole_line(const std::uint8_t* tile, Place place) { return tile + place; }
+    static Vec bytes(Line line) {
+        return each([&](int l) { return line[l]; });
+    }
+
+    // 16 bytes of each stream from byte 16 line + skipped on, of a tile of `lines` times 16.
+    template <int Skipped>
+    static Vec stream_bytes(const std::uint8_t* tile, int line, int) {
+        return load(tile + 64 * line + 4 * Skipped);
+    }
+
+    // How 64 windows are cut from a line: that of lane l begins at bit start[l] of the stream of column[l], counted
+    // from the first position. Lanes of 16 are four columns at each of four positions, in either order.
+    struct Cut {
+        std::uint8_t source[64], shift[64];
+    };
+    static constexpr bool cuts_long_rows = true, turns_rows = false;
+    static constexpr bool cuts_rows(int) { return true; }
+    static Cut beside(const Cut& cut, const Cut&) { return cut; }
+    static Cut cut(const std::uint16_t* start, const std::uint8_t* column, bool, Place, int) {
+        Cut out;
+        for (int l = 0; l < 64; ++l) {
+            out.source[l] = static_cast<std::uint8_t>(4 * (start[l] / 8) + column[l]);
+            out.shift[l] = start[l] % 8;
+        }
+        return out;
+    }
+    template <int Bits>
+    static Vec windows(Line line, const Cut& cut) {
+        return each([&](int l) { return window(line, cut, l) & ((1 << Bits) - 1); });
+    }
+    // The low 7 bits of windows of 11, and the other four.
+    static void windows_7_4(Line line, const Cut& cut, Vec& low, Vec& high) {
+        low = windows<7>(line, cut);
+        high = each([&](int l) { return window(line, cut, l) >> 7 & 15; });
+    }
+
+    // Bits from Shift on, `Bits` of them, of each byte with that of `next` above it.
+    template <int Shift, int Bits>
+    static Vec joined(const Vec& bytes, const Vec& next) {
+        return each([&](int l) { return (bytes.lane[l] | next.lane[l] << 8) >> Shift & ((1 << Bits) - 1); });
+    }
+
+    using Table16 = const std::uint8_t*;
+    using Table64 = const std::uint8_t*;
+    using Table128 = const std::uint8_t*;
+    static Table16 load_table16(const std::uint8_t* p) { return p; }  // four times the same 16
+    static Table64 load_table64(const std::uint8_t* p) { return p; }
+    static Table128 load_table128(const std::uint8_t* p) { return p; }
+    static Vec lookup16(Table16 table, const Vec& index) {
+        return each([&](int l) { return table[index.lane[l]]; });
+    }
+    static Vec lookup64(Table64 table, const Vec& index) {
+        return each([&](int l) { return table[index.lane[l]]; });
+    }
+    static Vec lookup128(Table128 table, const Vec& index) {
+        return each([&](int l) { return table[index.lane[l]]; });
+    }
+    static Vec bit_xor(const Vec& a, const Vec& b) {
+        return each([&](int l) { return a.lane[l] ^ b.lane[l]; });
+    }
+    static Vec bit_xor(const Vec& a, std::uint8_t b) {
+        return each([&](int l) { return a.lane[l] ^ b; });
+    }
+    // Each four by four transposed.
+    static Vec transpose(const Vec& v) {
+        return each([&](int l) { return v.lane[(l & 48) | (l & 3) << 2 | (l >> 2 & 3)]; });
+    }
+
+    static Vec load(const std::uint8_t* p) { return bytes(p); }
+    static void store(std::uint8_t* p, const Vec& v) {
+        for (int l = 0; l < 64; ++l) p[l] = v.lane[l];
+    }
+    static Vec broadcast(const std::int8_t* p) {  // four bytes
+        return each([&](int l) { return static_cast<std::uint8_t>(p[l & 3]); });
+    }
+    // Four bytes four times, the next four, ...
+    static Vec repeat_fours(const std::int8_t* p) {
+        return each([&](int l) { return static_cast<std::uint8_t>(p[(l >> 4) * 4 + (l & 3)]); });
+    }
+
+    static Sums zero() { return {}; }
+    static Sums load(const std::int32_t* p) {
+        Sums out;
+        for (int i = 0; i < 16; ++i) out.lane[i] = p[i];
+        return out;
+    }
+    static void store(std::int32_t* p, const Sums& s) {
+        for (int i = 0; i < 16; ++i) p[i] = s.lane[i];
+    }
+    // Adds four products of unsigned with signed bytes to each sum. Unless IsWide, the unsigned ones are below 128.
+    template <bool IsWide>
+    static Sums add_products(Sums sums, const Vec& a, const Vec& b) {
+        for (int l = 0; l < 64; ++l) sums.lane[l / 4] += a.lane[l] * static_cast<std::int8_t>(b.lane[l]);
+        return sums;
+    }
+
+private:
+    template <class F>
+    static Vec each(F f) {
+        Vec out;
+        for (int l = 0; l < 64; ++l) out.lane[l] = static_cast<std::uint8_t>(f(l));
+        return out;
+    }
+    static int window(Line line, const Cut& cut, int l) {
+        const std::uint8_t* p = line + cut.source[l];
+        return (p[0] | p[4] << 8 | p[8] << 16) >> cut.shift[l];
+    }
+};
+
 }  // namespace

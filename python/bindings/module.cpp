@@ -3,6 +3,7 @@
 
 namespace bitterfly {
 
+void add_dense(pybind11::module_& m);
 void add_factorization(pybind11::module_& m);
 void add_machine(pybind11::module_& m);
 void add_products(pybind11::module_& m);
@@ -14,6 +15,7 @@ void add_stores(pybind11::module_& m);
 
 PYBIND11_MODULE(_core, m) {
     m.doc() = "The compiled core of bitterfly.";
+    bitterfly::add_dense(m);
     bitterfly::add_factorization(m);
     bitterfly::add_machine(m);
     bitterfly::add_products(m);

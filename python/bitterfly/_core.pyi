@@ -25,6 +25,9 @@ class Core:
     def product(self, x: _Array, transposed: bool, conjugated: bool, workers: int = 1) -> _Array: ...
     def seconds(self, x: _Array, out: _Array, transposed: bool, calls: int, workers: int = 1) -> float: ...
 
+class DenseCore:
+    def apply(self, x: _Array, out: _Array, transposed: bool, parts: int, workers: int = 1) -> None: ...
+
 def factorize(
     a: _Array, rows: _Array | None = None, columns: _Array | None = None, workers: int = 1
 ) -> tuple[_Array, float]: ...
@@ -91,3 +94,12 @@ def packed(
     rows: _Array | None = None,
     columns: _Array | None = None,
 ) -> Core: ...
+def dense(
+    shape: tuple[int, int],
+    code: str,
+    half_bits: int,
+    tiles: _Array,
+    scale: _Array,
+    table: _Array | None = None,
+    masks: _Array | None = None,
+) -> DenseCore: ...

@@ -1,0 +1,42 @@
+// Vectors as integers of one to three signed digits of base 256, times one number.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/dense/args.hpp"
+#include "matrix.hpp"
+
+namespace bitterfly {
+
+// Entry i of a vector is about unit * 2^exponent * value[i], |value[i]| <= largest_value(parts).
+struct Scaled {
+    double unit;  // 0: all are zero
+    int exponent;
+    bool is_finite;
+    std::int64_t sum;  // of the values
+};
+
+std::int32_t largest_value(std::size_t parts);
+
+// Column `column` of x, times `scale` unless null; writes the values of its entries.
+Scaled round_to_values(const View& x, std::size_t column, const float* scale, std::size_t parts, double* scratch,
+                       std::int32_t* value);
+
+// Signed digits of values as bytes, the most significant one first: those of four values go to a word, digit q of
+// values 4 g, ... to out + g * group_stride + 4 q. Values beyond `count` are zeros.
+void split_columns(const std::int32_t* value, std::size_t count, std::size_t parts, std::size_t group_stride,
+                   std::int8_t* out);
+
+// Of a panel: digit q of values count - 1, ..., 0 to the last bytes of the `positions` from out + q * stride on, zeros
+// before.
+void split_panel(const std::int32_t* value, std::size_t count, std::size_t parts, std::size_t positions,
+                 std::size_t stride, std::int8_t* out);
+
+// 2^exponent in two factors, so that neither is out of range where a product with both is not.
+struct PowerOfTwo {
+    double first, second;
+};
+PowerOfTwo power_of_two(int exponent);
+
+}  // namespace bitterfly

@@ -1,0 +1,68 @@
+// What the kernels of dense matrices in window codes read and write.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace bitterfly {
+
+inline constexpr std::size_t kPanelRows = 64, kChunkPositions = 16, kTileColumns = 4;
+inline constexpr std::size_t kMostParts = 3, kMostTogether = 8;
+// What kernels may read behind the last tile, without its having an influence.
+inline constexpr std::size_t kTilePadding = 64;
+// Sums of so many products of two bytes fit 32 bits: 255 * 128 * 2^16 < 2^31.
+inline constexpr std::size_t kSafeProducts = std::size_t{1} << 16;
+
+// A weight is the entry of a table (none: the byte itself) that a window of 7 bits points to, or of 7 bits and 4 more
+// that choose a mask to flip them by, or of 6.
+enum class DenseCode : int { kWindow7, kWindow11, kScalar6, kScalar8 };
+inline constexpr int kDenseCodes = 4;
+
+constexpr int bias_of(DenseCode code) { return code == DenseCode::kWindow7 || code == DenseCode::kWindow11 ? 64 : 128; }
+
+// Panels of 16 * chunks rows of a matrix, one behind the other, each `groups` tiles of four columns. A column of a
+// panel is a cyclic stream of bits, LSB first, its byte b at byte 4 b + j of the tile (j = column in the tile).
+// Position p of the stream is row 16 chunks - 1 - p; its window begins at bit floor(p half_bits / 2).
+struct DenseTiles {
+    const std::uint8_t* tiles;
+    std::size_t panels, groups, chunks;
+    int half_bits;
+
+    std::size_t tile_bytes() const { return chunks * static_cast<std::size_t>(half_bits) * kTileColumns; }
+    std::size_t panel_bytes() const { return groups * tile_bytes(); }
+};
+
+// Tables as kernels load them: entries + bias, of window codes 128, else 64; masks over and over.
+struct DenseTable {
+    std::uint8_t entries[128];
+    std::uint8_t masks[64];
+};
+
+// Sums of (weight + bias) times the digits of a vector, sum_q 256^(parts - 1 - q) of those with digit q. Digits are
+// signed bytes; `vectors` is 1, 2, 4 or 8.
+//
+// Rows: digit q of vector v and four columns g at digits + 4 ((g * vectors + v) * parts + q), and the sum of position p
+// of panel i is sums[(i * vectors + v) * 64 + p].
+//
+// Columns: groups first, ..., first + count - 1 of each panel; digit q of vector v and the positions p of panel i at
+// digits + ((i * vectors + v) * parts + q) * 64 + p, and the sum of column j of group g is added to
+// sums[((g - first) * vectors + v) * 4 + j].
+struct DenseArgs {
+    DenseTiles matrix;
+    const DenseTable* table;
+    std::size_t vectors, parts;
+    const std::int8_t* digits;
+    std::int64_t* sums;
+    std::size_t first, count;  // columns only; at most kMostGroups of them
+};
+
+// Groups of one call of the kernels of columns: their sums stay in the cache.
+inline constexpr std::size_t kMostGroups = 512;
+inline std::size_t groups_at_once(std::size_t vectors, std::size_t parts) { return kMostGroups / (vectors * parts); }
+
+struct DenseKernels {
+    using Kernel = void (*)(const DenseArgs&);
+    Kernel rows[kDenseCodes], columns[kDenseCodes];
+};
+
+}  // namespace bitterfly

@@ -1,0 +1,161 @@
+// From tiles of window codes to 64 weights in bytes: four columns at 16 positions.
+#pragma once
+
+#include <type_traits>
+
+#include "kernels/dense/args.hpp"
+#include "kernels/lanes/unroll.inl"
+
+namespace {
+
+// How a chunk of 16 positions is read.
+template <class B>
+struct Chunk {
+    typename B::Place place;
+    typename B::Cut cut;
+};
+
+// Weights + bias of a line: the four columns of a row side by side (IsRows), or four rows of a column. IsTurned: cut
+// the other way, and turned afterwards.
+template <class B, bitterfly::DenseCode Code, bool IsRows, bool IsTurned>
+class Decoder {
+    using enum bitterfly::DenseCode;
+
+public:
+    using Bytes = B;
+    static constexpr bool is_wide = bitterfly::bias_of(Code) > 64;
+
+    explicit Decoder(const bitterfly::DenseTable& table) {
+        if constexpr (Code == kWindow7 || Code == kWindow11) {
+            table_ = B::load_table128(table.entries);
+        } else if constexpr (Code == kScalar6) {
+            table_ = B::load_table64(table.entries);
+        }
+        if constexpr (Code == kWindow11) masks_ = B::load_table16(table.masks);
+    }
+    static void set_chunks(const bitterfly::DenseTiles& matrix, Chunk<B> (&out)[4]) {
+        constexpr bool cuts_rows = IsRows != IsTurned;
+        std::uint16_t start[64];
+        std::uint8_t column[64];
+        for (int l = 0; l < 64; ++l) {
+            const int position = cuts_rows ? l / 4 : l / 16 * 4 + l % 4;
+            start[l] = static_cast<std::uint16_t>(position * matrix.half_bits / 2);
+            column[l] = static_cast<std::uint8_t>(cuts_rows ? l % 4 : l / 4 % 4);
+        }
+        for (std::size_t c = 0; c < matrix.chunks; ++c) {
+            out[c].place = B::place(c, matrix.chunks, matrix.half_bits);
+            out[c].cut = B::cut(start, column, cuts_rows, out[c].place, Code == kScalar6 ? 6 : 7);
+        }
+    }
+    [[gnu::always_inline]] typename B::Vec operator()(typename B::Line line, const typename B::Cut& cut) const {
+        const typename B::Vec out = decoded(line, cut);
+        if constexpr (IsTurned) return B::transpose(out);
+        return out;
+    }
+    // The same of windows that begin at bit Start of each of 16 bytes of four streams, the next bytes and those after.
+    template <int Start>
+    [[gnu::always_inline]] typename B::Vec at(typename B::Vec bytes, typename B::Vec next,
+                                              typename B::Vec after) const {
+        const typename B::Vec low = B::template joined<Start, 7>(bytes, next);
+        if constexpr (Code == kWindow7) {
+            return B::lookup128(table_, low);
+        } else {
+            constexpr int skipped = Start + 7;
+            const typename B::Vec high = skipped < 8 ? B::template joined<skipped % 8, 4>(bytes, next)
+                                                     : B::template joined<skipped % 8, 4>(next, after);
+            return B::lookup128(table_, B::bit_xor(low, B::lookup16(masks_, high)));
+        }
+    }
+
+private:
+    [[gnu::always_inline]] typename B::Vec decoded(typename B::Line line, const typename B::Cut& cut) const {
+        if constexpr (Code == kScalar8) {
+            return B::bit_xor(B::bytes(line), std::uint8_t{0x80});
+        } else if constexpr (Code == kScalar6) {
+            return B::lookup64(table_, B::template windows<6>(line, cut));
+        } else if constexpr (Code == kWindow7) {
+            return B::lookup128(table_, B::template windows<7>(line, cut));
+        } else {
+            typename B::Vec low, high;
+            B::windows_7_4(line, cut, low, high);
+            return B::lookup128(table_, B::bit_xor(low, B::lookup16(masks_, high)));
+        }
+    }
+
+    struct None {};
+    struct NoMasks {};
+    using Table = std::conditional_t<Code == kScalar8, None,
+                                     std::conditional_t<Code == kScalar6, typename B::Table64, typename B::Table128>>;
+    [[no_unique_address]] Table table_;
+    [[no_unique_address]] std::conditional_t<Code == kWindow11, typename B::Table16, NoMasks> masks_;
+};
+
+// Calls run with the decoder of a matrix, and constants for the numbers of vectors and of digits.
+template <class B, bitterfly::DenseCode Code, bool IsRows, class Run>
+void with_decoder(const bitterfly::DenseArgs& args, Run run) {
+    using enum bitterfly::DenseCode;
+    const auto counted = [&](auto decoder) __attribute__((always_inline)) {
+        const auto of_vectors = [&](auto vectors) __attribute__((always_inline)) {
+            if (args.parts == 1) return run(decoder, vectors, std::integral_constant<int, 1>{});
+            if (args.parts == 2) return run(decoder, vectors, std::integral_constant<int, 2>{});
+            return run(decoder, vectors, std::integral_constant<int, 3>{});
+        };
+        if (args.vectors == 1) return of_vectors(std::integral_constant<int, 1>{});
+        if (args.vectors == 2) return of_vectors(std::integral_constant<int, 2>{});
+        if (args.vectors == 4) return of_vectors(std::integral_constant<int, 4>{});
+        return of_vectors(std::integral_constant<int, 8>{});
+    };
+    if constexpr (Code == kScalar8) {
+        counted(std::type_identity<Decoder<B, Code, IsRows, !IsRows>>{});
+    } else if constexpr (!IsRows) {
+        counted(std::type_identity<Decoder<B, Code, false, false>>{});
+    } else {
+        if constexpr (Code != kWindow11 || B::cuts_long_rows) {
+            if (B::cuts_rows(args.matrix.half_bits))
+                return counted(std::type_identity<Decoder<B, Code, true, false>>{});
+        }
+        if constexpr (B::turns_rows) counted(std::type_identity<Decoder<B, Code, true, true>>{});
+    }
+}
+
+// Tiles as kernels read them, AtOnce of them: where they lie, or copies that go on as they begin.
+template <class B, std::size_t AtOnce>
+class TileReader {
+public:
+    explicit TileReader(std::size_t bytes) : bytes_(bytes) {}
+    std::size_t stride() const { return B::is_direct ? bytes_ : bytes_ + kBehind; }
+    const std::uint8_t* read(const std::uint8_t* tiles, std::size_t count) {
+        if constexpr (B::is_direct) return tiles;
+        for (std::size_t t = 0; t < count; ++t) copy(tiles + t * bytes_, memory_ + t * stride());
+        return memory_;
+    }
+
+private:
+    void copy(const std::uint8_t* from, std::uint8_t* to) const {
+        for (std::size_t i = 0; i < bytes_; i += 8) __builtin_memcpy(to + i, from + i, 8);
+        for (std::size_t i = 0; i < kBehind; i += 4) __builtin_memcpy(to + bytes_ + i, to + i, 4);
+    }
+    static constexpr std::size_t kBehind = 16, kMostBytes = 256 + kBehind;
+    std::size_t bytes_;
+    std::uint8_t memory_[B::is_direct ? 1 : AtOnce * kMostBytes + bitterfly::kTilePadding];
+};
+
+// Fetches what is read a few hundred cycles later: one vector takes the tiles of a panel faster than the machine would
+// bring them from memory by itself.
+inline void prefetch_tile(const std::uint8_t* tile, bool is_one_line) {
+    constexpr std::size_t kAhead = 2048;
+    __builtin_prefetch(tile + kAhead);
+    if (!is_one_line) __builtin_prefetch(tile + kAhead + 64);
+}
+
+// Adds the sums of all digits, the first the most significant: digit q of number i is sums[q * Count + i].
+template <int Parts, int Count>
+void add_digits(const std::int32_t* sums, std::int64_t* out) {
+    for (int i = 0; i < Count; ++i) {
+        std::int64_t sum = sums[i];
+        unroll<Parts - 1>([&](auto q) __attribute__((always_inline)) { sum = sum * 256 + sums[(q + 1) * Count + i]; });
+        out[i] += sum;
+    }
+}
+
+}  // namespace

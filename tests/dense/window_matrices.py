@@ -1,0 +1,108 @@
+"""Random matrices in window codes, a slow decoder, and exact integer sums of their products."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bitterfly import _core
+from bitterfly.stores import window_tiles
+
+RATES = {
+    "window7": (2, 3, 4, 5, 6, 7, 8, 10),
+    "window11": (2, 3, 4, 5, 6, 7, 8, 10),
+    "scalar6": (12,),
+    "scalar8": (16,),
+}
+CODES = [(code, half_bits) for code, rates in RATES.items() for half_bits in rates]
+WINDOW = {"window7": 7, "window11": 11, "scalar6": 6, "scalar8": 8}
+LARGEST = {1: 127, 2: 32511, 3: 8323071}
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """A kernel, and what its weights are before they are scaled."""
+
+    kernel: _core.DenseCore
+    weights: Array
+    scale: Array
+
+    def apply(self, x: Array, transposed: bool = False, parts: int = 3, workers: int = 1) -> Array:
+        out = np.full((self.weights.shape[int(transposed)], *x.shape[1:]), 7, x.dtype)
+        self.kernel.apply(x, out, transposed, parts, workers)
+        return out
+
+    def expected(self, x: Array, transposed: bool = False, parts: int = 3) -> Array:
+        """What products are, bit by bit, unless numbers leave the range of float64."""
+        vectors = [self._column(v, transposed, parts) for v in np.atleast_2d(x.T)]
+        return np.stack(vectors, axis=1).reshape(-1, *x.shape[1:])
+
+    def _column(self, x: Array, transposed: bool, parts: int) -> Array:
+        scale = self.scale.astype(np.float64)
+        z = x.astype(np.float64) * (scale if transposed else 1.0)
+        most, exponent = np.frexp(np.abs(z).max())
+        if most == 0:
+            return np.zeros(self.weights.shape[int(transposed)], x.dtype)
+        values = np.rint(np.ldexp(z, -exponent) * (LARGEST[parts] / most)).astype(np.int64)
+        sums = (self.weights.T if transposed else self.weights) @ values
+        unit = most / LARGEST[parts] * (1.0 if transposed else scale)
+        result: Array = np.ldexp(unit * sums.astype(np.float64), exponent).astype(x.dtype)
+        return result
+
+    def dense(self) -> Array:
+        result: Array = self.scale[:, None].astype(np.float64) * self.weights
+        return result
+
+
+def random_matrix(rng: np.random.Generator, shape: tuple[int, int], code: str, half_bits: int) -> Matrix:
+    """Any bytes are codes."""
+    columns = window_tiles.padded_columns(shape[1])
+    streams = [
+        rng.integers(256, size=(columns, window_tiles.stream_bytes(rows, half_bits)), dtype=np.uint8)
+        for rows in window_tiles.panel_rows(shape[0])
+    ]
+    scale = (rng.uniform(0.5, 2, shape[0]) * rng.choice([-1, 1], shape[0])).astype(np.float32)
+    return matrix_of(streams, shape, code, half_bits, scale, *random_tables(rng, code))
+
+
+def random_tables(rng: np.random.Generator, code: str) -> tuple[Array | None, Array | None]:
+    masks = rng.integers(128, size=16, dtype=np.uint8) if code == "window11" else None
+    if code == "scalar8":
+        return None, masks
+    entries = (-128, 128, 64) if code == "scalar6" else (-64, 64, 128)
+    return rng.integers(*entries, dtype=np.int8), masks
+
+
+def matrix_of(
+    streams: list[Array],
+    shape: tuple[int, int],
+    code: str,
+    half_bits: int,
+    scale: Array,
+    table: Array | None,
+    masks: Array | None,
+) -> Matrix:
+    tiles = window_tiles.tiles_of_streams(streams)
+    kernel = _core.dense(shape, code, half_bits, tiles, scale, table, masks)
+    whole = [s for s in streams if s.shape == streams[0].shape]
+    decoded = [decode(np.stack(some), code, half_bits, table, masks) for some in (whole, streams[len(whole) :]) if some]
+    return Matrix(kernel, np.concatenate(decoded)[: shape[0], : shape[1]], scale)
+
+
+def decode(streams: Array, code: str, half_bits: int, table: Array | None, masks: Array | None) -> Array:
+    """The weights of panels of equal size, position by position from their last row on."""
+    bits = np.unpackbits(streams, axis=2, bitorder="little")
+    panels, columns, size = bits.shape
+    rows = size * 2 // half_bits
+    weights = np.empty((panels, rows, columns), np.int64)
+    for position in range(rows):
+        at = (position * half_bits // 2 + np.arange(WINDOW[code])) % size
+        windows = bits[:, :, at] @ (1 << np.arange(WINDOW[code]))
+        if masks is not None:
+            windows = (windows & 127) ^ masks[windows >> 7]
+        weights[:, rows - 1 - position] = windows.astype(np.uint8).view(np.int8) if table is None else table[windows]
+    return weights.reshape(panels * rows, columns)
