@@ -105,7 +105,7 @@ CORE_FLOORS = [
     ["factorization", "quantization", "short_floats", "products", "dense"],
 ]
 INNER_FLOORS = {
-    "kernels": [["lanes"], ["dyadic", "tiles", "splits", "search", "dense"], [""]],
+    "kernels": [["lanes"], ["dyadic", "tiles", "splits", "search", "dense", "trellis"], [""]],
     "stores": [["codes"], [""]],
     "short_floats": [["rank_one"], [""]],
     "products": [["panels"], [""]],

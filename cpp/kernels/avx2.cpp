@@ -4,4 +4,5 @@
 #include "kernels/table.inl"
 
 extern const bitterfly::Kernels bitterfly::kAvx2Kernels{
-    "avx2", known(), real_kernels<float>(), real_kernels<double>(), search_kernels(), dense_kernels()};
+    "avx2",           known(),         real_kernels<float>(), real_kernels<double>(),
+    search_kernels(), dense_kernels(), window_kernels()};

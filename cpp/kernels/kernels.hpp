@@ -9,6 +9,7 @@
 #include "kernels/search/args.hpp"
 #include "kernels/splits/args.hpp"
 #include "kernels/tiles/args.hpp"
+#include "kernels/trellis/args.hpp"
 
 namespace bitterfly {
 
@@ -54,6 +55,7 @@ struct Kernels {
     RealKernels<double> twice;
     SearchKernels search;
     DenseKernels dense;
+    WindowKernels windows;
 
     template <class Real>
     const RealKernels<Real>& of() const {

@@ -4,4 +4,5 @@
 #include "kernels/table.inl"
 
 extern const bitterfly::Kernels bitterfly::kScalarKernels{
-    "scalar", known(), real_kernels<float>(), real_kernels<double>(), search_kernels(), dense_kernels()};
+    "scalar",         known(),         real_kernels<float>(), real_kernels<double>(),
+    search_kernels(), dense_kernels(), window_kernels()};

@@ -12,12 +12,13 @@
 #include "kernels/splits/split.inl"
 #include "kernels/tiles/tile_columns.inl"
 #include "kernels/tiles/tiles.inl"
+#include "kernels/trellis/viterbi.inl"
 #include "simd/vocabulary.hpp"
 
 namespace {
 
 // What a tier has to have; where one fails, the compiler names the word.
-static_assert(Vocabulary<Simd<float>>);
+static_assert(Vocabulary<Simd<float>> && CountsWords<Simd<float>> && ByteVocabulary<Bytes>);
 static_assert(Vocabulary<Simd<double>> && PacksLanes<Simd<double>>);
 
 template <class V, int F, class W>

@@ -73,6 +73,7 @@ struct Simd<float> {
     }
 
     static Word load_words(const std::uint32_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
+    static void store_words(std::uint32_t* p, Word w) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), w); }
     static Word bit_or(Word a, Word b) { return _mm256_or_si256(a, b); }
     static Word bit_and(Word a, std::uint32_t mask) {
         return _mm256_and_si256(a, _mm256_set1_epi32(static_cast<int>(mask)));
@@ -88,6 +89,18 @@ struct Simd<float> {
     static Word shift_left(Word w, int n) { return _mm256_slli_epi32(w, n); }
     static Word shift_right(Word w, int n) { return _mm256_srli_epi32(w, n); }
     static Word add(Word a, std::uint32_t b) { return _mm256_add_epi32(a, _mm256_set1_epi32(static_cast<int>(b))); }
+    static Word add(Word a, Word b) { return _mm256_add_epi32(a, b); }
+    static Word sub(Word a, Word b) { return _mm256_sub_epi32(a, b); }
+    static Word broadcast_word(std::uint32_t w) { return _mm256_set1_epi32(static_cast<int>(w)); }
+    static Word or_bits(Word a, Word b, std::uint32_t mask) { return bit_or(a, bit_and(b, mask)); }
+    static Word shift_left_by(Word w, Word n) { return _mm256_sllv_epi32(w, n); }  // n < 32, lane by lane
+    static Word gather_words(const std::uint32_t* p, Word index) {
+        return _mm256_i32gather_epi32(reinterpret_cast<const int*>(p), index, 4);
+    }
+    // Of signed numbers.
+    static Word min(Word a, Word b) { return _mm256_min_epi32(a, b); }
+    // a + the products of the signed halves of b and c.
+    static Word add_products(Word a, Word b, Word c) { return add(a, _mm256_madd_epi16(b, c)); }
     static Vec to_real(Word w) { return _mm256_cvtepi32_ps(w); }
     static Vec from_float_bits(Word w) { return _mm256_castsi256_ps(w); }
     // vpermps reads the low three bits of each index; bit 3, moved to the sign, picks the half.

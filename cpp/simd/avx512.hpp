@@ -1,4 +1,5 @@
-// The vocabulary of the kernels on 512 bits: AVX-512 F, BW, VL, DQ. `Word` holds one 32-bit word per lane of `Vec`.
+// The vocabulary of the kernels on 512 bits: AVX-512 F, BW, VL, DQ, VNNI. `Word` holds one 32-bit word per lane of
+// `Vec`.
 #pragma once
 
 #include <immintrin.h>
@@ -73,6 +74,7 @@ struct Simd<float> {
     static Real sum(Vec v) { return _mm512_reduce_add_ps(v); }
 
     static Word load_words(const std::uint32_t* p) { return _mm512_loadu_si512(p); }
+    static void store_words(std::uint32_t* p, Word w) { _mm512_storeu_si512(p, w); }
     static Word bit_or(Word a, Word b) { return _mm512_or_si512(a, b); }
     static Word bit_and(Word a, std::uint32_t mask) {
         return _mm512_and_si512(a, _mm512_set1_epi32(static_cast<int>(mask)));
@@ -88,6 +90,18 @@ struct Simd<float> {
     static Word shift_left(Word w, int n) { return _mm512_slli_epi32(w, static_cast<unsigned>(n)); }
     static Word shift_right(Word w, int n) { return _mm512_srli_epi32(w, static_cast<unsigned>(n)); }
     static Word add(Word a, std::uint32_t b) { return _mm512_add_epi32(a, _mm512_set1_epi32(static_cast<int>(b))); }
+    static Word add(Word a, Word b) { return _mm512_add_epi32(a, b); }
+    static Word sub(Word a, Word b) { return _mm512_sub_epi32(a, b); }
+    static Word broadcast_word(std::uint32_t w) { return _mm512_set1_epi32(static_cast<int>(w)); }
+    static Word or_bits(Word a, Word b, std::uint32_t mask) {  // a | (b & mask)
+        return _mm512_ternarylogic_epi32(a, b, _mm512_set1_epi32(static_cast<int>(mask)), 0xf8);
+    }
+    static Word shift_left_by(Word w, Word n) { return _mm512_sllv_epi32(w, n); }  // n < 32, lane by lane
+    static Word gather_words(const std::uint32_t* p, Word index) { return _mm512_i32gather_epi32(index, p, 4); }
+    // Of signed numbers.
+    static Word min(Word a, Word b) { return _mm512_min_epi32(a, b); }
+    // a + the products of the signed halves of b and c.
+    static Word add_products(Word a, Word b, Word c) { return _mm512_dpwssd_epi32(a, b, c); }
     static Vec to_real(Word w) { return _mm512_cvtepi32_ps(w); }
     static Vec from_float_bits(Word w) { return _mm512_castsi512_ps(w); }
     using Table = Vec;  // 16 entries

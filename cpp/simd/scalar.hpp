@@ -51,6 +51,7 @@ struct Simd {
     static Real sum(Vec v) { return v; }
 
     static Word load_words(const std::uint32_t* p) { return *p; }
+    static void store_words(std::uint32_t* p, Word w) { *p = w; }
     static Word bit_or(Word a, Word b) { return a | b; }
     static Word bit_and(Word a, std::uint32_t mask) { return a & mask; }
     // Whether a and b differ by `bits` in every lane.
@@ -59,6 +60,18 @@ struct Simd {
     static Word shift_left(Word w, int n) { return static_cast<Word>(std::uint64_t{w} << n); }
     static Word shift_right(Word w, int n) { return static_cast<Word>(std::uint64_t{w} >> n); }
     static Word add(Word a, std::uint32_t b) { return a + b; }
+    static Word sub(Word a, Word b) { return a - b; }
+    static Word broadcast_word(std::uint32_t w) { return w; }
+    static Word or_bits(Word a, Word b, std::uint32_t mask) { return a | (b & mask); }
+    static Word shift_left_by(Word w, Word n) { return w << n; }  // n < 32, lane by lane
+    static Word gather_words(const std::uint32_t* p, Word index) { return p[index]; }
+    // Of signed numbers.
+    static Word min(Word a, Word b) { return static_cast<std::int32_t>(b) < static_cast<std::int32_t>(a) ? b : a; }
+    // a + the products of the signed halves of b and c.
+    static Word add_products(Word a, Word b, Word c) {
+        const auto low = [](Word w) { return static_cast<std::int16_t>(w); };
+        return a + static_cast<Word>(low(b) * low(c)) + static_cast<Word>(low(b >> 16) * low(c >> 16));
+    }
     static Vec to_real(Word w) { return static_cast<Real>(static_cast<std::int32_t>(w)); }
     static Vec from_float_bits(Word w) { return static_cast<Real>(std::bit_cast<float>(w)); }
     using Table = const Real*;  // 16 entries

@@ -124,6 +124,55 @@ concept PacksLanes = requires(typename V::Real* to, typename V::Vec s, typename 
     { V::store_negative(to, s, v) } -> std::same_as<std::size_t>;
 };
 
+// Single precision only: signed integers of 32 bits, modulo 2^32.
+template <class V>
+concept CountsWords = ReadsWords<V> && requires(const std::uint32_t* from, std::uint32_t* to, typename V::Word w,
+                                                typename V::Word u, typename V::Word v, std::uint32_t bits) {
+    { V::store_words(to, w) } -> std::same_as<void>;
+    { V::broadcast_word(bits) } -> std::same_as<typename V::Word>;
+    { V::add(w, u) } -> std::same_as<typename V::Word>;
+    { V::sub(w, u) } -> std::same_as<typename V::Word>;            // w - u
+    { V::min(w, u) } -> std::same_as<typename V::Word>;            // of signed numbers
+    { V::or_bits(w, u, bits) } -> std::same_as<typename V::Word>;  // w | (u & bits)
+    { V::shift_left_by(w, u) } -> std::same_as<typename V::Word>;  // lane by lane, by less than 32
+    { V::gather_words(from, u) } -> std::same_as<typename V::Word>;
+    { V::add_products(w, u, v) } -> std::same_as<typename V::Word>;  // w + products of the signed halves of u and v
+};
+
+// 64 bytes, and 16 sums of 32 bits, for dense matrices: what the words of a tile of window codes (kernels/dense/) need.
+// How a tile lies, what `Place` and `Cut` are and which of the ways to cut windows a tier has is said in scalar.hpp.
+template <class B>
+concept ByteVocabulary = requires(
+    const std::uint8_t* from, std::uint8_t* to, const std::int8_t* digits, const std::int32_t* numbers,
+    std::int32_t* sums, typename B::Vec a, typename B::Vec& b, typename B::Sums sum, typename B::Line line,
+    typename B::Place place, typename B::Cut cut, const std::uint16_t* start, std::size_t chunk, int half_bits) {
+    requires std::same_as<decltype(B::is_direct), const bool>;
+    requires B::chunks_at_once == 1 || B::chunks_at_once == 4;
+    { B::place(chunk, chunk, half_bits) } -> std::same_as<typename B::Place>;
+    { B::is_one_line(half_bits, half_bits) } -> std::same_as<bool>;
+    { B::line(from, place) } -> std::same_as<typename B::Line>;
+    { B::whole_line(from, place) } -> std::same_as<typename B::Line>;
+    { B::bytes(line) } -> std::same_as<typename B::Vec>;
+    { B::cut(start, from, true, place, half_bits) } -> std::same_as<typename B::Cut>;
+    { B::beside(cut, cut) } -> std::same_as<typename B::Cut>;
+    { B::template windows<7>(line, cut) } -> std::same_as<typename B::Vec>;
+    { B::windows_7_4(line, cut, b, b) } -> std::same_as<void>;
+    { B::lookup16(B::load_table16(from), a) } -> std::same_as<typename B::Vec>;    // by indices below 16
+    { B::lookup64(B::load_table64(from), a) } -> std::same_as<typename B::Vec>;    // below 64
+    { B::lookup128(B::load_table128(from), a) } -> std::same_as<typename B::Vec>;  // below 128
+    { B::bit_xor(a, a) } -> std::same_as<typename B::Vec>;
+    { B::load(from) } -> std::same_as<typename B::Vec>;
+    { B::store(to, a) } -> std::same_as<void>;
+    { B::broadcast(digits) } -> std::same_as<typename B::Vec>;     // four bytes, over and over
+    { B::repeat_fours(digits) } -> std::same_as<typename B::Vec>;  // of 16 bytes each four four times
+    { B::zero() } -> std::same_as<typename B::Sums>;
+    { B::load(numbers) } -> std::same_as<typename B::Sums>;
+    { B::store(sums, sum) } -> std::same_as<void>;
+    // Adds four products of unsigned with signed bytes to each sum; false: the unsigned ones are below 128.
+    { B::template add_products<true>(sum, a, a) } -> std::same_as<typename B::Sums>;
+    { B::template add_products<false>(sum, a, a) } -> std::same_as<typename B::Sums>;
+};
+
 template <class V>
 concept Vocabulary =
     MovesNumbers<V> && Calculates<V> && LooksAtSigns<V> && Exchanges<V> && ExchangesLanes<V, 1> &&

@@ -7,7 +7,9 @@
 #include <vector>
 
 #include "arrays.hpp"
+#include "dense/encode.hpp"
 #include "dense/product.hpp"
+#include "interruptible.hpp"
 
 namespace bitterfly {
 namespace {
@@ -89,6 +91,38 @@ std::unique_ptr<DenseCore> make_dense(std::pair<std::size_t, std::size_t> shape,
     return std::make_unique<DenseCore>(product, std::vector<py::object>{tiles, scale});
 }
 
+using WindowTable = py::array_t<std::int8_t, py::array::c_style>;
+using Masks = std::optional<py::array_t<std::uint8_t, py::array::c_style>>;
+
+// Sequences (count, T) in the order of rows -> streams (count, T * rate2 / 16). `around`: see encode.hpp; 0: enough.
+py::array_t<std::uint8_t> py_window_encode(const py::array& x, const WindowTable& table, const Masks& masks, int rate2,
+                                           std::size_t rows_valid, std::size_t workers, std::size_t around) {
+    const bool contiguous = (x.flags() & py::array::c_style) != 0;
+    require(x.dtype().is(py::dtype::of<float>()) && x.ndim() == 2 && contiguous,
+            "x: expected contiguous sequences (count, T) in float32");
+    const auto count = static_cast<std::size_t>(x.shape(0)), length = static_cast<std::size_t>(x.shape(1));
+    require(length > 0 && length <= kMostLength && length % 16 == 0, "x: expected T = 16, 32, 48 or 64");
+    require(rate2 >= 2 && (rate2 <= 8 || rate2 == 10), "rate2: expected 2 to 8 or 10");
+    require(rows_valid <= length, "rows_valid: expected at most T");
+    require(around <= length, "around: expected at most T");
+    const auto fits = [](int entry) { return entry >= -kMostEntry && entry <= kMostEntry; };
+    require(table.ndim() == 1 && table.size() == 128 && std::all_of(table.data(), table.data() + 128, fits),
+            "table: expected 128 entries from -63 to 63");
+    require(!masks || (masks->ndim() == 1 && masks->size() == 16 &&
+                       std::all_of(masks->data(), masks->data() + 16, [](int mask) { return mask < 128; })),
+            "masks: expected 16 masks of 7 bits");
+    const WindowCode code{{masks ? 11 : 7, rate2}, table.data(), masks ? masks->data() : nullptr};
+    auto streams = aligned_array<std::uint8_t>({x.shape(0), x.shape(1) * rate2 / 16});
+    const std::size_t rows = around > 0 ? around : enough_around(code.trellis, length);
+    const auto* from = static_cast<const float*>(x.data());
+    auto* to = streams.mutable_data();
+    {
+        const Interruptible interruptible;
+        window_codes(from, count, length, rows_valid, code, rows, to, workers);
+    }
+    return streams;
+}
+
 }  // namespace
 
 void add_dense(py::module_& m) {
@@ -98,6 +132,9 @@ void add_dense(py::module_& m) {
     m.def("dense", &make_dense, py::arg("shape"), py::arg("code"), py::arg("half_bits"), py::arg("tiles").noconvert(),
           py::arg("scale").noconvert(), py::arg("table").noconvert() = py::none(),
           py::arg("masks").noconvert() = py::none());
+    m.def("window_encode", &py_window_encode, py::arg("x").noconvert(), py::arg("table").noconvert(),
+          py::arg("masks").noconvert(), py::arg("rate2"), py::arg("rows_valid"), py::arg("workers") = 1,
+          py::arg("around") = 0);
 }
 
 }  // namespace bitterfly
