@@ -331,6 +331,79 @@ def unpack(words: Array, n: int, d: int, bits: int) -> Array:
     return codes
 
 
+def windows(streams: Array, rate: float, bits: int) -> Array:
+    """Return the windows (count, T) of cyclic streams in the order of rows: the last row owns the first bit."""
+    stream = np.unpackbits(streams, axis=1, bitorder="little")
+    size = stream.shape[1]
+    first = np.floor(np.arange(round(size / rate)) * rate).astype(np.int64)
+    at = (first[:, np.newaxis] + np.arange(bits)) % size
+    upwards: Array = stream[:, at].astype(np.int64) @ (1 << np.arange(bits))
+    return upwards[:, ::-1]
+
+
+def window_entries(table: Array, masks: Array | None) -> Array:
+    """Return what each window stands for: the entry of its low bits, changed by the mask of its upper ones."""
+    if masks is None:
+        return table
+    w = np.arange(len(table) * len(masks))
+    entries: Array = table[(w % len(table)) ^ masks[w // len(table)].astype(np.int64)]
+    return entries
+
+
+def window_decode(streams: Array, table: Array, masks: Array | None, rate: float) -> Array:
+    """Return the entries (count, T) that streams stand for."""
+    entries = window_entries(table, masks)
+    out: Array = entries[windows(streams, rate, len(entries).bit_length() - 1)]
+    return out
+
+
+def window_costs(x: Array, table: Array, masks: Array | None) -> Array:
+    """Return what each window costs for each number of `x` (..., T), as integers in units of 1/256."""
+    fixed = np.rint(np.clip(x.astype(np.float64), -118, 118) * 16).astype(np.int64)
+    out: Array = (fixed[..., np.newaxis] - 16 * window_entries(table, masks).astype(np.int64)) ** 2
+    return out
+
+
+def window_encode(
+    x: Array, table: Array, masks: Array | None, rate: float, valid: int | None = None, around: int | None = None
+) -> Array:
+    """Return the streams of sequences (count, T): two runs of Viterbi's algorithm, the second one with known ends."""
+    count, rows = x.shape
+    around = rows // 2 if around is None else around
+    shifts = [int((p + 1) * rate) - int(p * rate) for p in reversed(range(rows))]
+    out = np.zeros((count, round(rows * rate)), np.uint8)
+    for costs, bits in zip(window_costs(x, table, masks), out, strict=True):
+        costs[rows if valid is None else valid :] = 0
+        near = [t % rows for t in range(rows - around, rows + around)]
+        path = _best_path(costs[near], [shifts[t] for t in near], None)
+        ends = int(path[around]) >> shifts[0]
+        path = _best_path(costs, shifts, ends)
+        digits = [(int(w) >> bit) & 1 for w, s in zip(path[::-1], shifts[::-1], strict=True) for bit in range(s)]
+        bits[:] = digits
+    return np.packbits(out, axis=1, bitorder="little")
+
+
+def _best_path(costs: Array, shifts: Sequence[int], ends: int | None) -> Array:
+    """Return the windows of least cost, from and to the state `ends` or any; of equal ones the least, from the end."""
+    bits = costs.shape[1].bit_length() - 1
+    total = np.zeros(1 << (bits - shifts[0]))
+    if ends is not None:
+        total[:] = np.inf
+        total[ends] = 0
+    chosen = []
+    for cost, shift, following in zip(costs, shifts, [*shifts[1:], shifts[0]], strict=True):
+        # A window without its new bits is the state before; what the next one keeps of it the state behind.
+        sums = (np.repeat(total, 1 << shift) + cost).reshape(1 << following, -1)
+        chosen.append(np.argmin(sums, axis=0))
+        total = sums.min(axis=0)
+    state = int(np.argmin(total)) if ends is None else ends
+    path = []
+    for choice, shift in zip(reversed(chosen), reversed(shifts), strict=True):
+        path.append(int(choice[state]) * len(choice) + state)
+        state = path[-1] >> shift
+    return np.array(path[::-1])
+
+
 def round_significand(x: Array, t: int) -> Array:
     """Return numbers rounded to significands of `t` bits, the leading one included; complex ones part by part."""
     if np.iscomplexobj(x):
