@@ -48,7 +48,7 @@ public:
           x_(x),
           y_(y),
           first_(first),
-          count_(std::min(x.columns - first, kMostTogether)),
+          count_(std::min(x.columns - first, kernels().dense.together)),
           vectors_(vectors_together(count_)),
           workers_(workers),
           panels_(product),

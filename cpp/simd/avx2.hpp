@@ -276,6 +276,7 @@ struct Bytes {
     using Line = const std::uint8_t*;
     // Whether tiles are read where they lie; else from copies that go on behind their end as they begin.
     static constexpr bool is_direct = false;
+    static constexpr std::size_t together = 8;
     static constexpr int chunks_at_once = 1;
 
     // Where the 16 positions from 16 * chunk on lie in a tile of 16 * chunks positions.

@@ -284,6 +284,7 @@ struct Bytes {
     using Line = __m512i;
     // Whether tiles are read where they lie; else from copies that go on behind their end as they begin.
     static constexpr bool is_direct = true;
+    static constexpr std::size_t together = 8;
     static constexpr int chunks_at_once = 4;
 
     // Where the 16 positions from 16 * chunk on lie in a tile of 16 * chunks positions: the words of a line that stands

@@ -63,6 +63,7 @@ inline std::size_t groups_at_once(std::size_t vectors, std::size_t parts) { retu
 struct DenseKernels {
     using Kernel = void (*)(const DenseArgs&);
     Kernel rows[kDenseCodes], columns[kDenseCodes];
+    std::size_t together;  // the most vectors of a call
 };
 
 }  // namespace bitterfly

@@ -100,10 +100,12 @@ void with_decoder(const bitterfly::DenseArgs& args, Run run) {
             if (args.parts == 2) return run(decoder, vectors, std::integral_constant<int, 2>{});
             return run(decoder, vectors, std::integral_constant<int, 3>{});
         };
-        if (args.vectors == 1) return of_vectors(std::integral_constant<int, 1>{});
-        if (args.vectors == 2) return of_vectors(std::integral_constant<int, 2>{});
-        if (args.vectors == 4) return of_vectors(std::integral_constant<int, 4>{});
-        return of_vectors(std::integral_constant<int, 8>{});
+        if (B::together == 1 || args.vectors == 1) return of_vectors(std::integral_constant<int, 1>{});
+        if constexpr (B::together > 1) {
+            if (args.vectors == 2) return of_vectors(std::integral_constant<int, 2>{});
+            if (args.vectors == 4) return of_vectors(std::integral_constant<int, 4>{});
+            return of_vectors(std::integral_constant<int, 8>{});
+        }
     };
     if constexpr (Code == kScalar8) {
         counted(std::type_identity<Decoder<B, Code, IsRows, !IsRows>>{});

@@ -11,7 +11,8 @@ constexpr bitterfly::DenseKernels dense_kernels() {
     return {{dense_rows<Bytes, kWindow7>, dense_rows<Bytes, kWindow11>, dense_rows<Bytes, kScalar6>,
              dense_rows<Bytes, kScalar8>},
             {dense_columns<Bytes, kWindow7>, dense_columns<Bytes, kWindow11>, dense_columns<Bytes, kScalar6>,
-             dense_columns<Bytes, kScalar8>}};
+             dense_columns<Bytes, kScalar8>},
+            Bytes::together};
 }
 
 }  // namespace
