@@ -13,7 +13,7 @@ import bitterfly
 import strategies as own
 from bitterfly import Chain, algebra, bits, transforms
 from bitterfly.stores.direction_codes import DirectionCodes
-from bitterfly.stores.floats import DyadicFloats
+from bitterfly.stores.floats import DyadicFloats, HadamardFloats
 from bitterfly.stores.tiles import Skeleton
 
 
@@ -28,7 +28,8 @@ def counted(op: Any) -> tuple[int, int]:
     if not hasattr(op, "codes"):
         stored = op.store.factors() if isinstance(op.store, DyadicFloats) else op.store.stored()
         arrays = [f.t if isinstance(f, Skeleton) else f for f in stored]
-        return planes * sum(f.size for f in arrays), 8 * sum(f.nbytes for f in arrays)
+        width = 0 if isinstance(op.store, HadamardFloats) else 8 * sum(f.nbytes for f in arrays)
+        return planes * sum(f.size for f in arrays), width
     count = width = 0
     for code, pattern, q in zip(op.codes, op.stored_chain, op.unpack(), strict=True):
         if isinstance(op.store, DirectionCodes):
