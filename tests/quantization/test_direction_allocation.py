@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import bitterfly
 from bitterfly import quantize, transforms
-from bitterfly.quantization.direction_allocation import DirectionAllocation
+from bitterfly.quantization.directions import DirectionAllocation
 from bitterfly.quantization.knapsack import Knapsack, Option
 from exact import true_error
 
