@@ -6,13 +6,13 @@
 #include <numeric>
 
 #include "kernels/kernels.hpp"
+#include "lanes.hpp"
 #include "parallel.hpp"
 #include "workspace.hpp"
 
 namespace bitterfly {
 namespace {
 
-constexpr std::size_t kMostLanes = 16;
 constexpr std::size_t kTaskBlocks = 8;
 
 // In units of 1 / kFraction: to nearest, ties to even, as adding 1.5 * 2^23 rounds.
@@ -45,13 +45,13 @@ public:
         join_ends(run, ends);
         write(run.streams, count, streams);
     }
-    std::size_t stream_bytes() const { return length_ * static_cast<std::size_t>(trellis_.rate2) / 16; }
+    std::size_t stream_bytes() const { return length_ * static_cast<std::size_t>(trellis_.half_bits) / 16; }
 
 private:
     struct Run {
         std::uint32_t *inputs, *costs, *scratch, *choices, *streams;
     };
-    using State = std::uint32_t[kMostLanes];
+    using State = std::uint32_t[kLanes];
 
     // Twice, so that runs may begin anywhere. Lanes without a sequence hold zeros, as rows that cost nothing do.
     void load(const float* x, std::size_t count, std::uint32_t* inputs) const {
@@ -65,7 +65,7 @@ private:
         std::copy_n(inputs, length_ * lanes_, inputs + length_ * lanes_);
     }
 
-    // Position p of a stream, length - 1 - row, owns the bits from floor(p rate2 / 2) on.
+    // Position p of a stream, length - 1 - row, owns the bits from floor(p half_bits / 2) on.
     int shift(std::size_t row) const { return row % 2 == 0 ? trellis_.more() : trellis_.less(); }
     ViterbiArgs args(const Run& run, std::size_t first, std::size_t length) const {
         return {.trellis = trellis_,
@@ -86,7 +86,7 @@ private:
         for (std::size_t q = 0; q < states; ++q) std::fill_n(run.costs + q * lanes_, lanes_, trellis_.tag(q));
         kernels().windows.viterbi(around);
         const std::uint32_t no_tag = ~0U << trellis_.more();
-        std::int32_t least[kMostLanes];
+        std::int32_t least[kLanes];
         std::fill_n(least, lanes_, std::numeric_limits<std::int32_t>::max());
         for (std::uint32_t q = 0; q < states; ++q) {
             for (std::size_t i = 0; i < lanes_; ++i) {
@@ -126,8 +126,8 @@ private:
 }  // namespace
 
 std::size_t enough_around(const Trellis& trellis, std::size_t length) {
-    const auto bits = static_cast<std::size_t>(trellis.bits), rate2 = static_cast<std::size_t>(trellis.rate2);
-    return std::min(length / 2, (20 * bits + rate2 - 1) / rate2);
+    const auto bits = static_cast<std::size_t>(trellis.bits), half_bits = static_cast<std::size_t>(trellis.half_bits);
+    return std::min(length / 2, (20 * bits + half_bits - 1) / half_bits);
 }
 
 void window_codes(const float* x, std::size_t count, std::size_t length, std::size_t valid, const WindowCode& code,

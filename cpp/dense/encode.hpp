@@ -23,7 +23,7 @@ struct WindowCode {
 std::size_t enough_around(const Trellis& trellis, std::size_t length);
 
 // Each of `count` sequences of `length` numbers, a multiple of 16 up to kMostLength, in the order of rows and in units
-// of the entries, becomes a cyclic stream of length * rate2 / 16 bytes (docs/format.md). Numbers from the
+// of the entries, becomes a cyclic stream of length * half_bits / 16 bytes (docs/format.md). Numbers from the
 // `valid` th on may be anything: what stands for them does not matter.
 //
 // Numbers count as the nearest multiples of 1/16 (ties to even), those beyond +-118 as that. The state between the last

@@ -6,6 +6,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "simd/copied_tiles.hpp"
+
 namespace {
 
 template <class T>
@@ -268,25 +270,12 @@ private:
 
 // Bytes, 64 at a time, and 16 sums of four products each: the vocabulary of dense matrices in window codes. The lanes
 // of 16 bytes are four by four, rows of columns or columns of rows.
-struct Bytes {
+struct Bytes : CopiedTiles {
     struct Vec {
         __m256i half[2];
     };
     using Sums = Vec;
-    using Line = const std::uint8_t*;
-    // Whether tiles are read where they lie; else from copies that go on behind their end as they begin.
-    static constexpr bool is_direct = false;
     static constexpr std::size_t together = 8;
-    static constexpr int chunks_at_once = 1;
-
-    // Where the 16 positions from 16 * chunk on lie in a tile of 16 * chunks positions.
-    using Place = std::size_t;
-    static Place place(std::size_t chunk, std::size_t, int half_bits) {
-        return chunk * 4 * static_cast<std::size_t>(half_bits);
-    }
-    static bool is_one_line(std::size_t, int) { return false; }
-    static Line line(const std::uint8_t* tile, Place place) { return tile + place; }
-    static Line whole_line(const std::uint8_t* tile, Place place) { return tile + place; }
     static Vec bytes(Line line) { return load(line); }
 
     // 16 bytes of each stream from byte 16 line + skipped on, of a tile of `lines` times 16.

@@ -140,7 +140,8 @@ concept CountsWords = ReadsWords<V> && requires(const std::uint32_t* from, std::
 };
 
 // 64 bytes, and 16 sums of 32 bits, for dense matrices: what the words of a tile of window codes (kernels/dense/) need.
-// How a tile lies, what `Place` and `Cut` are and which of the ways to cut windows a tier has is said in scalar.hpp.
+// How a tile lies, what `Place` and `Cut` are and which of the ways to cut windows a tier has is said in scalar.hpp and
+// copied_tiles.hpp.
 template <class B>
 concept ByteVocabulary = requires(
     const std::uint8_t* from, std::uint8_t* to, const std::int8_t* digits, const std::int32_t* numbers,

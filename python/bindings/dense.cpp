@@ -94,15 +94,17 @@ std::unique_ptr<DenseCore> make_dense(std::pair<std::size_t, std::size_t> shape,
 using WindowTable = py::array_t<std::int8_t, py::array::c_style>;
 using Masks = std::optional<py::array_t<std::uint8_t, py::array::c_style>>;
 
-// Sequences (count, T) in the order of rows -> streams (count, T * rate2 / 16). `around`: see encode.hpp; 0: enough.
-py::array_t<std::uint8_t> py_window_encode(const py::array& x, const WindowTable& table, const Masks& masks, int rate2,
-                                           std::size_t rows_valid, std::size_t workers, std::size_t around) {
+// Sequences (count, T) in the order of rows -> streams (count, T * half_bits / 16). `around`: see encode.hpp; 0:
+// enough.
+py::array_t<std::uint8_t> py_window_encode(const py::array& x, const WindowTable& table, const Masks& masks,
+                                           int half_bits, std::size_t rows_valid, std::size_t workers,
+                                           std::size_t around) {
     const bool contiguous = (x.flags() & py::array::c_style) != 0;
     require(x.dtype().is(py::dtype::of<float>()) && x.ndim() == 2 && contiguous,
             "x: expected contiguous sequences (count, T) in float32");
     const auto count = static_cast<std::size_t>(x.shape(0)), length = static_cast<std::size_t>(x.shape(1));
     require(length > 0 && length <= kMostLength && length % 16 == 0, "x: expected T = 16, 32, 48 or 64");
-    require(rate2 >= 2 && (rate2 <= 8 || rate2 == 10), "rate2: expected 2 to 8 or 10");
+    require(half_bits >= 2 && (half_bits <= 8 || half_bits == 10), "half_bits: expected 2 to 8 or 10");
     require(rows_valid <= length, "rows_valid: expected at most T");
     require(around <= length, "around: expected at most T");
     const auto fits = [](int entry) { return entry >= -kMostEntry && entry <= kMostEntry; };
@@ -111,8 +113,8 @@ py::array_t<std::uint8_t> py_window_encode(const py::array& x, const WindowTable
     require(!masks || (masks->ndim() == 1 && masks->size() == 16 &&
                        std::all_of(masks->data(), masks->data() + 16, [](int mask) { return mask < 128; })),
             "masks: expected 16 masks of 7 bits");
-    const WindowCode code{{masks ? 11 : 7, rate2}, table.data(), masks ? masks->data() : nullptr};
-    auto streams = aligned_array<std::uint8_t>({x.shape(0), x.shape(1) * rate2 / 16});
+    const WindowCode code{{masks ? 11 : 7, half_bits}, table.data(), masks ? masks->data() : nullptr};
+    auto streams = aligned_array<std::uint8_t>({x.shape(0), x.shape(1) * half_bits / 16});
     const std::size_t rows = around > 0 ? around : enough_around(code.trellis, length);
     const auto* from = static_cast<const float*>(x.data());
     auto* to = streams.mutable_data();
@@ -133,7 +135,7 @@ void add_dense(py::module_& m) {
           py::arg("scale").noconvert(), py::arg("table").noconvert() = py::none(),
           py::arg("masks").noconvert() = py::none());
     m.def("window_encode", &py_window_encode, py::arg("x").noconvert(), py::arg("table").noconvert(),
-          py::arg("masks").noconvert(), py::arg("rate2"), py::arg("rows_valid"), py::arg("workers") = 1,
+          py::arg("masks").noconvert(), py::arg("half_bits"), py::arg("rows_valid"), py::arg("workers") = 1,
           py::arg("around") = 0);
 }
 

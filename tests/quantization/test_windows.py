@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import strategies
 from bitterfly import _core, reference
-from bitterfly.stores import windows
+from bitterfly.stores import window_tiles, windows
 from bitterfly.stores.windows import RATES, SCALAR_RATES, WINDOW_BITS, WindowCode, encode, window_code
 
 CODES = [window_code(name, rate) for name in WINDOW_BITS for rate in RATES]
@@ -56,7 +56,7 @@ def test_streams_are_those_of_the_reference(code: WindowCode, rows: int, isa: st
     x[1] = 0
     streams = encode(x, code, around=rows // 2)
     np.testing.assert_array_equal(streams, reference.window_encode(x, code.table, code.masks, code.rate))
-    assert streams.shape == (len(x), code.stream_bytes(rows))
+    assert streams.shape == (len(x), window_tiles.stream_bytes(rows, code.half_bits))
 
 
 @given(
@@ -172,13 +172,13 @@ def test_what_else_is_refused() -> None:
         {"table": np.full(128, 64, np.int8)},
         {"table": np.zeros(64, np.int8)},
         {"masks": np.full(16, 128, np.uint8)},
-        {"rate2": 9},
+        {"half_bits": 9},
         {"rows_valid": 17},
         {"around": 17},
     ],
 )
 def test_what_the_core_refuses(change: dict) -> None:
-    good = {"x": np.zeros((1, 16), np.float32), "table": np.zeros(128, np.int8), "masks": None, "rate2": 2}
+    good = {"x": np.zeros((1, 16), np.float32), "table": np.zeros(128, np.int8), "masks": None, "half_bits": 2}
     _core.window_encode(**good, rows_valid=16)
     with pytest.raises(ValueError, match=f"{next(iter(change))}: expected"):
         _core.window_encode(**{**good, "rows_valid": 16, **change})

@@ -7,15 +7,15 @@
 
 namespace bitterfly {
 
-// The trellis of windows of `bits` bits (7 or 11), of which rate2 / 2 are new on average (1 to 5); where the rate is
-// fractional, less() and more() take turns. Before a step with s new bits a state is what its windows keep of those
+// The trellis of windows of `bits` bits (7 or 11), of which half_bits / 2 are new on average (1 to 5); where the rate
+// is fractional, less() and more() take turns. Before a step with s new bits a state is what its windows keep of those
 // before, bits - s bits; of n windows, n = 2^(new bits of the next step), that become the same state the tags, their
 // upper bits, tell which one was chosen.
 struct Trellis {
-    int bits, rate2;
+    int bits, half_bits;
 
-    constexpr int less() const { return rate2 / 2; }
-    constexpr int more() const { return (rate2 + 1) / 2; }
+    constexpr int less() const { return half_bits / 2; }
+    constexpr int more() const { return (half_bits + 1) / 2; }
     constexpr int other(int shift) const { return less() + more() - shift; }
     constexpr std::size_t states(int shift) const { return std::size_t{1} << (bits - shift); }
     // The upper bits of a state that are the tag of its windows; none where windows tell more than a state does, and

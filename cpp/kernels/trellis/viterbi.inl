@@ -55,7 +55,7 @@ private:
     const std::uint8_t* masks_;
 };
 
-template <class V, int Bits, int Rate2>
+template <class V, int Bits, int HalfBits>
 class Viterbi {
 public:
     using Word = typename V::Word;
@@ -110,7 +110,7 @@ private:
         }
     };
     static constexpr Iota kFirst{};
-    static constexpr Trellis kTrellis{Bits, Rate2};
+    static constexpr Trellis kTrellis{Bits, HalfBits};
     static constexpr int kLess = kTrellis.less(), kMore = kTrellis.more();
     static constexpr int kWordStates = 1 << kTrellis.word_states_log2(), kField = 32 / kWordStates;
     static constexpr int kBlock = kWordStates < 8 ? kWordStates : 8;  // states whose costs are in registers
@@ -185,14 +185,14 @@ private:
     std::uint32_t *lines_, *tagged_, *next_;
 };
 
-template <class V, int Bits, int... Rates2, class Call>
-void of_rate(const ViterbiArgs& args, std::integer_sequence<int, Rates2...>, const Call& call) {
-    ((args.trellis.rate2 == Rates2 ? call(Viterbi<V, Bits, Rates2>(args)) : void()), ...);
+template <class V, int Bits, int... HalfBits, class Call>
+void of_rate(const ViterbiArgs& args, std::integer_sequence<int, HalfBits...>, const Call& call) {
+    ((args.trellis.half_bits == HalfBits ? call(Viterbi<V, Bits, HalfBits>(args)) : void()), ...);
 }
 template <class V, class Call>
 void of_trellis(const ViterbiArgs& args, const Call& call) {
-    constexpr std::integer_sequence<int, 2, 3, 4, 5, 6, 7, 8, 10> rates2;
-    args.trellis.bits == 7 ? of_rate<V, 7>(args, rates2, call) : of_rate<V, 11>(args, rates2, call);
+    constexpr std::integer_sequence<int, 2, 3, 4, 5, 6, 7, 8, 10> half_bits;
+    args.trellis.bits == 7 ? of_rate<V, 7>(args, half_bits, call) : of_rate<V, 11>(args, half_bits, call);
 }
 
 template <class V>

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from bitterfly import _core
+from bitterfly.inputs import Array
+from bitterfly.stores.windows import ROWS
 
-PANEL_ROWS = 64
 TILE_COLUMNS = 4
 UNIT_ROWS = 16  # panels are whole units
 PADDING = 64  # bytes that kernels may read behind the last tile
 
-Array = np.ndarray[Any, np.dtype[Any]]
-
 
 def panel_rows(rows: int) -> list[int]:
     """Return the rows of each panel, with those that pad the last one: 64, at last 16, 32, 48 or 64."""
-    whole, rest = divmod(rows, PANEL_ROWS)
-    return [PANEL_ROWS] * whole + [-(-rest // UNIT_ROWS) * UNIT_ROWS] * (rest > 0)
+    whole, rest = divmod(rows, ROWS)
+    return [ROWS] * whole + [-(-rest // UNIT_ROWS) * UNIT_ROWS] * (rest > 0)
 
 
 def padded_columns(columns: int) -> int:

@@ -15,7 +15,7 @@ from bitterfly.stores.floats import frozen
 WINDOW_BITS = {"window7": 7, "window11": 11}
 RATES = (1, 1.5, 2, 2.5, 3, 3.5, 4, 5)  # of windows that overlap; at 6 and 8 bits they do not
 SCALAR_RATES = (6, 8)
-ROWS = 64  # of a sequence, at most; a multiple of 16
+ROWS = 64  # of a sequence, and of a panel, at most; a multiple of 16
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,10 @@ class WindowCode:
     step: float
     error: float
 
-    def stream_bytes(self, rows: int) -> int:
-        """Return the bytes of the stream of so many rows."""
-        return round(rows * self.rate) // 8
+    @property
+    def half_bits(self) -> int:
+        """Twice the rate, as the core takes it."""
+        return round(2 * self.rate)
 
 
 @cache
@@ -123,7 +124,7 @@ def encode(x: Array, code: WindowCode, rows_valid: int | None = None, workers: i
         raise ValueError("x: expected finite numbers, got infinities or NaNs")
     if code.name == "scalar":
         return _nearest(x, code, rows)
-    return _core.window_encode(x, code.table, code.masks, round(2 * code.rate), rows, workers, around)
+    return _core.window_encode(x, code.table, code.masks, code.half_bits, rows, workers, around)
 
 
 def _nearest(x: Array, code: WindowCode, rows: int) -> Array:
