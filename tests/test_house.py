@@ -102,7 +102,8 @@ CORE_FLOORS = [
     ["simd"],
     ["kernels"],
     ["stores"],
-    ["factorization", "quantization", "short_floats", "products", "dense"],
+    ["factorization", "quantization", "short_floats", "products"],
+    ["dense"],
 ]
 INNER_FLOORS = {
     "kernels": [["lanes"], ["dyadic", "tiles", "splits", "search", "dense", "trellis"], [""]],

@@ -28,7 +28,8 @@ def random_core(rng: np.random.Generator, code: str, bits: float) -> _core.Dense
     tiles = rng.integers(256, size=N * N * half_bits // 16 + 64, dtype=np.uint8)
     table = rng.integers(-63, 64, 128, dtype=np.int8)
     masks = rng.integers(128, size=16, dtype=np.uint8) if code == "window11" else None
-    return _core.dense((N, N), code, half_bits, tiles, np.ones(N, np.float32), table, masks)
+    piece = _core.DensePiece(code, half_bits, tiles, 1.0, table, masks)
+    return _core.dense((N, N), [piece], np.ones(N, np.float16).view(np.uint16), 0)
 
 
 def product(core: _core.DenseCore, x: np.ndarray, transposed: bool, parts: int) -> Callable[[], np.ndarray]:

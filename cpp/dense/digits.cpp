@@ -1,4 +1,4 @@
-// One scale a vector, rounding to the nearest, digits.
+// One unit a vector, rounding to the nearest, digits.
 #include "dense/digits.hpp"
 
 #include <algorithm>
@@ -21,24 +21,17 @@ void gather(const View& x, std::size_t column, double* out) {
     }
 }
 
-// Infinite where a number is not finite. Several maxima side by side: each waits for the one before.
-double largest(const double* z, std::size_t count) {
-    constexpr std::size_t kBeside = 8;
-    double most[kBeside] = {}, zero[kBeside] = {};
-    std::size_t i = 0;
-    for (; i + kBeside <= count; i += kBeside) {
-        for (std::size_t j = 0; j < kBeside; ++j) {
-            const double magnitude = std::fabs(z[i + j]);
-            most[j] = magnitude > most[j] ? magnitude : most[j];
-            zero[j] += magnitude - magnitude;
-        }
-    }
-    for (; i < count; ++i) {
-        most[0] = std::max(most[0], std::fabs(z[i]));
-        zero[0] += z[i] - z[i];
-    }
-    const bool is_finite = std::all_of(zero, zero + kBeside, [](double x) { return x == 0; });
-    return is_finite ? *std::max_element(most, most + kBeside) : std::numeric_limits<double>::infinity();
+std::int32_t nearest(double x) { return static_cast<std::int32_t>(std::bit_cast<std::int64_t>(x + kRounding)); }
+
+int exponent_of(double x) {
+    int exponent;
+    std::frexp(x, &exponent);
+    return exponent;
+}
+
+Scaled without_values(double most, std::size_t count, std::int32_t* value) {
+    std::fill_n(value, count, 0);
+    return {most == 0 ? 0 : std::numeric_limits<double>::quiet_NaN(), 0, 0};
 }
 
 // Added to a value, all its digits become bytes from 0 to 255: 128 more than they are.
@@ -60,39 +53,67 @@ PowerOfTwo power_of_two(int exponent) {
     return {std::ldexp(1.0, exponent / 2), std::ldexp(1.0, exponent - exponent / 2)};
 }
 
-Scaled round_to_values(const View& x, std::size_t column, const float* scale, std::size_t parts, double* scratch,
-                       std::int32_t* value) {
-    const std::size_t n = x.rows;
-    x.is_double ? gather<double>(x, column, scratch) : gather<float>(x, column, scratch);
-    Scaled out{0, 0, true, 0};
-    double most = largest(scratch, n);
-    if (scale != nullptr && most > 0 && std::isfinite(most)) {
-        most = std::frexp(most, &out.exponent);
-        const PowerOfTwo power = power_of_two(-out.exponent);
-        for (std::size_t i = 0; i < n; ++i) {
-            scratch[i] = scratch[i] * power.first * power.second * static_cast<double>(scale[i]);
+void read_column(const View& x, std::size_t column, double* out) {
+    x.is_double ? gather<double>(x, column, out) : gather<float>(x, column, out);
+}
+
+double largest(const double* z, std::size_t count) {
+    constexpr std::size_t kBeside = 8;  // maxima: each waits for the one before
+    double most[kBeside] = {}, zero[kBeside] = {};
+    std::size_t i = 0;
+    for (; i + kBeside <= count; i += kBeside) {
+        for (std::size_t j = 0; j < kBeside; ++j) {
+            const double magnitude = std::fabs(z[i + j]);
+            most[j] = magnitude > most[j] ? magnitude : most[j];
+            zero[j] += magnitude - magnitude;
         }
-        most = largest(scratch, n);
     }
-    out.is_finite = std::isfinite(most);
-    if (most == 0 || !out.is_finite) {
-        std::fill(value, value + n, 0);
-        return out;
+    for (; i < count; ++i) {
+        most[0] = std::max(most[0], std::fabs(z[i]));
+        zero[0] += z[i] - z[i];
     }
+    const bool is_finite = std::all_of(zero, zero + kBeside, [](double x) { return x == 0; });
+    return is_finite ? *std::max_element(most, most + kBeside) : std::numeric_limits<double>::infinity();
+}
+
+int bring_near_one(double* z, std::size_t count) {
+    const double most = largest(z, count);
+    if (most == 0 || !std::isfinite(most)) return 0;
+    const int exponent = exponent_of(most);
+    const PowerOfTwo power = power_of_two(-exponent);
+    for (std::size_t i = 0; i < count; ++i) z[i] = z[i] * power.first * power.second;
+    return exponent;
+}
+
+Scaled round_to_values(const double* z, std::size_t count, std::size_t parts, std::int32_t* value) {
+    double most = largest(z, count);
+    if (most == 0 || !std::isfinite(most)) return without_values(most, count, value);
     int exponent;
     most = std::frexp(most, &exponent);
-    out.exponent += exponent;
     const double top = largest_value(parts), inverse = top / most;
-    out.unit = most / top;
     const PowerOfTwo power = power_of_two(-exponent);
     std::int64_t sum = 0;
-    for (std::size_t i = 0; i < n; ++i) {
-        const double rounded = scratch[i] * power.first * power.second * inverse + kRounding;
-        value[i] = static_cast<std::int32_t>(std::bit_cast<std::int64_t>(rounded));
+    for (std::size_t i = 0; i < count; ++i) {
+        value[i] = nearest(z[i] * power.first * power.second * inverse);
         sum += value[i];
     }
-    out.sum = sum;
-    return out;
+    return {most / top, exponent, sum};
+}
+
+Scaled take_values(double* z, std::size_t count, std::int32_t* value) {
+    constexpr int kBits = 22;
+    const double most = largest(z, count);
+    if (most == 0 || !std::isfinite(most)) return without_values(most, count, value);
+    const int exponent = exponent_of(most) - kBits;
+    const PowerOfTwo power = power_of_two(-exponent);
+    const double unit = std::ldexp(1.0, exponent);
+    std::int64_t sum = 0;
+    for (std::size_t i = 0; i < count; ++i) {
+        value[i] = nearest(z[i] * power.first * power.second);
+        z[i] -= unit * value[i];
+        sum += value[i];
+    }
+    return {unit, 0, sum};
 }
 
 void split_columns(const std::int32_t* value, std::size_t count, std::size_t parts, std::size_t group_stride,

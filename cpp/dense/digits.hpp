@@ -11,17 +11,29 @@ namespace bitterfly {
 
 // Entry i of a vector is about unit * 2^exponent * value[i], |value[i]| <= largest_value(parts).
 struct Scaled {
-    double unit;  // 0: all are zero
+    double unit;  // 0: all are zero; NaN: some are not finite
     int exponent;
-    bool is_finite;
     std::int64_t sum;  // of the values
 };
 
 std::int32_t largest_value(std::size_t parts);
 
-// Column `column` of x, times `scale` unless null; writes the values of its entries.
-Scaled round_to_values(const View& x, std::size_t column, const float* scale, std::size_t parts, double* scratch,
-                       std::int32_t* value);
+// Numbers of a column of x in double precision.
+void read_column(const View& x, std::size_t column, double* out);
+
+// The largest magnitude; infinite where a number is not finite.
+double largest(const double* z, std::size_t count);
+
+// Divides by the power of two that brings the largest magnitude between 1/2 and 1, and returns its exponent; 0 where
+// there is nothing to divide.
+int bring_near_one(double* z, std::size_t count);
+
+// Numbers to values; the largest magnitude becomes the largest value.
+Scaled round_to_values(const double* z, std::size_t count, std::size_t parts, std::int32_t* value);
+
+// The same for three digits and a unit that is a power of two, so that what is left in z, at most half a unit, is
+// exact. Numbers are at most near one.
+Scaled take_values(double* z, std::size_t count, std::int32_t* value);
 
 // Signed digits of values as bytes, the most significant one first: those of four values go to a word, digit q of
 // values 4 g, ... to out + g * group_stride + 4 q. Values beyond `count` are zeros.

@@ -14,25 +14,40 @@ namespace bitterfly {
 namespace {
 
 constexpr std::size_t kTasksOfWorker = 4;
+constexpr std::size_t kMostRounds = 3;
+// Numbers near one times a larger power overflow, or vanish.
+constexpr int kMostPower = 1400;
 
 std::size_t rounded_up(std::size_t n, std::size_t unit) { return (n + unit - 1) / unit * unit; }
 
-// Panels of 64 rows, and the one behind them with fewer, if there is one.
+// Panels of 64 rows of a piece, and the one behind them with fewer, if there is one.
 struct Panels {
-    explicit Panels(const DenseProduct& product)
-        : groups((product.columns + kTileColumns - 1) / kTileColumns),
-          count((product.rows + kPanelRows - 1) / kPanelRows),
-          whole{product.tiles, count, groups, kPanelRows / kChunkPositions, product.half_bits},
-          last{product.tiles, 0, groups, 0, product.half_bits} {
-        const std::size_t rows = panel_rows(product.rows, count - 1);
-        if (rows == kPanelRows) return;
+    Panels(const DensePiece& piece, std::size_t rows)
+        : groups((piece.columns + kTileColumns - 1) / kTileColumns),
+          count((rows + kPanelRows - 1) / kPanelRows),
+          whole{piece.tiles, count, groups, kPanelRows / kChunkPositions, piece.half_bits},
+          last{piece.tiles, 0, groups, 0, piece.half_bits} {
+        const std::size_t last_rows = panel_rows(rows, count - 1);
+        if (last_rows == kPanelRows) return;
         whole.panels = count - 1;
-        last = {product.tiles + whole.panels * whole.panel_bytes(), 1, groups, rows / kChunkPositions,
-                product.half_bits};
+        last = {piece.tiles + whole.panels * whole.panel_bytes(), 1, groups, last_rows / kChunkPositions,
+                piece.half_bits};
     }
     std::size_t groups, count;
     DenseTiles whole, last;
 };
+
+// Uses of the workspaces of a thread that may live side by side.
+enum Use : int { kDigits, kNumbers = 2, kOfPiece, kTotals, kRotated };
+
+template <class Real>
+void rotate(const Rotation& rotation, bool adjoint, double* z, std::size_t count) {
+    Workspace<Real, kRotated> memory(2 * rounded_up(count, kPanelRows));
+    Real *numbers = memory.data(), *scratch = numbers + rounded_up(count, kPanelRows);
+    std::transform(z, z + count, numbers, [](double x) { return static_cast<Real>(x); });
+    adjoint ? rotation.adjoint(numbers, scratch) : rotation.forward(numbers, scratch);
+    std::copy_n(numbers, count, z);
+}
 
 // How many vectors the next call of the kernels takes: 1, 2, 4 or 8.
 std::size_t vectors_together(std::size_t left) { return left >= 5 ? 8 : left >= 3 ? 4 : left; }
@@ -43,51 +58,102 @@ public:
     Block(const DenseProduct& product, bool transposed, std::size_t parts, const View& x, const MutableView& y,
           std::size_t first, std::size_t workers)
         : product_(product),
+          before_(transposed ? product.outputs : product.inputs),
+          after_(transposed ? product.inputs : product.outputs),
           transposed_(transposed),
-          parts_(parts),
+          is_exact_(parts == kExact),
+          is_direct_(!is_exact_ && !after_ && (transposed || product.pieces.size() == 1)),
+          parts_(is_exact_ ? kMostParts : parts),
           x_(x),
           y_(y),
           first_(first),
           count_(std::min(x.columns - first, kernels().dense.together)),
           vectors_(vectors_together(count_)),
           workers_(workers),
-          panels_(product),
-          digits_(digits_size()),
-          sums_(vectors_ * padded(!transposed)) {}
+          numbers_(count_ * x.rows),
+          of_piece_(transposed ? 0 : count_ * most_columns()),
+          totals_(is_direct_ ? 0 : count_ * y.rows),
+          digits_(vectors_ * kMostParts * (transposed ? padded_rows() : padded_columns())),
+          sums_(vectors_ * (transposed ? padded_columns() : padded_rows())) {}
 
     std::size_t count() const { return count_; }
     void run() {
-        split();
-        transposed_ ? multiply_columns() : multiply_rows();
+        parallel_for(count_, workers_, [&](std::size_t, std::size_t v) { read(v); });
+        if (!is_direct_) std::fill_n(totals_.data(), count_ * y_.rows, 0.0);
+        transposed_ ? run_columns() : run_rows();
+        if (!is_direct_) parallel_for(count_, workers_, [&](std::size_t, std::size_t v) { write_totals(v); });
     }
 
 private:
-    void split() {
-        const std::size_t n = x_.rows;
-        Workspace<double> scratch(n);
-        Workspace<std::int32_t> values(n);
-        std::fill_n(digits_.data(), digits_size(), std::int8_t{0});
-        for (std::size_t v = 0; v < count_; ++v) {
-            scaled_[v] = round_to_values(x_, first_ + v, transposed_ ? product_.scale : nullptr, parts_, scratch.data(),
-                                         values.data());
-            std::int8_t* out = digits_.data();
-            if (!transposed_) {
-                split_columns(values.data(), n, parts_, vectors_ * parts_ * 4, out + v * parts_ * 4);
-                continue;
-            }
-            for (std::size_t i = 0; i < panels_.count; ++i) {
-                const std::size_t row = i * kPanelRows;
-                split_panel(values.data() + row, std::min(kPanelRows, n - row), parts_, panel_rows(n, i), kPanelRows,
-                            out + (i * vectors_ + v) * parts_ * kPanelRows);
-            }
+    std::size_t most_columns() const {
+        std::size_t most = 0;
+        for (const DensePiece& piece : product_.pieces) most = std::max(most, piece.columns);
+        return most;
+    }
+    // With those that pad the last panel, and the last tile.
+    std::size_t padded_rows() const { return rounded_up(product_.rows, kPanelRows); }
+    std::size_t padded_columns() const { return rounded_up(most_columns(), kTileColumns); }
+    double* numbers(std::size_t v) const { return numbers_.data() + v * x_.rows; }
+    double* totals(std::size_t v) const { return totals_.data() + v * y_.rows; }
+
+    // Vector v as 2^exponents_[v] times numbers, which are near one where those of several pieces or rounds are added.
+    void read(std::size_t v) {
+        double* z = numbers(v);
+        read_column(x_, first_ + v, z);
+        const bool is_plain = !before_ && !transposed_;
+        exponents_[v] = is_plain && is_direct_ ? 0 : bring_near_one(z, x_.rows);
+        if (before_) rotate_by(*before_, false, z, x_.rows);
+        if (transposed_) multiply_by_scale(z);
+        if (is_exact_ && !is_plain) exponents_[v] += bring_near_one(z, x_.rows);
+    }
+    // Numbers that are near one, or have one that is not finite: then all are NaN.
+    void rotate_by(const Rotation& rotation, bool adjoint, double* z, std::size_t count) const {
+        if (!std::isfinite(largest(z, count))) {
+            return static_cast<void>(std::fill_n(z, count, std::numeric_limits<double>::quiet_NaN()));
+        }
+        is_exact_ || x_.is_double ? rotate<double>(rotation, adjoint, z, count)
+                                  : rotate<float>(rotation, adjoint, z, count);
+    }
+    void multiply_by_scale(double* z) const {
+        for (std::size_t r = 0; r < product_.rows; ++r) z[r] *= number_of_half(product_.scale[r]);
+    }
+
+    // Digits of all vectors in this round, and what each contributes; whether there are any.
+    bool split(const DensePiece& piece, std::size_t round) {
+        const std::size_t n = transposed_ ? product_.rows : piece.columns;
+        std::fill_n(digits_.data(), vectors_ * parts_ * (transposed_ ? padded_rows() : rounded_up(n, kTileColumns)),
+                    std::int8_t{0});
+        parallel_for(count_, workers_, [&](std::size_t, std::size_t v) {
+            Workspace<std::int32_t> values(n);
+            double* z = numbers_of_piece(piece, v, round);
+            scaled_[v] = is_exact_ ? take_values(z, n, values.data()) : round_to_values(z, n, parts_, values.data());
+            if (before_) scaled_[v].unit *= before_->scale();
+            transposed_ ? split_rows(values.data(), v) : split_inputs(values.data(), n, v);
+        });
+        return std::any_of(scaled_, scaled_ + count_, [](const Scaled& s) { return s.unit != 0; });
+    }
+    double* numbers_of_piece(const DensePiece& piece, std::size_t v, std::size_t round) const {
+        if (transposed_ || piece.columns == product_.columns) return numbers(v);
+        double* out = of_piece_.data() + v * piece.columns;
+        if (round > 0) return out;
+        double* to = out;
+        for (const ColumnRun& run : piece.runs) to = std::copy_n(numbers(v) + run.first, run.count, to);
+        return out;
+    }
+    void split_inputs(const std::int32_t* values, std::size_t n, std::size_t v) const {
+        split_columns(values, n, parts_, vectors_ * parts_ * 4, digits_.data() + v * parts_ * 4);
+    }
+    void split_rows(const std::int32_t* values, std::size_t v) const {
+        for (std::size_t row = 0; row < product_.rows; row += kPanelRows) {
+            const std::size_t i = row / kPanelRows;
+            split_panel(values + row, std::min(kPanelRows, product_.rows - row), parts_, panel_rows(product_.rows, i),
+                        kPanelRows, digits_.data() + (i * vectors_ + v) * parts_ * kPanelRows);
         }
     }
-    // Entries of x or y with those that pad the last panel and the last tile.
-    std::size_t padded(bool rows) const { return rows ? panels_.count * kPanelRows : panels_.groups * kTileColumns; }
-    std::size_t digits_size() const { return vectors_ * parts_ * padded(transposed_); }
-    DenseArgs args(const DenseTiles& matrix) const {
+    std::size_t rounds() const { return is_exact_ ? kMostRounds : 1; }
+    DenseArgs args(const DensePiece& piece, const DenseTiles& matrix) const {
         return {.matrix = matrix,
-                .table = &product_.table,
+                .table = &piece.table,
                 .vectors = vectors_,
                 .parts = parts_,
                 .digits = digits_.data(),
@@ -96,72 +162,142 @@ private:
                 .count = 0};
     }
 
-    void multiply_rows() const {
-        const std::size_t tasks = std::min(panels_.count, workers_ > 1 ? kTasksOfWorker * workers_ : 1);
-        const auto kernel = kernels().dense.rows[static_cast<int>(product_.code)];
-        parallel_for(tasks, workers_, [&](std::size_t, std::size_t t) {
-            const std::size_t begin = panels_.count * t / tasks, end = panels_.count * (t + 1) / tasks;
-            DenseArgs whole = args(panels_.whole);
-            whole.matrix.panels = std::min(end, panels_.whole.panels) - begin;
-            whole.matrix.tiles += begin * panels_.whole.panel_bytes();
-            whole.sums += begin * vectors_ * kPanelRows;
-            kernel(whole);
-            if (end > panels_.whole.panels) {
-                DenseArgs last = args(panels_.last);
-                last.sums += panels_.whole.panels * vectors_ * kPanelRows;
-                kernel(last);
-            }
-            for (std::size_t v = 0; v < count_; ++v) write_rows(v, begin, end);
-        });
-    }
-    void write_rows(std::size_t v, std::size_t begin, std::size_t end) const {
-        const Writer write(*this, v);
-        for (std::size_t i = begin; i < end; ++i) {
-            const std::size_t row = i * kPanelRows, last = panel_rows(product_.rows, i) - 1;
-            const std::int64_t* sums = sums_.data() + (i * vectors_ + v) * kPanelRows;
-            for (std::size_t r = 0; r < std::min(kPanelRows, product_.rows - row); ++r) {
-                write(row + r, sums[last - r], static_cast<double>(product_.scale[row + r]));
+    void run_rows() {
+        for (const DensePiece& piece : product_.pieces) {
+            for (std::size_t round = 0; round < rounds(); ++round) {
+                if (split(piece, round) || is_direct_) multiply_rows(piece);
             }
         }
     }
+    void multiply_rows(const DensePiece& piece) const {
+        const Panels panels(piece, product_.rows);
+        const std::size_t tasks = std::min(panels.count, workers_ > 1 ? kTasksOfWorker * workers_ : 1);
+        const auto kernel = kernels().dense.rows[static_cast<int>(piece.code)];
+        parallel_for(tasks, workers_, [&](std::size_t, std::size_t t) {
+            const std::size_t begin = panels.count * t / tasks, end = panels.count * (t + 1) / tasks;
+            DenseArgs whole = args(piece, panels.whole);
+            whole.matrix.panels = std::min(end, panels.whole.panels) - begin;
+            whole.matrix.tiles += begin * panels.whole.panel_bytes();
+            whole.sums += begin * vectors_ * kPanelRows;
+            kernel(whole);
+            if (end > panels.whole.panels) {
+                DenseArgs last = args(piece, panels.last);
+                last.sums += panels.whole.panels * vectors_ * kPanelRows;
+                kernel(last);
+            }
+            for (std::size_t v = 0; v < count_; ++v) use_rows(piece, v, begin, end);
+        });
+    }
+    void use_rows(const DensePiece& piece, std::size_t v, std::size_t begin, std::size_t end) const {
+        const Sum number(piece, scaled_[v]);
+        const auto for_each = [&](auto use) {
+            for (std::size_t i = begin; i < end; ++i) {
+                const std::size_t row = i * kPanelRows, last = panel_rows(product_.rows, i) - 1;
+                const std::int64_t* sums = sums_.data() + (i * vectors_ + v) * kPanelRows;
+                for (std::size_t r = 0; r < std::min(kPanelRows, product_.rows - row); ++r)
+                    use(row + r, sums[last - r]);
+            }
+        };
+        if (is_direct_) {
+            const Writer write(*this, v, scaled_[v].exponent);
+            return for_each([&](std::size_t row, std::int64_t sum) {
+                write(row, number(sum, number_of_half(product_.scale[row])));
+            });
+        }
+        double* out = totals(v);
+        for_each([&](std::size_t row, std::int64_t sum) { out[row] += number.whole(sum); });
+    }
 
-    void multiply_columns() const {
+    void run_columns() {
+        for (std::size_t round = 0; round < rounds(); ++round) {
+            if (!split(product_.pieces[0], round) && !is_direct_) return;
+            for (const DensePiece& piece : product_.pieces) multiply_columns(piece);
+        }
+    }
+    void multiply_columns(const DensePiece& piece) const {
+        const Panels panels(piece, product_.rows);
         const std::size_t most = groups_at_once(vectors_, parts_);
-        const std::size_t shared = workers_ > 1 ? panels_.groups / (kTasksOfWorker * workers_) + 1 : most;
+        const std::size_t shared = workers_ > 1 ? panels.groups / (kTasksOfWorker * workers_) + 1 : most;
         const std::size_t step = std::min(most, rounded_up(shared, 8));
-        const auto kernel = kernels().dense.columns[static_cast<int>(product_.code)];
-        parallel_for((panels_.groups + step - 1) / step, workers_, [&](std::size_t, std::size_t t) {
-            const std::size_t begin = t * step, end = std::min(begin + step, panels_.groups);
-            DenseArgs part = args(panels_.whole);
+        const auto kernel = kernels().dense.columns[static_cast<int>(piece.code)];
+        parallel_for((panels.groups + step - 1) / step, workers_, [&](std::size_t, std::size_t t) {
+            const std::size_t begin = t * step, end = std::min(begin + step, panels.groups);
+            DenseArgs part = args(piece, panels.whole);
             part.first = begin, part.count = end - begin;
             part.sums += begin * vectors_ * kTileColumns;
             std::fill_n(part.sums, (end - begin) * vectors_ * kTileColumns, std::int64_t{0});
             kernel(part);
-            part.matrix = panels_.last;
-            part.digits += panels_.whole.panels * vectors_ * parts_ * kPanelRows;
+            part.matrix = panels.last;
+            part.digits += panels.whole.panels * vectors_ * parts_ * kPanelRows;
             if (part.matrix.panels > 0) kernel(part);
-            for (std::size_t v = 0; v < count_; ++v) write_columns(v, begin, end);
+            for (std::size_t v = 0; v < count_; ++v) use_columns(piece, v, begin, end);
         });
     }
-    void write_columns(std::size_t v, std::size_t begin, std::size_t end) const {
-        const Writer write(*this, v);
-        for (std::size_t c = begin * kTileColumns; c < std::min(end * kTileColumns, product_.columns); ++c) {
-            write(c, sums_.data()[(c / kTileColumns * vectors_ + v) * kTileColumns + c % kTileColumns], 1.0);
+    void use_columns(const DensePiece& piece, std::size_t v, std::size_t begin, std::size_t end) const {
+        const Sum number(piece, scaled_[v]);
+        // Columns from `begin` tiles on of the piece are those of its runs.
+        const auto for_each = [&](auto use) {
+            std::size_t c = 0;
+            const std::size_t first = begin * kTileColumns, last = std::min(end * kTileColumns, piece.columns);
+            for (const ColumnRun& run : piece.runs) {
+                const std::size_t from = std::max(c, first), to = std::min(c + run.count, last);
+                for (std::size_t at = from; at < to; ++at) {
+                    use(run.first + at - c,
+                        sums_.data()[(at / kTileColumns * vectors_ + v) * kTileColumns + at % kTileColumns]);
+                }
+                c += run.count;
+            }
+        };
+        if (is_direct_) {
+            const Writer write(*this, v, scaled_[v].exponent);
+            return for_each([&](std::size_t column, std::int64_t sum) { write(column, number(sum, 1)); });
         }
+        double* out = totals(v);
+        for_each([&](std::size_t column, std::int64_t sum) { out[column] += number.whole(sum); });
     }
 
-    // Numbers of one vector, always in the same order of operations.
+    void write_totals(std::size_t v) const {
+        double* z = totals(v);
+        if (!transposed_) multiply_by_scale(z);
+        int exponent = 0;
+        if (after_) {
+            exponent = bring_near_one(z, y_.rows);
+            rotate_by(*after_, true, z, y_.rows);
+        }
+        const Writer write(*this, v, exponent);
+        const double factor = after_ ? after_->scale() : 1;
+        for (std::size_t i = 0; i < y_.rows; ++i) write(i, z[i] * factor);
+    }
+
+    // What a sum of a kernel stands for.
+    class Sum {
+    public:
+        Sum(const DensePiece& piece, const Scaled& scaled)
+            : unit_(scaled.unit * piece.step),
+              whole_unit_(std::ldexp(unit_, scaled.exponent)),
+              bias_(bias_of(piece.code) * scaled.sum) {}
+        // Times 2^-exponent, and times a scale.
+        double operator()(std::int64_t sum, double scale) const {
+            return scale * unit_ * static_cast<double>(sum - bias_);
+        }
+        double whole(std::int64_t sum) const { return whole_unit_ * static_cast<double>(sum - bias_); }
+
+    private:
+        double unit_, whole_unit_;
+        std::int64_t bias_;
+    };
+
+    // Numbers of one vector, times its power of two, that of the matrix, and 2^exponent.
     class Writer {
     public:
-        Writer(const Block& block, std::size_t v)
+        Writer(const Block& block, std::size_t v, int exponent)
             : y_(block.y_),
               column_(block.y_.re + static_cast<std::ptrdiff_t>(block.first_ + v) * block.y_.column_stride),
-              unit_(block.scaled_[v].is_finite ? block.scaled_[v].unit : std::numeric_limits<double>::quiet_NaN()),
-              power_(power_of_two(block.scaled_[v].exponent)),
-              bias_(bias_of(block.product_.code) * block.scaled_[v].sum) {}
+              power_(power_of_two(
+                  std::clamp(block.exponents_[v] + block.product_.exponent + exponent, -kMostPower, kMostPower))) {}
 
-        void operator()(std::size_t row, std::int64_t sum, double scale) const {
-            const double number = scale * unit_ * static_cast<double>(sum - bias_) * power_.first * power_.second;
+        void operator()(std::size_t row, double near_one) const {
+            const double number = near_one * power_.first * power_.second;
             char* to = column_ + static_cast<std::ptrdiff_t>(row) * y_.row_stride;
             if (y_.is_double) {
                 *reinterpret_cast<double*>(to) = number;
@@ -173,21 +309,24 @@ private:
     private:
         const MutableView& y_;
         char* column_;
-        double unit_;
         PowerOfTwo power_;
-        std::int64_t bias_;
     };
 
     const DenseProduct& product_;
-    bool transposed_;
+    const std::optional<Rotation>&before_, &after_;
+    bool transposed_, is_exact_;
+    bool is_direct_;  // sums are written at once; else they are added up first
     std::size_t parts_;
     const View& x_;
     const MutableView& y_;
     std::size_t first_, count_, vectors_, workers_;
-    Panels panels_;
-    Workspace<std::int8_t> digits_;
-    Workspace<std::int64_t> sums_;
+    Workspace<double, kNumbers> numbers_;
+    Workspace<double, kOfPiece> of_piece_;
+    Workspace<double, kTotals> totals_;
+    Workspace<std::int8_t, kDigits> digits_;
+    Workspace<std::int64_t, kDigits> sums_;
     Scaled scaled_[kMostTogether];
+    int exponents_[kMostTogether];
 };
 
 }  // namespace

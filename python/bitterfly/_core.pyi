@@ -25,8 +25,22 @@ class Core:
     def product(self, x: _Array, transposed: bool, conjugated: bool, workers: int = 1) -> _Array: ...
     def seconds(self, x: _Array, out: _Array, transposed: bool, calls: int, workers: int = 1) -> float: ...
 
+class DensePiece:
+    def __init__(
+        self,
+        code: str,
+        half_bits: int,
+        tiles: _Array,
+        step: float,
+        table: _Array | None = None,
+        masks: _Array | None = None,
+        blocks: _Array | None = None,
+    ) -> None: ...
+
 class DenseCore:
     def apply(self, x: _Array, out: _Array, transposed: bool, parts: int, workers: int = 1) -> None: ...
+    def product(self, x: _Array, transposed: bool, parts: int, workers: int = 1) -> _Array: ...
+    def rows(self, index: _Array, out: _Array, workers: int = 1) -> None: ...
 
 def factorize(
     a: _Array, rows: _Array | None = None, columns: _Array | None = None, workers: int = 1
@@ -72,6 +86,9 @@ def alphabet_codes(x: _Array, weights: _Array, magnitudes: Sequence[float]) -> _
 def window_encode(
     x: _Array, table: _Array, masks: _Array | None, half_bits: int, rows_valid: int, workers: int = 1, around: int = 0
 ) -> _Array: ...
+def window_decode(
+    streams: _Array, table: _Array | None, masks: _Array | None, half_bits: int, workers: int = 1
+) -> _Array: ...
 def shorten(
     factors: Sequence[_Array], bits: Sequence[int], driver: str, depth: int, weighted: bool = True, workers: int = 1
 ) -> tuple[list[_Array], float, int]: ...
@@ -99,10 +116,9 @@ def packed(
 ) -> Core: ...
 def dense(
     shape: tuple[int, int],
-    code: str,
-    half_bits: int,
-    tiles: _Array,
+    pieces: Sequence[DensePiece],
     scale: _Array,
-    table: _Array | None = None,
-    masks: _Array | None = None,
+    exponent: int,
+    inputs: int | None = None,
+    outputs: int | None = None,
 ) -> DenseCore: ...

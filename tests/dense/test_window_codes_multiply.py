@@ -34,11 +34,12 @@ def test_products_are_those_of_the_decoded_matrix(isa: str, name: str, rate: flo
         error = np.linalg.norm(code.step * weights - a) / np.linalg.norm(a)
         # Both norms are roots of sums of so many squares: four standard deviations of each.
         assert error < (1 + 4 * np.sqrt(2 / a.size)) * code.error or min(m, n) < 5
-        scale = rng.uniform(0.5, 2, m).astype(np.float32)
+        scale = rng.uniform(0.5, 2, m).astype(np.float16)
         tiles = window_tiles.tiles_of_streams(streams)
-        core = _core.dense((m, n), kernel, code.half_bits, tiles, scale, table, code.masks)
+        piece = _core.DensePiece(kernel, code.half_bits, tiles, 1.0, table, code.masks)
+        core = _core.dense((m, n), [piece], scale.view(np.uint16), 0)
         for transposed in (False, True):
-            matrix = scale[:, None] * weights
+            matrix = scale[:, None].astype(np.float64) * weights
             matrix = matrix.T if transposed else matrix
             x = rng.standard_normal((matrix.shape[1], 3))
             out = np.empty((matrix.shape[0], 3))

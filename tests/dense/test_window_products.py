@@ -70,7 +70,7 @@ def test_sums_beyond_32_bits(isa: str, code: str, transposed: bool, vectors: int
         for rows in window_tiles.panel_rows(shape[0])
     ]
     table = np.full(128, 63, np.int8) if code == "window7" else None
-    op = matrix_of(streams, shape, code, half_bits, np.ones(shape[0], np.float32), table, None)
+    op = matrix_of(streams, shape, code, half_bits, np.ones(shape[0], np.float16), table, None)
     x = np.full((n, vectors), -126 * 2**16 - 128 * 2**8 - 128.0)  # the last two digits are -128
     x[0] = 8323071
     np.testing.assert_array_equal(op.apply(x, transposed), op.expected(x, transposed))
@@ -176,29 +176,79 @@ def test_tiles_hold_all_streams(rows: int, columns: int, rate: tuple[str, int], 
     assert tiles[g * 4 * sizes[0] + 4 * b + 2] == streams[0][4 * g + 2, b]
 
 
-def test_refusals() -> None:
-    tiles, scale = np.zeros(16 * 4 // 4 + 64, np.uint8), np.ones(16, np.float32)
-    table, masks = np.zeros(128, np.int8), np.zeros(16, np.uint8)
-    good = ((16, 4), "window11", 4, tiles, scale, table, masks)
-    op = _core.dense(*good)
+def test_pieces_are_refused() -> None:
+    tiles, table, masks = np.zeros(16 * 4 // 4 + 64, np.uint8), np.zeros(128, np.int8), np.zeros(16, np.uint8)
+    blocks = np.zeros(1, np.uint32)
+    good = ("window11", 4, tiles, 1.0, table, masks, blocks)
+    _core.DensePiece(*good)
     wrong: list[tuple[int, object, str]] = [
-        (0, (17, 4), "tiles"),
-        (0, (15, 4), "scale"),
-        (0, (0, 4), "shape"),
-        (1, "window8", "code"),
-        (1, "window7", "masks"),
-        (2, 9, "half_bits"),
-        (3, tiles[1:], "tiles"),
-        (4, scale[1:], "scale"),
-        (5, np.full(128, 64, np.int8), "table"),
-        (5, table[1:], "table"),
-        (6, np.full(16, 128, np.uint8), "masks"),
-        (6, None, "masks"),
+        (0, "window8", "code"),
+        (0, "window7", "masks"),
+        (1, 9, "half_bits"),
+        (3, 0.0, "step"),
+        (3, np.nan, "step"),
+        (3, np.inf, "step"),
+        (4, np.full(128, 64, np.int8), "table"),
+        (4, table[1:], "table"),
+        (5, np.full(16, 128, np.uint8), "masks"),
+        (5, None, "masks"),
+        (6, blocks[:0], "blocks"),
+        (6, blocks[None], "blocks"),
+    ]
+    for at, value, name in wrong:
+        with pytest.raises(ValueError, match=name):
+            _core.DensePiece(*(*good[:at], value, *good[at + 1 :]))  # type: ignore[arg-type]
+
+
+def test_matrices_are_refused() -> None:
+    def piece(columns: int, *blocks: int) -> _core.DensePiece:
+        tiles, table = np.zeros(4 * columns + 64, np.uint8), np.zeros(128, np.int8)
+        return _core.DensePiece("window7", 4, tiles, 1.0, table, None, np.array(blocks, np.uint32) if blocks else None)
+
+    scale = np.ones(16, np.float16).view(np.uint16)
+    good = ((16, 68), [piece(36, 0, 2), piece(32, 1)], scale, 0)
+    op = _core.dense(*good)
+    infinite, nan = scale.copy(), scale.copy()
+    infinite[3], nan[15] = 0xFC00, 0x7C01
+    wrong: list[tuple[int, object, str]] = [
+        (0, (17, 68), "scale"),
+        (0, (16, 64), "blocks"),
+        (0, (16, 72), "tiles"),
+        (0, (0, 68), "shape"),
+        (0, (16, 0), "shape"),
+        (0, (16, 2**40), "shape"),
+        (1, [], "pieces"),
+        (1, [piece(36, 0, 2)], "blocks.*all"),
+        (1, [piece(36, 0, 2), piece(32, 1), piece(32, 1)], "blocks.*1 twice"),
+        (1, [piece(36, 2, 0), piece(32, 1)], "blocks.*increasing"),
+        (1, [piece(64, 0, 0, 2), piece(32, 1)], "blocks.*increasing"),
+        (1, [piece(36, 0, 2), piece(32, 1), piece(32, 3)], "blocks"),
+        (1, [piece(68), piece(32, 1)], "1 twice"),
+        (1, [piece(32, 1), piece(68)], "blocks"),
+        (1, [piece(64)], "tiles"),
+        (2, scale[1:], "scale"),
+        (2, infinite, "scale"),
+        (2, nan, "scale"),
+        (3, 2001, "exponent"),
+        (3, -(2**31), "exponent"),
     ]
     for at, value, name in wrong:
         with pytest.raises(ValueError, match=name):
             _core.dense(*(*good[:at], value, *good[at + 1 :]))  # type: ignore[arg-type]
-    x, out = np.zeros(4, np.float32), np.zeros(16, np.float32)
-    for args in ((x, x, False, 1), (out, out, True, 1), (x, out, True, 1), (x, out, False, 0), (x, out, False, 4)):
+    x, out = np.zeros(68, np.float32), np.zeros(16, np.float32)
+    for args in ((x, x, False, 1), (out, out, True, 1), (x, out, True, 1), (x, out, False, 4)):
         with pytest.raises(ValueError, match=r"x, out|parts"):
             op.apply(*args)
+    for y in (out.astype(np.complex64), out.astype(np.int32), np.zeros((16, 2, 1), np.float32)):
+        with pytest.raises(ValueError, match=r"out|dimensions"):
+            op.apply(x, y, False, 3)
+    with pytest.raises(ValueError, match="out: expected the precision"):
+        op.apply(x.astype(np.float64), out, False, 3)
+    for z in (x[1:], x.astype(np.complex64), x.astype(np.int32), x[None, None], np.zeros((), np.float32)):
+        with pytest.raises(ValueError, match="x"):
+            op.product(z, False, 3)
+    index, rows = np.zeros(2, np.int64), np.zeros((2, 68))
+    refused = ((index[1:], rows), (index[None], rows), (index, rows[:, 1:]), (index, rows[0]), (index - 1, rows))
+    for i, y in (*refused, (index + 16, rows), (index, rows.astype(complex))):
+        with pytest.raises(ValueError, match=r"index|out"):
+            op.rows(i, y)

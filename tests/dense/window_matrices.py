@@ -25,11 +25,12 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 @dataclass(frozen=True)
 class Matrix:
-    """A kernel, and what its weights are before they are scaled."""
+    """A kernel of one piece, and what its weights are before they are scaled by rows (half floats) and a step."""
 
     kernel: _core.DenseCore
     weights: Array
     scale: Array
+    step: float
 
     def apply(self, x: Array, transposed: bool = False, parts: int = 3, workers: int = 1) -> Array:
         out = np.full((self.weights.shape[int(transposed)], *x.shape[1:]), 7, x.dtype)
@@ -49,24 +50,31 @@ class Matrix:
             return np.zeros(self.weights.shape[int(transposed)], x.dtype)
         values = np.rint(np.ldexp(z, -exponent) * (LARGEST[parts] / most)).astype(np.int64)
         sums = (self.weights.T if transposed else self.weights) @ values
-        unit = most / LARGEST[parts] * (1.0 if transposed else scale)
+        unit = most / LARGEST[parts] * self.step * (1.0 if transposed else scale)
         result: Array = np.ldexp(unit * sums.astype(np.float64), exponent).astype(x.dtype)
         return result
 
     def dense(self) -> Array:
-        result: Array = self.scale[:, None].astype(np.float64) * self.weights
+        result: Array = self.scale[:, None].astype(np.float64) * self.step * self.weights
         return result
 
 
 def random_matrix(rng: np.random.Generator, shape: tuple[int, int], code: str, half_bits: int) -> Matrix:
     """Any bytes are codes."""
+    streams = random_streams(rng, shape, half_bits)
+    return matrix_of(streams, shape, code, half_bits, random_scale(rng, shape[0]), *random_tables(rng, code))
+
+
+def random_streams(rng: np.random.Generator, shape: tuple[int, int], half_bits: int) -> list[Array]:
     columns = window_tiles.padded_columns(shape[1])
-    streams = [
+    return [
         rng.integers(256, size=(columns, window_tiles.stream_bytes(rows, half_bits)), dtype=np.uint8)
         for rows in window_tiles.panel_rows(shape[0])
     ]
-    scale = (rng.uniform(0.5, 2, shape[0]) * rng.choice([-1, 1], shape[0])).astype(np.float32)
-    return matrix_of(streams, shape, code, half_bits, scale, *random_tables(rng, code))
+
+
+def random_scale(rng: np.random.Generator, rows: int) -> Array:
+    return (rng.uniform(0.5, 2, rows) * rng.choice([-1, 1], rows)).astype(np.float16)
 
 
 def random_tables(rng: np.random.Generator, code: str) -> tuple[Array | None, Array | None]:
@@ -86,11 +94,17 @@ def matrix_of(
     table: Array | None,
     masks: Array | None,
 ) -> Matrix:
-    tiles = window_tiles.tiles_of_streams(streams)
-    kernel = _core.dense(shape, code, half_bits, tiles, scale, table, masks)
+    step = 0.0401
+    piece = _core.DensePiece(code, half_bits, window_tiles.tiles_of_streams(streams), step, table, masks)
+    kernel = _core.dense(shape, [piece], scale.view(np.uint16), 0)
+    return Matrix(kernel, decode_panels(streams, code, half_bits, table, masks)[: shape[0], : shape[1]], scale, step)
+
+
+def decode_panels(streams: list[Array], code: str, half_bits: int, table: Array | None, masks: Array | None) -> Array:
+    """The weights of a matrix with those that pad it."""
     whole = [s for s in streams if s.shape == streams[0].shape]
     decoded = [decode(np.stack(some), code, half_bits, table, masks) for some in (whole, streams[len(whole) :]) if some]
-    return Matrix(kernel, np.concatenate(decoded)[: shape[0], : shape[1]], scale)
+    return np.concatenate(decoded)
 
 
 def decode(streams: Array, code: str, half_bits: int, table: Array | None, masks: Array | None) -> Array:

@@ -1,0 +1,189 @@
+// Rotations: signs, then the weight-free passes of products, then a few rows of additions.
+#include "dense/rotation.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <type_traits>
+
+#include "products/apply.hpp"
+
+namespace bitterfly {
+namespace {
+
+constexpr std::size_t kOrders[] = {1, 12, 20, 28};
+constexpr std::size_t kMostOrder = 28;
+constexpr std::size_t kMixed = 16;  // columns that Paley's matrix mixes at a time
+
+struct Size {
+    std::size_t order, width;
+};
+
+// The largest transform of at most n numbers, that of the least order among equals.
+Size largest_below(std::size_t n) {
+    Size best{1, std::bit_floor(n)};
+    for (const std::size_t order : kOrders) {
+        const std::size_t width = std::bit_floor(n / order);
+        if (order * width > best.order * best.width) best = {order, width};
+    }
+    return best;
+}
+
+// Word j of SplitMix64 (Steele, Lea, Flood, Fast splittable pseudorandom number generators, OOPSLA 2014).
+std::uint64_t random_word(std::uint64_t seed, std::size_t j) {
+    std::uint64_t z = seed + (j + 1) * 0x9E3779B97F4A7C15U;
+    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9U;
+    z = (z ^ z >> 27) * 0x94D049BB133111EBU;
+    return z ^ z >> 31;
+}
+
+std::vector<std::uint8_t> random_bits(std::uint64_t seed, std::size_t first, std::size_t count) {
+    std::vector<std::uint8_t> out((count + 7) / 8);
+    for (std::size_t i = 0; i < count; ++i) {
+        const std::size_t at = first + i;
+        out[i / 8] |= static_cast<std::uint8_t>((random_word(seed, at / 64) >> (at % 64) & 1) << (i % 8));
+    }
+    return out;
+}
+
+// Paley, On orthogonal matrices, J. Math. Phys. 12, 1933, over a prime q: of order q + 1 where q = 3 mod 4, else of
+// order 2 (q + 1).
+std::vector<std::int8_t> paley(std::size_t order) {
+    const bool is_skew = order != 28;
+    const std::size_t q = is_skew ? order - 1 : order / 2 - 1, n = q + 1;
+    std::vector<int> residue(q, -1);
+    residue[0] = 0;
+    for (std::size_t i = 1; i < q; ++i) residue[i * i % q] = 1;
+    const auto conference = [&](std::size_t i, std::size_t j) {
+        if (i == 0 || j == 0) return i == j ? 0 : is_skew && j == 0 ? -1 : 1;
+        return residue[(q + i - j) % q];
+    };
+    std::vector<std::int8_t> out(order * order);
+    const std::size_t inner = order / n;
+    for (std::size_t i = 0; i < order; ++i) {
+        for (std::size_t j = 0; j < order; ++j) {
+            const int entry = conference(i / inner, j / inner), both = i % inner == 1 && j % inner == 1 ? -1 : 1;
+            const int on_diagonal = i % inner == 0 && j % inner == 0 ? 1 : -1;
+            out[i * order + j] = static_cast<std::int8_t>(i / inner == j / inner ? on_diagonal : entry * both);
+        }
+    }
+    return out;
+}
+
+template <class Real>
+Product<Real> sylvester(std::size_t width) {
+    return product_of_signs<Real>(std::max<std::size_t>(width, 2));
+}
+
+template <class Real>
+void fill_signs(double factor, Real* out) {
+    for (int bits = 0; bits < 16; ++bits) {
+        for (int i = 0; i < 4; ++i) out[4 * bits + i] = static_cast<Real>((bits >> i & 1) != 0 ? -factor : factor);
+    }
+}
+
+}  // namespace
+
+Rotation::Part::Part(std::size_t first_, std::size_t order_, std::size_t width_, std::uint64_t seed, double factor)
+    : first(first_),
+      order(order_),
+      width(width_),
+      signs(random_bits(seed, first_, order_ * width_)),
+      entries(order_ > 1 ? paley(order_) : std::vector<std::int8_t>{}),
+      single(sylvester<float>(width_)),
+      twice(sylvester<double>(width_)) {
+    fill_signs(factor, single_signs);
+    fill_signs(factor, twice_signs);
+}
+
+template <class Real>
+const Real* Rotation::Part::sign_table() const {
+    if constexpr (std::is_same_v<Real, float>) {
+        return single_signs;
+    } else {
+        return twice_signs;
+    }
+}
+
+template <class Real>
+void Rotation::Part::multiply_signs(const Real* __restrict x, Real* __restrict out) const {
+    const std::size_t count = order * width;
+    const Real* table = sign_table<Real>();
+    std::size_t i = 0;
+    for (; i + 8 <= count; i += 8) {
+        const Real *low = table + 4 * (signs[i / 8] & 15), *high = table + 4 * (signs[i / 8] >> 4);
+        for (std::size_t j = 0; j < 4; ++j) out[i + j] = x[i + j] * low[j];
+        for (std::size_t j = 0; j < 4; ++j) out[i + 4 + j] = x[i + 4 + j] * high[j];
+    }
+    for (; i < count; ++i) out[i] = x[i] * table[4 * (signs[i / 8] >> (i % 8) & 1)];
+}
+
+template <class Real>
+void Rotation::Part::multiply_sylvester(const Real* x, Real* out) const {
+    constexpr bool is_double = std::is_same_v<Real, double>;
+    if (width == 1) return static_cast<void>(std::copy_n(x, order, out));
+    const auto& product = [this]() -> const Product<Real>& {
+        if constexpr (is_double) {
+            return twice;
+        } else {
+            return single;
+        }
+    }();
+    for (std::size_t i = 0; i < order * width; i += width) {
+        const View from{reinterpret_cast<const char*>(x + i), nullptr, width, 1, sizeof(Real), 0, is_double};
+        const MutableView to{reinterpret_cast<char*>(out + i), nullptr, width, 1, sizeof(Real), 0, is_double};
+        bitterfly::apply<Real>(product, {false, false}, from, to, 1);
+    }
+}
+
+template <class Real>
+void Rotation::Part::multiply_paley(bool transposed, Real* x) const {
+    const std::size_t down = transposed ? 1 : order, across = transposed ? order : 1;
+    Real mixed[kMostOrder][kMixed] = {};
+    for (std::size_t first_column = 0; first_column < width; first_column += kMixed) {
+        const std::size_t count = std::min(kMixed, width - first_column);
+        for (std::size_t j = 0; j < order; ++j) std::copy_n(x + j * width + first_column, count, mixed[j]);
+        for (std::size_t i = 0; i < order; ++i) {
+            Real sums[kMixed] = {};
+            for (std::size_t j = 0; j < order; ++j) {
+                const auto sign = static_cast<Real>(entries[i * down + j * across]);
+                for (std::size_t c = 0; c < kMixed; ++c) sums[c] += sign * mixed[j][c];
+            }
+            std::copy_n(sums, count, x + i * width + first_column);
+        }
+    }
+}
+
+Rotation::Rotation(std::size_t n, std::uint64_t seed) : scale_(1) {
+    const Size size = largest_below(n);
+    const std::size_t mixed = size.order * size.width;
+    const double factor = 1 / std::sqrt(static_cast<double>(mixed));
+    if (mixed == n) scale_ = factor;
+    parts_.emplace_back(0, size.order, size.width, seed, mixed == n ? 1 : factor);
+    if (mixed < n) parts_.emplace_back(n - mixed, size.order, size.width, seed + 1, factor);
+}
+
+template <class Real>
+void Rotation::forward(Real* x, Real* scratch) const {
+    for (const Part& part : parts_) {
+        part.multiply_signs(x + part.first, scratch);
+        part.multiply_sylvester(scratch, x + part.first);
+        if (part.order > 1) part.multiply_paley(false, x + part.first);
+    }
+}
+
+template <class Real>
+void Rotation::adjoint(Real* x, Real* scratch) const {
+    for (auto part = parts_.rbegin(); part != parts_.rend(); ++part) {
+        part->multiply_sylvester(x + part->first, scratch);
+        if (part->order > 1) part->multiply_paley(true, scratch);
+        part->multiply_signs(scratch, x + part->first);
+    }
+}
+
+template void Rotation::forward<float>(float*, float*) const;
+template void Rotation::forward<double>(double*, double*) const;
+template void Rotation::adjoint<float>(float*, float*) const;
+template void Rotation::adjoint<double>(double*, double*) const;
+
+}  // namespace bitterfly

@@ -1,0 +1,56 @@
+// Orthogonal matrices that mix all entries at the cost of additions: random signs, Hadamard matrices of any order.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "products/product.hpp"
+
+namespace bitterfly {
+
+// Q = scale() H diag(s), H a Hadamard matrix of order K 2^p, K in 1, 12, 20, 28: the Kronecker product of Paley's and
+// Sylvester's. For other n the largest such matrix below n mixes the first entries, and then, with signs of its own,
+// the last ones. Sign i is -1 where bit i % 64 of word i / 64 is set, and word j is output j of SplitMix64 from `seed`.
+//
+// Additions have one order, so that results are the same on all tiers.
+class Rotation {
+public:
+    Rotation(std::size_t n, std::uint64_t seed);
+
+    // Q x / scale() and Q^T x / scale() in place of n numbers x, none of them near the ends of their range; `scratch`
+    // has room for as many.
+    template <class Real>
+    void forward(Real* x, Real* scratch) const;
+    template <class Real>
+    void adjoint(Real* x, Real* scratch) const;
+    double scale() const { return scale_; }
+
+private:
+    // One Hadamard matrix of entries first, first + 1, ...: order * width of them.
+    struct Part {
+        std::size_t first, order, width;
+        std::vector<std::uint8_t> signs;   // bits, set where negative
+        std::vector<std::int8_t> entries;  // of Paley's matrix
+        // Four numbers +-factor for each four bits: the factor of a part of two, 1 of a whole.
+        float single_signs[64];
+        double twice_signs[64];
+        Product<float> single;
+        Product<double> twice;
+
+        Part(std::size_t first, std::size_t order, std::size_t width, std::uint64_t seed, double factor);
+        template <class Real>
+        void multiply_signs(const Real* x, Real* out) const;
+        template <class Real>
+        void multiply_sylvester(const Real* x, Real* out) const;
+        template <class Real>
+        void multiply_paley(bool transposed, Real* x) const;
+        template <class Real>
+        const Real* sign_table() const;
+    };
+
+    std::vector<Part> parts_;
+    double scale_;
+};
+
+}  // namespace bitterfly
