@@ -170,6 +170,7 @@ def results(seed: int, folder: str, refused: Counter[str]) -> Iterator[tuple[str
                 members.append(other)
         for name, made, other in combined(np.random.default_rng([8, seed]), a, members, tried):
             yield f"factorize {chain} {asked}, combined {name}", made, other
+    yield from dense(np.random.default_rng([9, seed]), a, source, known, tried)
     asked = _asked(rng)
     op = tried("compress", lambda: bitterfly.compress(source, chain_for(rng, a.shape), **known, **asked))
     if op is not None:
@@ -178,6 +179,20 @@ def results(seed: int, folder: str, refused: Counter[str]) -> Iterator[tuple[str
         if np.finfo(op.dtype).bits == 64:
             cast = tried("astype", lambda: op.astype(np.complex64 if op.dtype.kind == "c" else np.float32))
             yield from [] if cast is None else [(f"compress {asked}, astype", a, cast)]
+
+
+def dense(
+    rng: np.random.Generator, a: np.ndarray, source: Any, known: dict[str, Any], tried: Callable[..., Any]
+) -> Iterator[tuple[str, np.ndarray, Any]]:
+    """Yield window codes of the same source."""
+    kind = rng.choice(["bits", "rtol", "nbytes"], p=[0.6, 0.2, 0.2])
+    values = {"bits": rng.uniform(1, 8), "rtol": 10.0 ** rng.uniform(-1.8, -0.3), "nbytes": int(rng.integers(60, 4000))}
+    asked: dict[str, Any] = {str(kind): values[str(kind)], "rotate": ["auto", "inputs", "both", False][rng.integers(4)]}
+    asked |= {"code": str(rng.choice(["window7", "window11"])), "rng": int(rng.integers(100))}
+    op = tried("dense", lambda: bitterfly.quantize_dense(source, **known, **asked))
+    if op is not None:
+        yield f"quantize_dense {asked}", a, op
+        yield from ((f"quantize_dense {asked}, {name}", a, cast) for name, cast in _cast("", op, tried))
 
 
 def _asked(rng: np.random.Generator) -> dict[str, Any]:

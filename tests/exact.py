@@ -53,6 +53,8 @@ def dense(op: Any) -> np.ndarray:
     """Return the matrix that stored factors, codes and lengths stand for, multiplied out in extended precision."""
     if op.members:
         return reference.together(op, [dense(member) for member in op.members])
+    if op.kind == "dense":
+        return reference.in_mode(op, reference.rotated(op, reference.dense_codes(op, np.longdouble)))
     stored = _in_order(_product(_stored(op)), op)
     stored = stored.T if op.mode in ("transpose", "adjoint") else stored
     return stored.conj() if op.mode in ("adjoint", "conjugate") else stored

@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 import bitterfly
+import strategies as own
 from bitterfly import algebra, transforms
 from bitterfly.files import storage
 from bitterfly.files.container import canonical, checksum
@@ -34,7 +35,7 @@ from bitterfly.stores.floats import HadamardFloats
 Header = dict[str, Any]
 Tensors = dict[str, Array]
 
-_TYPES = {"U32": "<u4", "F32": "<f4", "F64": "<f8"}
+_TYPES = {"U32": "<u4", "F32": "<f4", "F64": "<f8", "U8": "u1", "F16": "<f2"}
 _ODD_TYPES = ["U32", "F32", "F64", "I32", "U8", "BF16", "F16", "U64", "BOOL", "F4", "X9"]
 _ODD = [0, -1, 1, 2, 3, 7, 2**16, 2**31, 2**31 - 1, 2**32, 2**62, 2**63, 2**64, 10**40, 1.5, 1e308, -0.0, True, False]
 _ODD += [
@@ -46,6 +47,8 @@ _ODD += [
     "product",
     "stack",
     "kron",
+    "dense",
+    "window7",
     "diagonal",
     "skeleton",
     "sphere",
@@ -117,6 +120,9 @@ def operators() -> dict[str, Any]:
         out[f"kron {dtype}"] = bitterfly.kron(plain, out[f"ternary {dtype}"])
         out[f"blocks {dtype}"] = bitterfly.block_diag([1j * plain, out[f"product {dtype}"]])
         out[f"stack {dtype}"] = bitterfly.hstack([tiles, out[f"combination {dtype}"]])
+        noise = own.gaussian(rng, (18, 40), dtype)
+        out[f"dense {dtype}"] = bitterfly.quantize_dense(noise, bits=2.25, rotate="both", rng=0).H
+        out[f"window7 {dtype}"] = -bitterfly.quantize_dense(noise[:3], bits=6, code="window7", rotate=False)
     return out
 
 
@@ -296,9 +302,11 @@ def _change(tensors: Tensors, r: random.Random) -> None:
     elif kind == 2:
         x = r.choice([x[:-1], x[1:], np.concatenate([x, x[:1]]), x[:0], x[None], x.reshape(-1)])
     elif kind == 3:
-        x = r.choice([x.view("<u4"), x.view("<f4"), x.astype("<f8"), x[::-1].copy()])
+        words = np.frombuffer(x.tobytes()[: x.nbytes // 4 * 4], "<u4")
+        x = r.choice([words, words.view("<f4"), x.astype("<f8"), x[::-1].copy()])
     elif kind == 4:
-        x = np.full_like(x, r.choice([0, 1, 2, 1e30] if x.dtype.kind == "f" else [0, 1, 2**31, 2**32 - 1]))
+        number = np.array(r.choice([0, 1, 2, 1e30] if x.dtype.kind == "f" else [0, 1, 2**31, 2**32 - 1]))
+        x = np.full_like(x, number.astype(x.dtype))
     else:
         del tensors[name]
         name = r.choice(["rows", "columns", "pivots", "steps", "0.rows", "1.columns", "9.words", name])
@@ -331,7 +339,8 @@ def _forged(data: bytes, r: random.Random) -> bytes:
         if r.random() < 0.6:
             _edit(_inner(header, r), r)
         elif tensors:
-            _change(tensors, r)
+            with np.errstate(over="ignore", invalid="ignore"):
+                _change(tensors, r)
     header = _sealed(header, tensors)
     outer, body = {}, b""
     types = {np.dtype(code): name for name, code in _TYPES.items()}
@@ -379,12 +388,18 @@ def check_valid(op: Any, r: random.Random) -> None:
     numbers = [x for x in parts(data)[2].values() if x.dtype.kind == "f"]
     numbers += [np.abs(c) for c in _coefficients(op)]
     moderate = _MODERATE if op.kind in ("float", "packed", "sum") else _MODERATE ** (1 / 2)
+    numbers += [np.array(2.0 ** min(each, 1000)) for each in _exponents(parts(data)[1])]
     if all(np.max(np.abs(x), initial=0) <= moderate for x in numbers):
         assert np.all(np.isfinite(forward)) and np.all(np.isfinite(backward))
 
 
 def _coefficients(op: Any) -> list[complex]:
     return [*getattr(op, "coefficients", ()), *(c for member in op.members for c in _coefficients(member))]
+
+
+def _exponents(header: Header) -> list[int]:
+    """Of the numbers of window codes, of all members."""
+    return [header.get("exponent", 0), *(each for term in header.get("terms", []) for each in _exponents(term))]
 
 
 def run(count: int, seed: int = 0, first: int = 0, progress: Callable[[int, Outcome], Any] | None = None) -> Outcome:

@@ -165,13 +165,14 @@ def operator(seed: int) -> Drawn:
         "kron": _kron,
         "inverse": _inverse,
         "hadamard": _hadamard,
+        "dense": _dense,
     }[kind](rng)
     for _ in range(rng.integers(0, 3)):
         drawn = _become(drawn, rng)
     return drawn
 
 
-_SHARES = {"floats": 0.2, "directions": 0.13, "tiles": 0.25, "made": 0.1}
+_SHARES = {"floats": 0.17, "directions": 0.12, "tiles": 0.22, "dense": 0.1, "made": 0.07}
 _SHARES |= {"sum": 0.07, "stack": 0.07, "product": 0.07, "kron": 0.06, "inverse": 0.03, "hadamard": 0.02}
 _COEFFICIENTS = [1, 1, -1, 2.0, np.float32(0.1), 1 / 3, 0, 1e-3, -1j, 0.6 + 0.8j]
 _MOST_OF_KRON = 24  # rows or columns of each operator of a Kronecker product
@@ -291,6 +292,45 @@ def _hadamard(rng: np.random.Generator) -> Drawn:
     op = bitterfly.ButterflyOperator.from_store(HadamardFloats(n, dtype), **known)
     matrix = scipy.linalg.hadamard(n).astype(np.result_type(dtype, np.float64))
     return Drawn(op, reference.viewed(op, matrix), f"{dtype} Hadamard of {n}, {known}")
+
+
+_DENSE_ROWS = [1, 2, 15, 16, 17, 31, 48, 49, 63, 64, 65, 80, 100, 127, 128, 130, 193]
+_DENSE_COLUMNS = [1, 2, 3, 4, 5, 11, 12, 31, 32, 33, 40, 63, 64, 65, 96, 100, 128, 140, 210]
+
+
+def _dense(rng: np.random.Generator) -> Drawn:
+    """Window codes of any rate and mixture of rates; any bytes are codes."""
+    import bitterfly
+    from bitterfly import reference
+    from bitterfly.stores import window_tiles
+    from bitterfly.stores.dense import BLOCK, HALF_BITS, DenseCodes, columns_of
+    from bitterfly.stores.windows import window_code
+
+    dtype, name = np.dtype(DTYPES[rng.integers(4)]), str(rng.choice(["window7", "window11"]))
+    rows, n = int(rng.choice(_DENSE_ROWS)), int(rng.choice(_DENSE_COLUMNS))
+    m = 2 * rows if dtype.kind == "c" else rows
+    some = rng.choice(HALF_BITS, int(rng.choice([1, 1, 2, 4])))
+    half_bits = rng.choice(some, -(-n // BLOCK)).astype(np.uint8)
+    scale = (rng.uniform(0.5, 2, m) * rng.choice([0, -1, 1, 1, 1, 2.0**-10], m)).astype(np.float16)
+    exponent = _exponents(rng, 2, dtype)[1]
+    matrix, tiles = np.zeros((m, n)), []
+    for rate in np.unique(half_bits).tolist():
+        columns, code = columns_of(n, np.flatnonzero(half_bits == rate)), window_code(name, rate / 2)
+        padded, panels = window_tiles.padded_columns(len(columns)), window_tiles.panel_rows(m)
+        streams = [
+            rng.integers(256, size=(padded, window_tiles.stream_bytes(panel, rate)), dtype=np.uint8) for panel in panels
+        ]
+        tiles.append(window_tiles.tiles_of_streams(streams))
+        entries = [reference.window_decode(part, code.table, code.masks, code.rate).T for part in streams]
+        matrix[:, columns] = np.concatenate(entries)[:m, : len(columns)] * code.step
+    matrix = np.ldexp(matrix * scale[:, None].astype(np.float64), exponent)
+    codes = DenseCodes((m, n), name, half_bits, tiles, scale, exponent)
+    seeds = [None if rng.random() < 0.4 else int(rng.integers(2**63)) for _ in range(2)]
+    precision = str(rng.choice(["float", "float", "half", "int8"]))
+    mode = str(rng.choice(["forward", "transpose", "adjoint", "conjugate"], p=[0.55, 0.15, 0.15, 0.15]))
+    op = bitterfly.DenseOperator(codes, inputs=seeds[0], outputs=seeds[1], dtype=dtype, mode=mode, precision=precision)
+    how = f"{dtype} {name} of {half_bits.tolist()} half bits, {op.shape}, rotations {seeds}, {mode}, {precision}"
+    return Drawn(op, reference.in_mode(op, reference.rotated(op, matrix)), how)
 
 
 def _pivots(rng: np.random.Generator, pattern: Sequence[int], rank: int) -> np.ndarray:
@@ -435,7 +475,7 @@ def _made(rng: np.random.Generator) -> Drawn:
 
 
 def _member(rng: np.random.Generator) -> Drawn:
-    return (_floats, _directions, _tiles)[int(rng.integers(3))](rng)
+    return (_floats, _directions, _tiles, _dense)[int(rng.choice(4, p=[0.3, 0.3, 0.3, 0.1]))](rng)
 
 
 def _sum(rng: np.random.Generator) -> Drawn:

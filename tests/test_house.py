@@ -23,6 +23,7 @@ FLOORS = [
     ["operators"],
     ["transforms", "algebra", "interop"],
     ["factorization", "quantization", "files"],
+    ["dense"],
     ["compression"],
     ["plots"],
     ["commands"],

@@ -164,6 +164,8 @@ def products(op: Any) -> tuple[np.ndarray, np.ndarray, float]:
         return _summed(op, [products(member) for member in op.members])
     if op.members:
         return _multiplied(op.kind, [products(member) for member in op.members])
+    if op.kind == "dense":
+        return _dense(op)
     factors, scale = reference.stored_factors(op)
     dense = [np.abs(reference.dense_factor(f)) for f in factors]
     paths = [np.eye(dense[0].shape[0])]
@@ -186,6 +188,54 @@ def products(op: Any) -> tuple[np.ndarray, np.ndarray, float]:
     # Second-order terms: every path is bounded by what all factors may grow by.
     error, behind = (np.abs(reference.viewed(op, part)) for part in (error * 1.01, behind * lengths))
     return error, behind, 4 * lost
+
+
+# Units of the largest number of a vector, by the bytes of each number: (255 + 255 / 256 + ..) / 2 in the last place.
+_TOPS = {"float": 8323071.0, "half": 32511.0, "int8": 127.0}
+
+
+def _dense(op: Any) -> tuple[np.ndarray, np.ndarray, float]:
+    """Bounds of window codes between rotations.
+
+    Rotations round an addition in every stage, of numbers that ``|R|``, the product of the moduli of stages, bounds.
+    Each number of the rotated vector is off by half a unit, the unit being its largest number over that of units in it:
+    ``max_j (|R| |x|)_j <= sum_k max_j |R|_jk |x_k|``; a transposed product rounds them times the scale of their row.
+    Integer sums are exact. Real and imaginary parts of vectors, and of a complex matrix, go one by one.
+    """
+    from bitterfly import reference
+
+    codes = np.abs(reference.dense_codes(op))
+    sides = [_moduli(n, seed) for n, seed in zip(codes.shape, op.rotations[::-1], strict=True)]
+    (outputs, after), (inputs, before) = sides
+    is_double = np.dtype(op.dtype).char in "dD"
+    top = _TOPS["float"] ** 3 if is_double and op.precision == "float" else _TOPS[op.precision]
+    moduli = outputs.T @ codes @ inputs
+    rounding = gamma(after + before + 12, op.dtype) + gamma(after + before + 12 + sum(codes.shape), np.float64)
+    scale = np.ldexp(np.abs(op.codes.scale.astype(np.float64)), op.codes.exponent)
+    steps = codes / np.where(scale == 0, 1, scale)[:, None]
+    forward = np.outer(outputs.T @ codes.sum(axis=1), inputs.max(axis=0))
+    adjoint = np.outer((scale[:, None] * outputs).max(axis=0), inputs.T @ steps.sum(axis=0))
+    error = 1.01 * (rounding * moduli + (forward + adjoint) / (2 * top))
+    growth = max(outputs.sum(axis=0).max(), inputs.sum(axis=0).max())
+    lost = 8 * growth * float(np.finfo(op.dtype).smallest_subnormal)
+    if np.dtype(op.dtype).kind == "c":
+        error, moduli = (np.sqrt(2) * (part[: len(part) // 2] + part[len(part) // 2 :]) for part in (error, moduli))
+        error, lost = error + gamma(4, op.dtype) * moduli, 2 * lost
+    return reference.in_mode(op, error), reference.in_mode(op, moduli), lost
+
+
+def _moduli(n: int, seed: int | None) -> tuple[np.ndarray, int]:
+    """The product of the moduli of the stages of a rotation, and how often a number is rounded on the way."""
+    from bitterfly.stores.rotations import Rotation
+
+    out, operations = np.eye(n), 0
+    if seed is None:
+        return out, operations
+    for part in Rotation(n, seed).parts:
+        stage, own = np.eye(n), slice(part.first, part.first + part.size)
+        stage[own, own] = 1 / np.sqrt(part.size)
+        out, operations = stage @ out, operations + part.power + part.order + 4
+    return out, operations
 
 
 def _summed(op: Any, members: list[tuple[np.ndarray, np.ndarray, float]]) -> tuple[np.ndarray, np.ndarray, float]:

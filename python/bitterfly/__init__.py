@@ -7,10 +7,12 @@ from bitterfly.algebra import block_diag, hstack, kron, vstack
 from bitterfly.chains.chain import Chain
 from bitterfly.compression.compress import CompressReport, compress
 from bitterfly.config import __version__, show_config
+from bitterfly.dense.quantize import quantize_dense
 from bitterfly.factorization.factorize import factorize
 from bitterfly.factorization.search import IncompressibleError
 from bitterfly.files.storage import load, save
 from bitterfly.operators.butterfly import ButterflyOperator, PackedButterfly
+from bitterfly.operators.dense import DenseOperator
 from bitterfly.quantization.quantize import quantize
 from bitterfly.quantization.rank_one import quantize_rank_one
 from bitterfly.workers import get_workers, set_workers
@@ -19,6 +21,7 @@ __all__ = [
     "ButterflyOperator",
     "Chain",
     "CompressReport",
+    "DenseOperator",
     "IncompressibleError",
     "PackedButterfly",
     "__version__",
@@ -35,6 +38,7 @@ __all__ = [
     "ordering",
     "plots",
     "quantize",
+    "quantize_dense",
     "quantize_rank_one",
     "save",
     "set_workers",

@@ -42,9 +42,54 @@ def dense(op: Any) -> Array:
     members = [dense(member) for member in op.members]
     if members:
         return together(op, members)
+    if op.kind == "dense":
+        matrix = dense_codes(op)
+        return in_mode(op, np.asarray(rotated(op, matrix)))
     factors, scale = stored_factors(op)
     matrix = product(factors)
     return viewed(op, matrix if scale is None else matrix * scale)
+
+
+def rotation(n: int, seed: int, real: Any = np.float64) -> Array:
+    """Return the rotation of a seed as a dense matrix, as the format page defines it."""
+    largest = max((order << (n // order).bit_length() - 1, -order) for order in (1, 12, 20, 28) if order <= n)
+    size, order = largest[0], -largest[1]
+    hadamard = _paley(order)
+    while len(hadamard) < size:
+        hadamard = np.kron(hadamard, _SYLVESTER)
+    out: Array = np.eye(n, dtype=real)
+    for at, first in enumerate([0] if size == n else [0, n - size]):
+        signs = np.array([1 - 2 * (_split_mix(seed + at, i // 64) >> i % 64 & 1) for i in range(first, first + size)])
+        stage = np.eye(n, dtype=real)
+        stage[first : first + size, first : first + size] = hadamard * signs / np.sqrt(real(size))
+        out = stage @ out
+    return out
+
+
+_SYLVESTER: Array = np.array([[1, 1], [1, -1]])
+
+
+def _split_mix(seed: int, at: int) -> int:
+    """Return output `at` of SplitMix64."""
+    z = (seed + (at + 1) * 0x9E3779B97F4A7C15) % 2**64
+    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) % 2**64
+    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) % 2**64
+    return z ^ (z >> 31)
+
+
+def _paley(order: int) -> Array:
+    """Return Paley's Hadamard matrix of order 1, 12 or 20 (first construction), or 28 (second)."""
+    if order == 1:
+        return np.eye(1)
+    q = 13 if order == 28 else order - 1
+    chi = [0, *(1 if pow(x, (q - 1) // 2, q) == 1 else -1 for x in range(1, q))]
+    inner = np.array([[chi[(i - j) % q] for j in range(q)] for i in range(q)])
+    bordered = np.ones((q + 1, q + 1))
+    bordered[0, 0], bordered[1:, 1:] = 0, inner
+    if order == 28:
+        return np.asarray(np.kron(bordered, _SYLVESTER) + np.kron(np.eye(q + 1), [[1, -1], [-1, -1]]))
+    bordered[1:, 0] = -1
+    return bordered + np.eye(q + 1)
 
 
 def together(op: Any, matrices: Sequence[Array]) -> Array:
@@ -75,9 +120,42 @@ def viewed(op: Any, stored: Array) -> Array:
         for order, size in zip(op.base_permutations, stored.shape, strict=True)
     )
     out[np.ix_(rows, columns)] = stored
-    out = out[: op.stored_shape[0], : op.stored_shape[1]]
-    out = out.conj() if op.mode in ("adjoint", "conjugate") else out
+    return in_mode(op, out[: op.stored_shape[0], : op.stored_shape[1]])
+
+
+def in_mode(op: Any, stored: Array) -> Array:
+    """Return the matrix of an operator, given that of the stored, forward one."""
+    out = stored.conj() if op.mode in ("adjoint", "conjugate") else stored
     return out.T if op.mode in ("transpose", "adjoint") else out
+
+
+def dense_codes(op: Any, real: Any = np.float64) -> Array:
+    """Return the real matrix that window codes stand for, rotations apart, in a precision."""
+    codes = op.codes
+    m, n = codes.shape
+    out = np.zeros((m, n), real)
+    for piece in codes.pieces:
+        half_bits, first = piece.code.half_bits, 0
+        padded = -(-len(piece.columns) // 4) * 4
+        for top in range(0, m, 64):
+            rows = min(64, -(-(m - top) // 16) * 16)
+            size = rows * half_bits // 16
+            tiles = piece.tiles[first : first + padded * size].reshape(padded // 4, size, 4)
+            streams = tiles.transpose(0, 2, 1).reshape(padded, size)
+            entries = window_decode(streams, piece.code.table, piece.code.masks, half_bits / 2)
+            kept = entries[: len(piece.columns), : m - top].T
+            out[top : top + len(kept), piece.columns] = kept * real(piece.code.step)
+            first += padded * size
+    return np.asarray(np.ldexp(out * codes.scale[:, None].astype(real), codes.exponent))
+
+
+def rotated(op: Any, matrix: Array) -> Array:
+    """Return the stored, forward matrix of window codes from that in the rotated basis, its two parts if complex."""
+    (inputs, outputs), real = op.rotations, matrix.dtype.type
+    out = matrix if outputs is None else rotation(len(matrix), outputs, real).T @ matrix
+    out = out if inputs is None else out @ rotation(matrix.shape[1], inputs, real)
+    half = len(out) // 2
+    return out[:half] + 1j * out[half:] if np.dtype(op.dtype).kind == "c" else out
 
 
 def stored_factors(op: Any) -> tuple[list[Array], Array | None]:

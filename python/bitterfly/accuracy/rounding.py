@@ -56,7 +56,7 @@ def log2_rounding(op: Any, gain: Gain | None = None) -> float:
         unit = np.log2(len(op.parts) * float(np.finfo(op.dtype).eps))
         norms = [unit + log2_norm(part, gain) for part in op.parts]
         return log2_sum([log2_rounding(part, gain) for part in op.parts] + norms)
-    if op.kind in ("product", "kron"):  # of unit vectors, the first operator makes any vectors
+    if op.kind in ("product", "kron", "dense"):  # of unit vectors, the first operator makes any vectors
         size = max(op.shape)
         return log2_applied(op, np.log2(size) / 2, size, gain)
     return _chain_rounding(_factors(op), (1, *op.stored_chain.ranks, 1), np.dtype(op.dtype))
@@ -72,6 +72,8 @@ def log2_norm(op: Any, gain: Gain | None = None) -> float:
         return sum(map(gain or log2_gain, op.operators[:-1])) + log2_norm(op.operators[-1], gain)
     if op.kind == "kron":
         return sum(log2_norm(each, gain) for each in op.operators)
+    if op.kind == "dense":
+        return float(op.codes.log2_norm)
     factors, ranks = _factors(op), (1, *op.stored_chain.ranks, 1)
     a, _, c, d = factors[-1].shape
     grams = _Grams.ones(a * c, d)
@@ -89,6 +91,8 @@ def log2_gain(op: Any) -> float:
         return log2_sum(_log2_size(c) + log2_gain(t) for c, t in zip(op.coefficients, op.terms, strict=True))
     if op.kind == "stack":
         return log2_sum(map(log2_gain, op.parts))
+    if op.kind == "dense":
+        return log2_norm(op)
     return float(sum(map(log2_gain, op.operators))) if op.members else float(sum(map(_factor_gain, _factors(op))))
 
 
@@ -102,6 +106,8 @@ def is_exact(op: Any) -> bool:
         return all(map(is_exact, op.parts))
     if op.members:
         return op.kind == "sum" and op.coefficients in ((1,), (-1,)) and is_exact(op.terms[0])
+    if op.kind == "dense":
+        return log2_norm(op) == NOTHING
     if isinstance(op.store, DirectionCodes):
         return False  # decoded by rotations
     numbers = _stored_numbers(op)
@@ -150,6 +156,8 @@ def log2_applied(op: Any, size: float, count: int, gain: Gain | None = None) -> 
     if op.members:
         count *= max(max(part.shape) for part in op.members) if op.kind == "kron" else 1
         return max(_one_by_one(ops, size, count, gain) for ops in (op.members, op.members[::-1]))
+    if op.kind == "dense":
+        return _dense_applied(op, size, count)
     factors, limits = _factors(op), np.finfo(op.dtype)
     gains = [_factor_gain(f) for f in factors]
     if NOTHING in gains:
@@ -162,6 +170,22 @@ def log2_applied(op: Any, size: float, count: int, gain: Gain | None = None) -> 
         found.append(float(np.log2(roundings * float(limits.eps) / 2)) + sum(gains) + size)
         entries = a * d * max(b, c) * count
         found.append(float(np.log2(roundings * np.sqrt(entries)) + np.log2(limits.smallest_subnormal)) + growth)
+    return log2_sum(found)
+
+
+def _dense_applied(op: Any, size: float, count: int) -> float:
+    """Return the logarithm of a bound on what products with window codes round, of vectors of norm ``2**size``.
+
+    Rotations round; digits miss half a unit of each number, the largest being ``op.largest_digits`` units; integer sums
+    are exact, and a few products round what becomes of them.
+    """
+    norm, limits = log2_norm(op), np.finfo(op.dtype)
+    if norm == NOTHING:
+        return NOTHING
+    unit = float(limits.eps) / 2
+    digits = float(np.sqrt(max(op.codes.shape))) / (2 * op.largest_digits)
+    found = [float(np.log2(op.rotations_rounding(unit) + digits + _OTHERS * unit)) + norm + size]
+    found.append(float(np.log2(limits.smallest_subnormal) + np.log2(_OTHERS * np.sqrt(max(op.shape) * count))))
     return log2_sum(found)
 
 

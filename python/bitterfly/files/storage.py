@@ -6,7 +6,7 @@ import os
 import textwrap
 from typing import Any, cast
 
-from bitterfly.files import butterflies, composites
+from bitterfly.files import butterflies, composites, dense
 from bitterfly.files.container import Codec, Header, Parts, Tensors, canonical, check_size, checksum, parse
 from bitterfly.files.replacing import Path, as_regular_file, replacing
 from bitterfly.operators.contract import Operator
@@ -108,5 +108,6 @@ def _read_any(header: Header, file: Tensors) -> Operator:
 CODECS: dict[str, Codec] = {
     "float": butterflies.CODEC,
     "packed": butterflies.CODEC,
+    "dense": dense.CODEC,
     **composites.codecs(sealed, _read_any),
 }

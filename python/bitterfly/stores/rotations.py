@@ -69,6 +69,15 @@ class Rotation:
         """Return the matrix in double precision."""
         return self.forward(np.eye(self.n))
 
+    def rounding(self, unit: float) -> float:
+        """Return a bound on what a product rounds in a precision of this unit roundoff, relative to the vector.
+
+        An addition rounds by a unit of its result: a stage of the transform, of all numbers, by a unit of the norm. Of
+        a matrix of order K, all partial sums together are at most sqrt(K) times as long as what they end in. Signs and
+        their scale take two products, the scale itself is rounded twice.
+        """
+        return 1.01 * unit * sum(part.power + (part.order - 1) * float(np.sqrt(part.order)) + 4 for part in self.parts)
+
     def _scaled_signs(self, at: int, dtype: np.dtype[Any]) -> Array:
         part = self.parts[at]
         own: Array = signs(self.n, self.seed + at)[part.first : part.first + part.size] / np.sqrt(part.size)

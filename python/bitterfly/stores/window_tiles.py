@@ -55,6 +55,14 @@ def tiles_of_streams(streams: Sequence[Array]) -> Array:
     return tiles
 
 
+def padded(tiles: Array) -> Array:
+    """Return a copy of tiles with what kernels may read behind them."""
+    out: Array = _core.aligned_empty([tiles.size + PADDING], np.dtype(np.uint8))
+    out[: tiles.size] = tiles
+    out[tiles.size :] = 0
+    return out
+
+
 def streams_of_tiles(tiles: Array, shape: tuple[int, int], half_bits: int) -> list[Array]:
     """Return the streams of which `tiles_of_streams` makes these tiles."""
     columns, first, out = padded_columns(shape[1]), 0, []

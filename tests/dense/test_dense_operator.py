@@ -1,0 +1,311 @@
+"""Dense operators: what codes of a matrix promise, what users may hand in, views, precisions, rows, files."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.sparse.linalg import aslinearoperator, lsqr
+
+import bitterfly
+import strategies as own
+from bitterfly import reference
+from bitterfly.stores.dense import DenseCodes
+from bitterfly.stores.window_tiles import tiles_of_streams
+
+# Limits of relative errors (n >= 256), with 16 / n bits of scales beside the codes.
+LIMITS = {1: 0.546, 1.5: 0.389, 2: 0.276, 2.5: 0.199, 3: 0.142, 3.5: 0.102, 4: 0.0735, 5: 0.0415, 6: 0.0255, 8: 0.008}
+PRECISIONS = {"float": 2e-7, "half": 6e-5, "int8": 1.5e-2}
+
+
+def relative(got: np.ndarray, expected: np.ndarray) -> float:
+    return float(np.linalg.norm(got - expected) / np.linalg.norm(expected))
+
+
+def outliers(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+    """Columns, rows and single entries far larger than others, and a mean."""
+    a = rng.standard_normal(shape) + 0.3
+    a[:, 5] *= 60
+    a[7] *= 30
+    a[rng.integers(shape[0], size=20), rng.integers(shape[1], size=20)] = 100
+    return a
+
+
+@pytest.mark.parametrize("bits", LIMITS)
+@pytest.mark.parametrize("kind", ["gaussian", "outliers", "butterfly"])
+def test_errors_are_those_of_normal_numbers_whatever_the_matrix(kind: str, bits: float) -> None:
+    rng = np.random.default_rng(3)
+    shape = (320, 256)
+    a = {"gaussian": rng.standard_normal(shape), "outliers": outliers(rng, shape)}.get(kind)
+    a = own.matrix("butterfly", 256, np.float64, 0) if a is None else a
+    op = bitterfly.quantize_dense(a, bits=bits, rng=0)
+    assert op.relative_error <= LIMITS[bits]
+    lengths = 2 * 64 * 64 / a.size if op.kind == "sum" else 0  # of the columns of a head, up to 64 of them
+    assert op.bits_per_entry <= bits + 16 / 256 + 8 * 17 / a.size + lengths
+    assert op.error_kind == "measured"
+    assert relative(reference.dense(op), a) <= op.relative_error <= relative(reference.dense(op), a) * (1 + 1e-6)
+
+
+def test_window7_errs_a_little_more() -> None:
+    a = np.random.default_rng(0).standard_normal((512, 512))
+    for bits in (1, 2, 4):
+        long, short = (bitterfly.quantize_dense(a, bits=bits, code=code, rng=0) for code in ("window11", "window7"))
+        assert 1 <= short.relative_error / long.relative_error < 1.11
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_precisions_of_products(precision: Any) -> None:
+    rng = np.random.default_rng(0)
+    op = bitterfly.quantize_dense(rng.standard_normal((700, 512)).astype(np.float32), bits=2, rng=0)
+    dense = reference.dense(op)
+    for each in (op, op.T):
+        each.precision = precision
+        x = rng.standard_normal((each.shape[1], 9)).astype(np.float32)
+        expected = (dense if each is op else dense.T) @ x.astype(np.float64)
+        assert relative(each @ x, expected) < PRECISIONS[precision]
+        assert each.precision == precision
+        assert each.astype(np.float64).precision == "float"
+    wide = op.astype(np.float64)
+    x = rng.standard_normal(512)
+    assert relative(wide @ x, dense @ x) < 4e-15
+
+
+@given(
+    seed=own.seeds, dtype=own.dtypes, bits=st.floats(1, 8), rotate=st.sampled_from(["auto", "inputs", "both", False])
+)
+def test_any_shape_and_kind(seed: int, dtype: Any, bits: float, rotate: Any) -> None:
+    rng = np.random.default_rng(seed)
+    shape = tuple(int(s) for s in rng.choice([1, 2, 3, 15, 16, 17, 33, 64, 65, 100], 2))
+    a = own.ldexp(own.source(rng, shape, dtype), int(rng.integers(-100, 20))).astype(dtype)
+    op = bitterfly.quantize_dense(a, bits=bits, rotate=rotate, head="auto" if seed % 2 else None, rng=0)
+    assert op.shape == shape
+    assert op.dtype == dtype
+    exact = a.astype(np.result_type(dtype, np.float64))
+    missed = np.linalg.norm(reference.dense(op) - exact)
+    assert missed <= op.relative_error * np.linalg.norm(exact)
+    assert op.kind == "sum" or op.mean_bits <= bits
+
+
+@pytest.mark.parametrize("exponent", [-1000, -500, 0, 500, 1000])
+def test_matrices_of_any_scale(exponent: int) -> None:
+    a = np.random.default_rng(1).standard_normal((64, 96))
+    plain, op = (bitterfly.quantize_dense(np.ldexp(a, e), bits=3, rng=0) for e in (0, exponent))
+    assert op.relative_error == plain.relative_error
+    x = np.linspace(-1, 1, 96)
+    np.testing.assert_array_equal(op @ x, np.ldexp(plain @ x, exponent))
+
+
+def test_zeros_stay_zeros() -> None:
+    a = np.random.default_rng(2).standard_normal((40, 64))
+    a[3] = 0
+    op = bitterfly.quantize_dense(a, bits=4, rng=0)
+    np.testing.assert_array_equal(op.rows(3), np.zeros((1, 64)))
+    zero = bitterfly.quantize_dense(np.zeros((40, 64)), bits=1, rng=0)
+    assert zero.relative_error == 0
+    np.testing.assert_array_equal(zero @ np.ones(64), np.zeros(40))
+
+
+def alike(rng: np.random.Generator) -> np.ndarray:
+    """Rows that are nearly one row."""
+    a = rng.standard_normal(384) * (1 + 0.2 * rng.standard_normal((512, 1)))
+    return a + 0.2 * rng.standard_normal((512, 384))
+
+
+@pytest.mark.parametrize("bits", [2, 4])
+@pytest.mark.parametrize("scale", [1.0, 2.0**-900, 2.0**900])
+def test_a_part_of_low_rank_is_taken_out_where_it_pays(bits: int, scale: float) -> None:
+    a = alike(np.random.default_rng(5)) * scale
+    plain, op = (bitterfly.quantize_dense(a, bits=bits, head=head, rng=0) for head in (None, "auto"))
+    assert op.kind == "sum"
+    assert op.nbytes < plain.nbytes + 1000
+    assert op.relative_error < 0.25 * LIMITS[bits]
+    assert plain.relative_error > LIMITS[bits]
+    near = np.ldexp(a, -int(np.frexp(np.abs(a).max())[1]))
+    found = np.ldexp(reference.dense(op), -int(np.frexp(np.abs(a).max())[1]))
+    assert relative(found, near) <= op.relative_error
+    for asked in ({"nbytes": plain.nbytes}, {"rtol": plain.relative_error}):
+        other = bitterfly.quantize_dense(a, **asked, rng=0)
+        assert other.nbytes <= plain.nbytes
+        assert other.relative_error <= plain.relative_error
+
+
+def test_no_head_of_noise() -> None:
+    a = np.random.default_rng(0).standard_normal((300, 200))
+    assert bitterfly.quantize_dense(a, bits=2, rng=0).kind == "dense"
+
+
+# ---- what is asked for ----
+
+
+@pytest.mark.parametrize("rtol", [0.5, 0.2, 0.1, 0.05, 0.03, 0.012])
+@pytest.mark.parametrize("shape", [(300, 257), (64, 1024), (1000, 40)])
+def test_tolerances_are_met_with_few_bits(rtol: float, shape: tuple[int, int]) -> None:
+    a = np.random.default_rng(4).standard_normal(shape)
+    op = bitterfly.quantize_dense(a, rtol=rtol, rng=0)
+    assert op.relative_error <= rtol
+    blocks = -(-shape[1] // 32)
+    fewer = op.mean_bits - 2 / min(blocks, 8)
+    if fewer >= 1:
+        assert bitterfly.quantize_dense(a, bits=fewer, rng=0).relative_error > rtol
+
+
+@given(seed=own.seeds, nbytes=st.integers(2000, 12_000))
+def test_bytes_are_not_exceeded(seed: int, nbytes: int) -> None:
+    a = np.random.default_rng(seed).standard_normal((96, 128))
+    op = bitterfly.quantize_dense(a, nbytes=nbytes, rng=0)
+    assert op.nbytes <= nbytes
+    step = 2 if op.mean_bits >= 6 else 1 if op.mean_bits >= 4 else 0.5  # bits from rate to rate
+    assert nbytes - op.nbytes <= 96 * 32 * step / 8 + 4 or op.mean_bits == 8
+
+
+def test_what_sources_hold() -> None:
+    a = np.random.default_rng(0).standard_normal((50, 70))
+    plain = bitterfly.quantize_dense(a, bits=3, rng=0)
+    for given_ in (a.tolist(), aslinearoperator(a), np.asfortranarray(a)):
+        op = bitterfly.quantize_dense(given_, bits=3, rng=0)
+        np.testing.assert_array_equal(op.todense(), plain.todense())
+    op = bitterfly.quantize_dense(lambda i, j: a[np.ix_(i, j)], shape=a.shape, bits=3, rng=0)
+    np.testing.assert_array_equal(op.todense(), plain.todense())
+
+
+def test_threads_do_not_change_codes() -> None:
+    a = np.random.default_rng(0).standard_normal((200, 300)).astype(np.float32)
+    one, two = (bitterfly.quantize_dense(a, bits=2.3, rng=0, workers=workers) for workers in (1, 2))
+    np.testing.assert_array_equal(one.codes.scale, two.codes.scale)
+    for x, y in zip(one.codes.tiles, two.codes.tiles, strict=True):
+        np.testing.assert_array_equal(x, y)
+    x = a[0]
+    np.testing.assert_array_equal(one.apply(x, workers=1), one.apply(x, workers=2))
+
+
+@pytest.mark.parametrize(
+    ("asked", "error", "message"),
+    [
+        ({}, ValueError, "bits, nbytes, rtol: expected one of them"),
+        ({"bits": 2, "rtol": 0.1}, ValueError, "bits, nbytes, rtol: expected only one"),
+        ({"bits": 0.5}, ValueError, "bits: expected 1 to 8, got 0.5"),
+        ({"bits": 9}, ValueError, "bits: expected 1 to 8, got 9"),
+        ({"bits": float("nan")}, ValueError, "bits: expected 1 to 8, got nan"),
+        ({"bits": "2"}, TypeError, "bits: expected a number"),
+        ({"nbytes": 100}, ValueError, "nbytes: expected at least .* bytes"),
+        ({"rtol": 1e-3}, ValueError, "rtol: 0.001 is not met: 8 bits a number reach 0.00"),
+        ({"rtol": 2}, ValueError, "rtol: expected a number below 1"),
+        ({"bits": 2, "code": "window9"}, ValueError, "code: expected window7 or window11, got 'window9'"),
+        ({"bits": 2, "rotate": "outputs"}, ValueError, "rotate: expected 'auto', 'inputs', 'both' or False"),
+        ({"bits": 2, "shape": (3, 3)}, ValueError, "shape: expected"),
+    ],
+)
+def test_refusals(asked: dict[str, Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        bitterfly.quantize_dense(np.random.default_rng(0).standard_normal((40, 64)), **asked)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_infinities_are_refused(bad: float) -> None:
+    a = np.ones((40, 64))
+    a[17, 3] = bad
+    with pytest.raises(ValueError, match=rf"a: expected finite entries, got {bad} at \(17, 3\)"):
+        bitterfly.quantize_dense(a, bits=2)
+
+
+def test_numbers_without_names_are_refused() -> None:
+    with pytest.raises(TypeError, match="options: expected by name, got 4"):
+        bitterfly.quantize_dense(np.ones((3, 3)), 4)
+
+
+# ---- the operator ----
+
+
+@pytest.fixture(params=[np.float32, np.complex128])
+def op(request: Any) -> Any:
+    a = own.gaussian(np.random.default_rng(0), (90, 70), request.param)
+    return bitterfly.quantize_dense(a, bits=2.5, rotate="both", rng=0)
+
+
+def test_views_and_copies(op: Any, tmp_path: Path) -> None:
+    dense = op.todense()
+    np.testing.assert_allclose(op.H.todense(), dense.conj().T, rtol=1e-5, atol=1e-6)
+    assert op.H.H.mode == "forward"
+    assert op.T.conj().T.mode == ("conjugate" if op.dtype.kind == "c" else "forward")
+    assert copy.deepcopy(op) is op
+    bitterfly.save(tmp_path / "op", op.H)
+    for other in (pickle.loads(pickle.dumps(op.H)), bitterfly.load(tmp_path / "op")):
+        assert (other.mode, other.relative_error, other.error_kind) == (op.H.mode, op.relative_error, "measured")
+        np.testing.assert_array_equal(other.todense(), op.H.todense())
+    with pytest.raises(AttributeError, match="immutable"):
+        op.mode = "forward"
+    with pytest.raises(ValueError, match="precision: expected float, half, int8, got 'double'"):
+        op.precision = "double"
+
+
+def test_rows_are_those_of_the_matrix() -> None:
+    rng = np.random.default_rng(0)
+    for rotate in ("inputs", "both", False):
+        for dtype in own.DTYPES:
+            op = bitterfly.quantize_dense(own.gaussian(rng, (100, 65), dtype), bits=2, rotate=rotate, rng=1)
+            dense, some = reference.dense(op), [99, 0, 64, 63, -1]
+            np.testing.assert_allclose(op.rows(some), dense[some], atol=1e-5)
+            np.testing.assert_allclose(op.H.rows(some[1:4]), dense.conj().T[some[1:4]], atol=1e-5)
+
+
+def test_casts() -> None:
+    a = np.random.default_rng(0).standard_normal((40, 64)).astype(np.float32)
+    op = bitterfly.quantize_dense(a, bits=4, rng=0)
+    wide = op.astype(np.float64)
+    assert wide.codes is op.codes
+    assert wide.relative_error == op.relative_error
+    with pytest.raises(TypeError, match="dtype: the codes are those of float32 numbers"):
+        op.astype(np.complex64)
+
+
+def test_arithmetic_knows_its_error() -> None:
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal((2, 64, 64))
+    x, y = (bitterfly.quantize_dense(each, bits=5, rng=0) for each in (a, b))
+    x.precision = "int8"  # what products round is no part of the matrix
+    total, product = x + 2 * y, x @ y
+    for made, exact in ((total, a + 2 * b), (product, a @ b)):
+        assert relative(reference.dense(made), exact) <= made.relative_error < 0.25
+        assert made.error_kind == "measured"
+
+
+def test_solvers_take_it() -> None:
+    rng = np.random.default_rng(0)
+    a = rng.standard_normal((120, 60)) + 10 * np.eye(120, 60)
+    op = bitterfly.quantize_dense(a, bits=8, rng=0)
+    x = rng.standard_normal(60)
+    found = lsqr(op, op @ x, atol=1e-12, btol=1e-12)[0]
+    assert relative(found, x) < 1e-9
+
+
+def test_codes_are_checked() -> None:
+    tiles = [tiles_of_streams([np.zeros((64, 16), np.uint8)])]
+    good: dict[str, Any] = {"shape": (64, 64), "name": "window7", "half_bits": [4, 4], "tiles": tiles}
+    good |= {"scale": np.ones(64, np.float16)}
+    assert DenseCodes(**good).nbytes == 64 * 16 + 128 + 1
+    bad = [
+        ({"name": "window8"}, "code: expected"),
+        ({"half_bits": [4]}, "half_bits: expected"),
+        ({"half_bits": [4, 9]}, "half_bits: expected"),
+        ({"half_bits": [4, 5]}, "tiles: expected 2 arrays"),
+        ({"scale": np.ones(63, np.float16)}, "scale: expected 64"),
+        ({"scale": np.ones(64)}, "scale: expected 64"),
+        ({"scale": np.full(64, np.inf, np.float16)}, "scale: expected 64"),
+        ({"exponent": 3000}, "exponent: expected"),
+        ({"tiles": [tiles[0][:-1]]}, r"tiles\[0\]: expected"),
+    ]
+    for change, message in bad:
+        with pytest.raises(ValueError, match=message):
+            DenseCodes(**(good | change))
+    with pytest.raises(ValueError, match="inputs: expected a seed"):
+        bitterfly.DenseOperator(DenseCodes(**good), inputs=-1)
+    with pytest.raises(ValueError, match="codes: expected real and imaginary parts"):
+        bitterfly.DenseOperator(
+            DenseCodes((63, 64), "window7", [4, 4], tiles, np.ones(63, np.float16)), dtype=np.complex64
+        )
