@@ -1,0 +1,121 @@
+"""Errors of matrices as their products with given inputs show them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy.linalg import LinAlgError, cholesky, eigvalsh
+
+from bitterfly.accuracy.moments import SecondMoments
+from bitterfly.inputs import Array, as_floating
+
+_SLACK = 1e-8  # of the largest entry, or eigenvalue: what rounding may have made of a metric
+_EPS = float(np.finfo(np.float64).eps)
+
+
+def as_metric(metric: Any, n: int) -> Array | None:
+    """Return a metric for errors of matrices with n columns: a new array of (n, n), of (n,), a diagonal, or None.
+
+    Parameters
+    ----------
+    metric : None, array_like or SecondMoments
+        Symmetric and positive semidefinite, up to rounding; a vector is the diagonal of one.
+    n : int
+
+    Returns
+    -------
+    ndarray or None
+        float64, exactly symmetric, multiplied by a power of two such that the largest entry lies between 1/2 and 1.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Where it is no such metric; the message says why.
+    """
+    if metric is None:
+        return None
+    array = as_floating(metric.matrix if isinstance(metric, SecondMoments) else metric, "metric")
+    if array.dtype.kind == "c":
+        raise TypeError(f"metric: expected real numbers, got {array.dtype}")
+    if array.shape not in ((n, n), (n,)):
+        raise ValueError(f"metric: expected shape ({n}, {n}), or ({n},) for a diagonal, got {array.shape}")
+    if not np.all(np.isfinite(array)):
+        raise ValueError("metric: expected finite numbers, got infinities or NaNs")
+    largest = float(np.abs(array).max(initial=0))
+    if largest == 0:
+        raise ValueError("metric: expected a number other than zero, got zeros alone")
+    scaled = _scaled(array, largest)
+    diagonal = scaled if scaled.ndim == 1 else scaled.diagonal()
+    if diagonal.min() < 0:
+        at = int(diagonal.argmin())
+        raise ValueError(
+            f"metric: expected a diagonal that is not negative, got {array[(at,) * array.ndim]:.3g} at {at}"
+        )
+    return scaled if scaled.ndim == 1 else _semidefinite(scaled)
+
+
+def _scaled(a: Array, largest: float) -> Array:
+    out: Array = np.ldexp(a.astype(np.float64), -np.frexp(largest)[1])
+    return out
+
+
+def _semidefinite(a: Array) -> Array:
+    """Return the symmetric part of a matrix with entries of at most one, if it is semidefinite up to rounding."""
+    skew = float(np.abs(a - a.T).max())
+    if skew > _SLACK:
+        raise ValueError(f"metric: expected a symmetric matrix, got entries {skew:.3g} of the largest one apart")
+    a = (a + a.T) / 2
+    damped = a.copy()
+    damped.flat[:: len(a) + 1] += _SLACK * a.diagonal().max()
+    try:
+        cholesky(damped, lower=True, overwrite_a=True, check_finite=False)
+    except LinAlgError:
+        values = eigvalsh(a)
+        if values[0] < -_SLACK * max(values[-1], 0.0):
+            raise ValueError(
+                f"metric: expected a positive semidefinite matrix, got eigenvalues from {values[0]:.3g} to "
+                f"{values[-1]:.3g} of the largest entry"
+            ) from None
+    return a
+
+
+def metric_error(difference: Array, x: Array, metric: Array | None) -> float:
+    """Return a bound on ``sqrt(trace(D H D^T) / trace(X H X^T))``, a few roundings above it; 0 / 0 is 0.
+
+    Parameters
+    ----------
+    difference, x : numpy.ndarray
+        D and X, (m, n), finite.
+    metric : numpy.ndarray or None
+        H as `as_metric` returns it; None for the identity.
+    """
+    above, above_rounding, above_power = _trace(difference, metric)
+    below, below_rounding, below_power = _trace(x, metric)
+    if above + above_rounding == 0 or (below <= below_rounding and above <= above_rounding):
+        return 0.0
+    if below <= below_rounding:
+        return float("inf")
+    ratio = (above + above_rounding) / (below - below_rounding)
+    with np.errstate(over="ignore", under="ignore"):
+        return float(np.ldexp(np.sqrt(ratio) * (1 + 8 * _EPS), above_power - below_power))
+
+
+def _trace(x: Array, metric: Array | None) -> tuple[float, float, int]:
+    """Return ``trace(X H X^T) / 4^p``, a bound on its rounding errors, and p.
+
+    Entries of a semidefinite matrix are at most the roots of those of the diagonal: what the sums of a row round is
+    below ``(2 n + 4) u`` times the square of ``sum |x_j| sqrt(H_jj)``.
+    """
+    largest = float(np.abs(x).max(initial=0))
+    if largest == 0:
+        return 0.0, 0.0, 0
+    power = int(np.frexp(largest)[1])
+    x = np.ldexp(x.astype(np.float64), -power)
+    if metric is None or metric.ndim == 1:
+        squares = np.square(x).sum(axis=0)
+        value = float(squares.sum() if metric is None else squares @ metric)
+        return value, x.size * _EPS * value, power
+    value = float(np.einsum("ij,ij", x @ metric, x))
+    moduli = np.abs(x) @ np.sqrt(metric.diagonal())
+    return max(value, 0.0), (x.shape[1] + 4) * _EPS * float(moduli @ moduli), power
