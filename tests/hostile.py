@@ -389,7 +389,7 @@ def check_valid(op: Any, r: random.Random) -> None:
     numbers += [np.abs(c) for c in _coefficients(op)]
     moderate = _MODERATE if op.kind in ("float", "packed", "sum") else _MODERATE ** (1 / 2)
     numbers += [np.array(2.0 ** min(each, 1000)) for each in _exponents(parts(data)[1])]
-    if all(np.max(np.abs(x), initial=0) <= moderate for x in numbers):
+    if all(float(np.max(np.abs(x), initial=0)) <= moderate for x in numbers):
         assert np.all(np.isfinite(forward)) and np.all(np.isfinite(backward))
 
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 import strategies
 from bitterfly import reference
 from bitterfly.accuracy.metric import as_metric, metric_error
-from bitterfly.quantization import feedback
-from bitterfly.quantization.feedback import (
+from bitterfly.dense import feedback
+from bitterfly.dense.feedback import (
     BLOCK_COLUMNS,
     DampedMetric,
     Rounded,
