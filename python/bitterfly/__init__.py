@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from bitterfly import algebra, ordering, transforms
+from bitterfly.accuracy.moments import SecondMoments
 from bitterfly.algebra import block_diag, hstack, kron, vstack
 from bitterfly.chains.chain import Chain
 from bitterfly.compression.compress import CompressReport, compress
@@ -24,6 +25,7 @@ __all__ = [
     "DenseOperator",
     "IncompressibleError",
     "PackedButterfly",
+    "SecondMoments",
     "__version__",
     "algebra",
     "block_diag",

@@ -309,3 +309,101 @@ def test_codes_are_checked() -> None:
         bitterfly.DenseOperator(
             DenseCodes((63, 64), "window7", [4, 4], tiles, np.ones(63, np.float16)), dtype=np.complex64
         )
+
+
+# ---- metrics ----
+
+
+def inputs(rng: np.random.Generator, n: int, count: int = 400) -> np.ndarray:
+    """Vectors of unequal, correlated numbers."""
+    mix = np.linalg.qr(rng.standard_normal((n, n)))[0] * np.geomspace(1, 0.02, n)
+    return rng.standard_normal((count, n)) @ mix.T + 0.1
+
+
+@pytest.mark.parametrize("rotate", ["inputs", "both", False])
+@pytest.mark.parametrize("dtype", [np.float64, np.complex64])
+def test_errors_in_a_metric(rotate: Any, dtype: Any) -> None:
+    rng = np.random.default_rng(0)
+    a, x = own.gaussian(rng, (130, 160), dtype), inputs(rng, 160)
+    moments = bitterfly.SecondMoments(160).update(x[:100]).merge(bitterfly.SecondMoments(160).update(x[100:]))
+    plain = bitterfly.quantize_dense(a, bits=2, rotate=rotate, rng=0)
+    op = bitterfly.quantize_dense(a, bits=2, metric=moments, rotate=rotate, rng=0)
+    same = bitterfly.quantize_dense(a, bits=2, metric=2.0**900 * (x.T @ x), rotate=rotate, rng=0)
+    exact = a.astype(np.result_type(dtype, np.float64))
+    of = {key: relative(reference.dense(each) @ x.T, exact @ x.T) for key, each in (("op", op), ("plain", plain))}
+    assert of["op"] < 0.6 * of["plain"]
+    assert of["op"] <= op.metric_error < of["op"] * (1 + 1e-6)
+    assert same.metric_error == pytest.approx(op.metric_error, rel=0.05)
+    assert relative(reference.dense(op), exact) <= op.relative_error
+    assert np.isnan(plain.metric_error)
+    assert op.mean_bits <= 2
+
+
+def test_unequal_rates_and_sweeps_gain() -> None:
+    rng = np.random.default_rng(1)
+    a, x = rng.standard_normal((128, 256)), inputs(rng, 256)
+    errors = [
+        bitterfly.quantize_dense(a, bits=2, metric=x.T @ x, rng=0, **more).metric_error
+        for more in ({"unequal": False}, {}, {"sweeps": 1})
+    ]
+    assert errors[0] > 1.02 * errors[1] > 1.02 * errors[2]
+
+
+@pytest.mark.parametrize("unequal", [True, False])
+def test_tolerances_and_bytes_in_a_metric(unequal: bool) -> None:
+    rng = np.random.default_rng(2)
+    a, x = rng.standard_normal((100, 192)), inputs(rng, 192)
+    for rtol in (0.1, 0.05, 0.02):
+        op = bitterfly.quantize_dense(a, rtol=rtol, metric=x.T @ x, unequal=unequal, rng=0)
+        assert relative(reference.dense(op) @ x.T, a @ x.T) <= op.metric_error <= rtol
+        fewer = bitterfly.quantize_dense(a, bits=op.mean_bits - 0.5, metric=x.T @ x, unequal=unequal, rng=0)
+        assert fewer.metric_error > rtol
+        again = bitterfly.quantize_dense(a, nbytes=op.nbytes, metric=x.T @ x, unequal=unequal, rng=0)
+        assert again.nbytes <= op.nbytes
+        assert again.metric_error < 1.05 * rtol
+
+
+def test_diagonal_metrics() -> None:
+    rng = np.random.default_rng(3)
+    a, weights = rng.standard_normal((70, 96)), np.geomspace(1, 1e-4, 96)
+    for rotate in ("inputs", False):
+        op = bitterfly.quantize_dense(a, bits=2, metric=weights, rotate=rotate, rng=0)
+        lost = np.sqrt(np.sum((reference.dense(op) - a) ** 2 * weights) / np.sum(a**2 * weights))
+        assert lost <= op.metric_error < lost * (1 + 1e-6)
+        assert op.metric_error < 0.2
+
+
+def test_inputs_that_are_never_seen() -> None:
+    rng = np.random.default_rng(4)
+    a, x = rng.standard_normal((64, 64)), rng.standard_normal((5, 64))
+    op = bitterfly.quantize_dense(a, bits=2, metric=x.T @ x, rng=0)
+    assert relative(reference.dense(op) @ x.T, a @ x.T) <= op.metric_error < 0.1
+    assert op.relative_error < 2
+
+
+@pytest.mark.parametrize(
+    ("metric", "error", "message"),
+    [
+        (np.eye(63), ValueError, r"metric: expected shape \(64, 64\), or \(64,\)"),
+        (bitterfly.SecondMoments(64), ValueError, "metric: expected a number other than zero"),
+        (-np.ones(64), ValueError, "metric: expected a diagonal that is not negative"),
+        (np.full((64, 64), np.nan), ValueError, "metric: expected finite numbers"),
+        (
+            1.0 - 2 * np.eye(64)[::-1],
+            ValueError,
+            "metric: expected a diagonal|metric: expected a positive semidefinite",
+        ),
+        (np.triu(np.ones((64, 64))), ValueError, "metric: expected a symmetric matrix"),
+        (np.eye(64) * 1j, TypeError, "metric: expected real numbers"),
+    ],
+)
+def test_metrics_that_are_none(metric: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        bitterfly.quantize_dense(np.random.default_rng(0).standard_normal((40, 64)), bits=2, metric=metric)
+
+
+def test_sweeps_are_counts() -> None:
+    with pytest.raises(ValueError, match="sweeps: expected a number that is not negative"):
+        bitterfly.quantize_dense(np.eye(40), bits=2, metric=np.ones(40), sweeps=-1)
+    with pytest.raises(TypeError, match="sweeps: expected an integer"):
+        bitterfly.quantize_dense(np.eye(40), bits=2, metric=np.ones(40), sweeps=0.5)

@@ -14,7 +14,6 @@ from bitterfly import reference
 from bitterfly.accuracy.metric import as_metric, metric_error
 from bitterfly.dense import feedback
 from bitterfly.dense.feedback import (
-    BLOCK_COLUMNS,
     DampedMetric,
     Rounded,
     conditional_variances,
@@ -23,6 +22,7 @@ from bitterfly.dense.feedback import (
     round_columns,
     unequal_half_bits,
 )
+from bitterfly.stores.dense import BLOCK
 from bitterfly.stores.window_tiles import panel_rows, streams_of_tiles, tiles_of_streams
 from bitterfly.stores.windows import RATES, SCALAR_RATES, window_code
 
@@ -51,7 +51,7 @@ def assert_codes_are_the_values(found: Rounded, m: int, half_bits: Sequence[int]
     n = found.values.shape[1]
     for at, half in enumerate(half_bits):
         code = window_code(name, half / 2)
-        values = found.values[:, at * BLOCK_COLUMNS : (at + 1) * BLOCK_COLUMNS]
+        values = found.values[:, at * BLOCK : (at + 1) * BLOCK]
         width = values.shape[1]
         streams = streams_of_tiles(tiles_of_streams(found.streams[at]), (m, width), half)
         assert len(streams) == len(panel_rows(m))
@@ -60,9 +60,9 @@ def assert_codes_are_the_values(found: Rounded, m: int, half_bits: Sequence[int]
             np.testing.assert_array_equal(panel, own)
             assert not panel[width:].any()
             rows.append(reference.window_decode(panel[:width], code.table, code.masks, code.rate).T)
-        entries = np.concatenate(rows)[:m].astype(np.float32)
-        np.testing.assert_array_equal(values, entries * np.float32(code.step))
-    assert len(half_bits) == -(-n // BLOCK_COLUMNS) and found.values.dtype == np.float32
+        entries = np.concatenate(rows)[:m].astype(np.float64)
+        np.testing.assert_array_equal(values, entries * code.step)
+    assert len(half_bits) == -(-n // BLOCK) and found.values.dtype == np.float64
 
 
 # ---- the factor ----
@@ -146,7 +146,7 @@ def test_too_few_bits_are_named() -> None:
 @pytest.mark.parametrize("n", [1, 31, 33, 70])
 def test_values_are_what_the_streams_stand_for(name: str, m: int, n: int) -> None:
     x, damped = normal(m, n), DampedMetric(metric(n, 3))
-    rates = [7, 16, 3][: -(-n // BLOCK_COLUMNS)]
+    rates = [7, 16, 3][: -(-n // BLOCK)]
     for kwargs in ({}, {"feedback": False}, {"sweeps": 1}):
         found = round_columns(x, damped, rates, name, **kwargs)
         assert_codes_are_the_values(found, m, rates, name)
@@ -170,7 +170,7 @@ def slow(x: np.ndarray, h: np.ndarray, half_bits: Sequence[int], name: str, stre
     x, h = x.copy(), h.copy()
     out = np.empty_like(x)
     for j in range(len(h)):
-        code = window_code(name, half_bits[j // BLOCK_COLUMNS] / 2)
+        code = window_code(name, half_bits[j // BLOCK] / 2)
         streams = feedback.encode(x[:, j][None] / stretch / code.step, code)
         out[:, j] = reference.window_decode(streams, code.table, code.masks, code.rate)[0] * code.step
         inverse = np.linalg.inv(h[j:, j:])
@@ -214,7 +214,7 @@ def test_unequal_rates_and_sweeps_gain_more(name: str) -> None:
 @given(st.integers(1, 70), st.integers(1, 50), st.sampled_from([2, 3, 4, 8, 12]), strategies.seeds)
 def test_sweeps_never_raise_the_error(m: int, n: int, half: int, seed: int) -> None:
     x, damped = normal(m, n, seed), DampedMetric(metric(n, 2, seed))
-    half_bits = [half] * -(-n // BLOCK_COLUMNS)
+    half_bits = [half] * -(-n // BLOCK)
     errors = []
     for sweeps in range(3):
         found = round_columns(x, damped, half_bits, "window7", sweeps=sweeps)

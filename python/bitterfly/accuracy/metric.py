@@ -90,8 +90,8 @@ def metric_error(difference: Array, x: Array, metric: Array | None) -> float:
     metric : numpy.ndarray or None
         H as `as_metric` returns it; None for the identity.
     """
-    above, above_rounding, above_power = _trace(difference, metric)
-    below, below_rounding, below_power = _trace(x, metric)
+    above, above_rounding, above_power = trace(difference, metric)
+    below, below_rounding, below_power = trace(x, metric)
     if above + above_rounding == 0 or (below <= below_rounding and above <= above_rounding):
         return 0.0
     if below <= below_rounding:
@@ -101,7 +101,7 @@ def metric_error(difference: Array, x: Array, metric: Array | None) -> float:
         return float(np.ldexp(np.sqrt(ratio) * (1 + 8 * _EPS), above_power - below_power))
 
 
-def _trace(x: Array, metric: Array | None) -> tuple[float, float, int]:
+def trace(x: Array, metric: Array | None) -> tuple[float, float, int]:
     """Return ``trace(X H X^T) / 4^p``, a bound on its rounding errors, and p.
 
     Entries of a semidefinite matrix are at most the roots of those of the diagonal: what the sums of a row round is

@@ -29,7 +29,7 @@ class SecondMoments:
     Examples
     --------
     >>> import numpy as np
-    >>> from bitterfly.accuracy.moments import SecondMoments
+    >>> from bitterfly import SecondMoments
     >>> x = np.random.default_rng(0).standard_normal((100, 3))
     >>> moments = SecondMoments(3).update(x[:60]).update(x[60:])
     >>> moments

@@ -8,9 +8,9 @@ from functools import cached_property
 import numpy as np
 
 from bitterfly.accuracy.known import rounded_up
+from bitterfly.dense.feedback import STRIP
 from bitterfly.inputs import Array
 from bitterfly.stores.rotations import Rotation
-from bitterfly.stores.windows import ROWS
 
 _PANEL = 1 << 21  # entries that are rotated at once
 _UNIT = float(np.finfo(np.float64).eps) / 2
@@ -44,9 +44,9 @@ class Basis:
         return rows, columns
 
     def panels(self) -> Iterator[tuple[slice, Array]]:
-        """Yield slices of rows, whole panels of 64 but for the last one, and their numbers, new arrays."""
+        """Yield slices of rows, whole strips but for the last one, and their numbers, new arrays."""
         m, n = self.shape
-        height = max(_PANEL // n // ROWS, 1) * ROWS
+        height = max(_PANEL // n // STRIP, 1) * STRIP
         for first in range(0, m, height):
             rows = slice(first, min(first + height, m))
             yield rows, self._whole[rows].copy() if self.outputs is not None else self._rotated(rows)

@@ -9,23 +9,23 @@ given those after it, in place of ``H_jj``.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import cache
 from math import floor
 from typing import NamedTuple
 
 import numpy as np
 from scipy.linalg import cholesky
 
+from bitterfly import _core
 from bitterfly.inputs import Array
 from bitterfly.quantization.knapsack import Knapsack, Option, widths_of
+from bitterfly.stores.dense import BLOCK
 from bitterfly.stores.window_tiles import padded_columns, panel_rows, stream_bytes
 from bitterfly.stores.windows import RATES, ROWS, SCALAR_RATES, WindowCode, encode, window_code
 from bitterfly.workers import set_workers, threaded
 
-BLOCK_COLUMNS = 32  # of one rate
 DAMPING = 0.01  # of the mean of the diagonal; from 0.001 to 0.03 the error changes by half a percent
 _LAZY = 64  # columns whose losses reach those after them in one product
-_STRIP = 16 * ROWS  # rows at a time: they fill the lanes of the encoder, whatever the number of threads
+STRIP = 16 * ROWS  # rows at a time: they fill the lanes of the encoder, whatever the number of threads
 _CLEARLY = 0.9
 
 
@@ -84,13 +84,13 @@ def conditional_variances(metric: Array, damping: float = DAMPING) -> Array:
     return DampedMetric(metric, damping).variances
 
 
-def equal_half_bits(n: int, bits: float, columns: int = BLOCK_COLUMNS) -> list[int]:
+def equal_half_bits(n: int, bits: float, columns: int = BLOCK) -> list[int]:
     """Return twice the rate of each block of columns where all have one."""
     return [round(2 * bits)] * -(-n // columns)
 
 
 def unequal_half_bits(
-    variances: Array, bits: float, name: str, columns: int = BLOCK_COLUMNS, spare_bits: float = 0
+    variances: Array, bits: float, name: str, columns: int = BLOCK, spare_bits: float = 0
 ) -> list[int]:
     """Return twice the rate of each block of columns such that the sum of variances times squared errors is small.
 
@@ -127,7 +127,7 @@ def unequal_half_bits(
     return found
 
 
-def expected_square(variances: Array, half_bits: Sequence[int], name: str, columns: int = BLOCK_COLUMNS) -> float:
+def expected_square(variances: Array, half_bits: Sequence[int], name: str, columns: int = BLOCK) -> float:
     """Return the sum of `variances` times the squared errors of the codes: that of a row of normal numbers."""
     errors = [window_code(name, half / 2).error for half in half_bits]
     return float(variances @ np.repeat(np.square(errors), columns)[: len(variances)])
@@ -142,7 +142,7 @@ class Rounded(NamedTuple):
         Of each block of columns, for each panel of rows: (columns in whole tiles, bytes), as `tiles_of_streams` takes
         them.
     values : numpy.ndarray
-        What they stand for: entries times the step of their code, (m, n), float32.
+        What they stand for: entries times the step of their code, (m, n), float64.
     factors : numpy.ndarray
         For each row, what its values are best multiplied by, (m,): ``factors[:, None] * values`` is near the matrix.
     """
@@ -185,11 +185,11 @@ def round_columns(
     """
     codes = [window_code(name, half / 2) for half in half_bits]
     m, n = x.shape
-    errors = np.repeat([code.error for code in codes], BLOCK_COLUMNS)[:n]
-    out = Rounded(_empty_streams(m, n, codes), np.empty((m, n), np.float32), np.empty(m))
+    errors = np.repeat([code.error for code in codes], BLOCK)[:n]
+    out = Rounded(_empty_streams(m, n, codes), np.empty((m, n)), np.empty(m))
 
     def one(first: int) -> None:
-        strip = _Strip(x[first : first + _STRIP], codes, workers if m <= _STRIP else 1)
+        strip = _Strip(x[first : first + STRIP], codes, workers if m <= STRIP else 1)
         found = strip.coded(metric, errors, feedback, sweeps)
         rows = slice(first, first + strip.rows)
         out.values[rows] = found.values[:, : strip.rows].T
@@ -200,12 +200,12 @@ def round_columns(
                 panel[: len(streams)] = streams[:, at, : panel.shape[1]]
 
     with set_workers(workers):
-        threaded(one, range(0, m, _STRIP))
+        threaded(one, range(0, m, STRIP))
     return out
 
 
 def _empty_streams(m: int, n: int, codes: Sequence[WindowCode]) -> list[list[Array]]:
-    widths = [padded_columns(min(BLOCK_COLUMNS, n - at * BLOCK_COLUMNS)) for at in range(len(codes))]
+    widths = [padded_columns(min(BLOCK, n - at * BLOCK)) for at in range(len(codes))]
     return [
         [np.zeros((width, stream_bytes(rows, code.half_bits)), np.uint8) for rows in panel_rows(m)]
         for width, code in zip(widths, codes, strict=True)
@@ -257,7 +257,9 @@ class _Strip:
         if feedback:
             self._fall_back(out, metric, errors)
         for _ in range(sweeps):
+            before = _Coded([streams.copy() for streams in out.streams], out.values.copy(), out.scales.copy())
             self._sweep(out, metric)
+            self._replace(out, before, self._fitted_squares(before, metric) < self._fitted_squares(out, metric))
         return out
 
     def _plain(self) -> _Coded:
@@ -281,8 +283,8 @@ class _Strip:
             wanted = self.x[block] + pull[:first, block].T @ lost[:first]
             for i, j in enumerate(range(self.n)[block]):
                 target = wanted[i] + pull[first:j, j] @ lost[first:j]
-                streams, values = self._encode(target[None] / out.scales, self.codes[j // BLOCK_COLUMNS])
-                out.streams[j // BLOCK_COLUMNS][j % BLOCK_COLUMNS] = streams[0]
+                streams, values = self._encode(target[None] / out.scales, self.codes[j // BLOCK])
+                out.streams[j // BLOCK][j % BLOCK] = streams[0]
                 out.values[j] = values[0]
                 lost[j] = self.x[j] - values[0] * out.scales
         return out
@@ -295,11 +297,14 @@ class _Strip:
         if np.all(squares <= _CLEARLY * rows * expected):
             return
         plain = self._plain()
-        better = self._squares(plain, metric) < squares
-        for streams, own in zip(out.streams, plain.streams, strict=True):
-            streams[:, better] = own[:, better]
-        columns = np.repeat(better, self.panels)
-        out.values[:, columns], out.scales[columns] = plain.values[:, columns], 1
+        self._replace(out, plain, self._squares(plain, metric) < squares)
+
+    def _replace(self, out: _Coded, other: _Coded, panels: Array) -> None:
+        """Take some panels from other codes."""
+        for streams, own in zip(out.streams, other.streams, strict=True):
+            streams[:, panels] = own[:, panels]
+        rows = np.repeat(panels, self.panels)
+        out.values[:, rows], out.scales[rows] = other.values[:, rows], other.scales[rows]
 
     def _sweep(self, out: _Coded, metric: DampedMetric) -> None:
         """Code each column anew where that lowers the error, all others as they are."""
@@ -308,7 +313,7 @@ class _Strip:
             block = slice(first, first + _LAZY)
             pulls = h[block] @ lost
             for i, j in enumerate(range(self.n)[block]):
-                at, column = divmod(j, BLOCK_COLUMNS)
+                at, column = divmod(j, BLOCK)
                 target = self.x[j] + (pulls[i] / h[j, j] - lost[j])
                 streams, values = self._encode(target[None] / out.scales, self.codes[at])
                 before, after = (self._by_panel(np.square(target - v * out.scales)) for v in (out.values[j], values[0]))
@@ -325,6 +330,11 @@ class _Strip:
         lost = coded.lost(self.x)
         return self._by_panel(np.einsum("ij,ij->j", lost, metric.times(lost) - metric.ridge * lost))
 
+    def _fitted_squares(self, coded: _Coded, metric: DampedMetric) -> Array:
+        """Return the squared error of each panel in the damped metric with the best scales."""
+        lost = self.x - coded.values * _factors(self.x, coded, metric)
+        return self._by_panel(np.einsum("ij,ij->j", lost, metric.times(lost)))
+
     def _by_panel(self, squares: Array) -> Array:
         """Return sums over the rows of each panel, without those that pad it."""
         sums: Array = np.add.reduceat(squares[: self.rows], range(0, self.rows, ROWS))
@@ -333,13 +343,13 @@ class _Strip:
     def _encode(self, x: Array, code: WindowCode) -> tuple[Array, Array]:
         """Return the streams (k, panels, bytes of 64 rows) and the values of k columns."""
         streams = np.zeros((len(x), len(self.panels), stream_bytes(ROWS, code.half_bits)), np.uint8)
-        values = np.empty(x.shape, np.float32)
+        values = np.empty(x.shape)
         for panels, length, valid in self._lengths():
             rows = slice(panels.start * ROWS, panels.start * ROWS + (panels.stop - panels.start) * length)
             sequences = (x[:, rows] / code.step).reshape(-1, length)
             found = encode(sequences, code, valid, self.workers)
             streams[:, panels, : found.shape[1]] = found.reshape(len(x), -1, found.shape[1])
-            values[:, rows] = _decoded(found, code).reshape(len(x), -1) * np.float32(code.step)
+            values[:, rows] = _decoded(found, code).reshape(len(x), -1) * code.step
         return streams, values
 
     def _lengths(self) -> Iterator[tuple[slice, int, int]]:
@@ -356,36 +366,13 @@ class _Strip:
             np.zeros((width, len(self.panels), stream_bytes(ROWS, code.half_bits)), np.uint8)
             for width, code in zip(widths, self.codes, strict=True)
         ]
-        return _Coded(streams, np.zeros(self.x.shape, np.float32), np.ones(self.x.shape[1]))
+        return _Coded(streams, np.zeros(self.x.shape), np.ones(self.x.shape[1]))
 
 
 def _columns(block: int) -> slice:
-    return slice(block * BLOCK_COLUMNS, (block + 1) * BLOCK_COLUMNS)
+    return slice(block * BLOCK, (block + 1) * BLOCK)
 
 
 def _decoded(streams: Array, code: WindowCode) -> Array:
     """Return the entries (count, T) that streams stand for, int8."""
-    size = streams.shape[1]
-    first, shift = _places(code.rate, size)
-    around = np.concatenate([streams, streams[:, :3]], axis=1).astype(np.uint32)
-    windows = around[:, first] | around[:, first + 1] << 8 | around[:, first + 2] << 16
-    found: Array = _entries(code.name, code.rate)[windows >> shift & ((1 << code.bits) - 1)]
-    return found
-
-
-@cache
-def _places(rate: float, size: int) -> tuple[Array, Array]:
-    """Return the byte in which the window of each row begins, and the bit, for streams of so many bytes."""
-    first = np.floor(np.arange(round(8 * size / rate)) * rate).astype(np.intp)[::-1]
-    return first // 8, (first % 8).astype(np.uint32)
-
-
-@cache
-def _entries(name: str, rate: float) -> Array:
-    """Return what each window stands for."""
-    code = window_code(name if rate in RATES else "window11", rate)
-    if code.masks is None:
-        return code.table
-    w = np.arange(len(code.table) * len(code.masks))
-    entries: Array = code.table[(w % len(code.table)) ^ code.masks[w // len(code.table)]]
-    return entries
+    return _core.window_decode(streams, None if code.bits == 8 else code.table, code.masks, code.half_bits)

@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
+from operator import index
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from bitterfly.accuracy.known import Known, rounded_up
+from bitterfly.accuracy.known import Known
 from bitterfly.accuracy.measured import measure
+from bitterfly.accuracy.metric import as_metric
 from bitterfly.dense.basis import Basis
-from bitterfly.dense.coding import Coded, best_scales
+from bitterfly.dense.coder import Coder, Trial
 from bitterfly.dense.head import worthwhile_head
-from bitterfly.dense.rates import Ladder
 from bitterfly.inputs import Array, as_bytes, as_number, check_rtol, require_names
 from bitterfly.operators.contract import ButterflySum, Operator
 from bitterfly.operators.dense import DenseOperator
 from bitterfly.powers import near_one
 from bitterfly.sources.given import ArraySource, as_source, at_hand
-from bitterfly.stores.dense import HALF_BITS, DenseCodes, columns_of, tiles_bytes
+from bitterfly.stores.dense import HALF_BITS
 from bitterfly.workers import building_workers, set_workers
 
 Rotate = Literal["auto", "inputs", "both"] | bool
 
 _TRIES = 6  # of rates, to meet an error
 _ALIKE = 0.02  # bits: what unequal energies of columns may cost before rows are rotated as well
-_TOP = 15  # the largest scale is below 2^15, within the range of half precision
-_LARGEST_SCALE = float(np.finfo(np.float16).max)
 _LEAST_RATIO = 1e-3  # of an error to the one expected
 _PANEL = 1 << 20  # entries that are looked at at once
-_UNIT = float(np.finfo(np.float64).eps) / 2
 
 
 def quantize_dense(
@@ -37,9 +35,12 @@ def quantize_dense(
     bits: float | None = None,
     nbytes: int | None = None,
     rtol: float | None = None,
+    metric: Any = None,
     rotate: Rotate = "auto",
     code: str = "window11",
+    unequal: bool = True,
     head: Literal["auto"] | None = "auto",
+    sweeps: int = 0,
     shape: tuple[int, int] | None = None,
     rng: np.random.Generator | int | None = None,
     workers: int | None = None,
@@ -57,7 +58,10 @@ def quantize_dense(
         Instead of `bits`: the least error in at most so many bytes, all counted.
     rtol : float, optional
         Instead of `bits`: about the fewest bits whose measured relative error is at most `rtol`. One of the three is
-        needed.
+        needed. With a metric, the error in it.
+    metric : array_like of shape (n, n) or (n,), or SecondMoments, optional
+        Which errors count: ``G = X^T X`` of the inputs X that the matrix is going to multiply, or its diagonal. Columns
+        then make good for what those before them have lost, and blocks of columns that count more take more bits.
     rotate : {"auto", "inputs", "both"} or bool, optional
         What random signs and Hadamard transforms mix: "inputs" the columns of the matrix, "both" its rows as well;
         False nothing. "auto" takes "inputs", and compares "both" where the energies of the mixed columns differ, as
@@ -65,9 +69,14 @@ def quantize_dense(
     code : {"window11", "window7"}, optional
         "window11" errs the least; "window7" by 1 to 10 % more, and is quantized ten times and multiplied up to twice
         as fast.
+    unequal : bool, optional
+        Whether blocks of 32 columns take unequal rates with a metric.
     head : {"auto", None}, optional
         "auto": a part of low rank that saves more bytes than it takes is stored by itself, in factors of 4 to 8 bits,
-        and window codes hold the rest.
+        and window codes hold the rest. With a metric there is none.
+    sweeps : int, optional
+        With a metric: how often all columns are coded anew against what the others have lost, which takes as long again
+        and gains 1 to 2 % the first time.
     shape : (m, n), optional
         Shape of the matrix that an entry function stands for.
     rng : numpy.random.Generator or int, optional
@@ -79,13 +88,13 @@ def quantize_dense(
     -------
     DenseOperator or ButterflySum
         A sum where there is a head: of its product of factors, and of the rest. The ``relative_error`` is measured on
-        all entries, what the measurement rounds included.
+        all entries, what the measurement rounds included, and with a metric so is the ``metric_error``.
 
     Raises
     ------
     ValueError
-        Where none or a bad value of `bits`, `nbytes`, `rtol` is given, where `rtol` is not met by 8 bits a number, and
-        for infinities and NaNs in `a`.
+        Where none or a bad value of `bits`, `nbytes`, `rtol` is given, where `rtol` is not met by 8 bits a number, for
+        infinities and NaNs in `a`, and where `metric` is not one: not positive semidefinite, of another size.
     TypeError
         Where `a` is no matrix of numbers.
 
@@ -115,7 +124,17 @@ def quantize_dense(
     if not isinstance(source, ArraySource):
         source = ArraySource(source.whole(), getattr(source, "rounding", 0.0))  # type: ignore[attr-defined]
     _check_finite(source.array)
-    asked = _Asked(bits, None if nbytes is None else as_bytes(nbytes), rtol, code, rotate, building_workers(workers))
+    asked = _Asked(
+        bits,
+        None if nbytes is None else as_bytes(nbytes),
+        rtol,
+        as_metric(metric, source.shape[1]),
+        rotate,
+        code,
+        unequal,
+        _as_sweeps(sweeps),
+        building_workers(workers),
+    )
     with set_workers(asked.workers):
         op = _of_array(source.array, asked, head, np.random.default_rng(rng))
     if not source.rounding:
@@ -129,8 +148,11 @@ class _Asked(NamedTuple):
     bits: float | None
     nbytes: int | None
     rtol: float | None
-    code: str
+    metric: Array | None
     rotate: Rotate
+    code: str
+    unequal: bool
+    sweeps: int
     workers: int
 
     def beside(self, head: Operator, ratio: float) -> _Asked | None:
@@ -149,7 +171,7 @@ def _of_array(
 ) -> DenseOperator | ButterflySum:
     if head not in ("auto", None):
         raise ValueError(f"head: expected 'auto' or None, got {head!r}")
-    low_rank = worthwhile_head(a, rng) if head == "auto" else None
+    low_rank = worthwhile_head(a, rng) if head == "auto" and asked.metric is None else None
     if low_rank is not None:
         rest = a - low_rank.todense()
         ratio = float(np.linalg.norm(near_one(rest)[0]) / np.linalg.norm(near_one(a)[0]))
@@ -165,22 +187,12 @@ def _coded(a: Array, asked: _Asked, rng: np.random.Generator) -> DenseOperator:
     """Return window codes of a matrix in the basis that is best for it."""
     found = []
     for basis in _bases(a, asked.rotate, rng):
-        ladder = Ladder(basis.energies[1], asked.code)
-        if asked.rtol is not None:
-            trial = _fewest_bits(basis, ladder, asked.rtol, asked.workers)
-        else:
-            trial = _at_most(basis, ladder, asked.bits, asked.nbytes, asked.workers)
-        found.append((trial.codes.nbytes if asked.rtol is not None else 0, trial.error, basis, trial.codes))
-    _, error, basis, codes = min(found, key=lambda each: each[:2])
-    known = Known(error, "measured" if error else "exact")
-    return DenseOperator(codes, inputs=basis.inputs, outputs=basis.outputs, dtype=a.dtype, **known.facts)
-
-
-class _Trial(NamedTuple):
-    """Codes, and the error measured in the basis."""
-
-    codes: DenseCodes
-    error: float
+        coder = Coder(basis, asked.metric, asked.code, asked.unequal, asked.sweeps, asked.workers)
+        trial = _fewest_bits(coder, asked.rtol) if asked.rtol is not None else _at_most(coder, asked.bits, asked.nbytes)
+        found.append((trial.codes.nbytes if asked.rtol is not None else 0, trial.counted, basis, trial))
+    _, _, basis, trial = min(found, key=lambda each: each[:2])
+    known = Known(trial.error, "measured" if trial.error else "exact").facts | {"metric_error": trial.metric_error}
+    return DenseOperator(trial.codes, inputs=basis.inputs, outputs=basis.outputs, dtype=a.dtype, **known)
 
 
 def _bases(a: Array, rotate: Rotate, rng: np.random.Generator) -> list[Basis]:
@@ -210,90 +222,40 @@ def _unevenness(energies: Array) -> float:
 # ---- how many bits ----
 
 
-def _at_most(basis: Basis, ladder: Ladder, bits: float | None, nbytes: int | None, workers: int) -> _Trial:
+def _at_most(coder: Coder, bits: float | None, nbytes: int | None) -> Trial:
     """Return codes of at most so many bits a number in the mean, or so many bytes in all."""
+    ladder = coder.ladder
     if nbytes is None:
         assert bits is not None
         rung = ladder.highest(lambda each: ladder.bits(each) <= bits)
     else:
-        rung = ladder.highest(lambda each: _bytes(basis, ladder.half_bits(each)) <= nbytes)
+        rung = ladder.highest(lambda each: coder.nbytes(ladder.half_bits(each)) <= nbytes)
     if rung < 0:
-        least = f"{_bytes(basis, ladder.half_bits(0))} bytes" if bits is None else "1 bit a number"
+        least = f"{coder.nbytes(ladder.half_bits(0))} bytes" if bits is None else "1 bit a number"
         name, given = ("nbytes", nbytes) if bits is None else ("bits", bits)
         raise ValueError(f"{name}: expected at least {least}, the least that codes take, got {given}")
-    return _trial(basis, ladder.half_bits(rung), ladder.name, workers)
+    return coder.trial(ladder.half_bits(rung))
 
 
-def _fewest_bits(basis: Basis, ladder: Ladder, rtol: float, workers: int) -> _Trial:
+def _fewest_bits(coder: Coder, rtol: float) -> Trial:
     """Return codes of the fewest bits whose measured error is at most `rtol`; try what is expected to reach it."""
-    best: _Trial | None = None
+    ladder = coder.ladder
+    best: Trial | None = None
     low, high, ratio = -1, ladder.rungs, 1.0
     for _ in range(_TRIES):
         rung = min(max(ladder.lowest_for(rtol / ratio), low + 1), high - 1)
         if rung == low:
             break
-        trial = _trial(basis, ladder.half_bits(rung), ladder.name, workers)
-        ratio = max(trial.error / (ladder.error(rung) or 1.0), _LEAST_RATIO)
-        if trial.error <= rtol:
+        trial = coder.trial(ladder.half_bits(rung))
+        ratio = max(trial.counted / (ladder.error(rung) or 1.0), _LEAST_RATIO)
+        if trial.counted <= rtol:
             best, high = trial, rung
         else:
             low = rung
         if low == ladder.rungs - 1:
-            raise ValueError(
-                f"rtol: {rtol:.3g} is not met: {ladder.bits(low):.3g} bits a number reach {trial.error:.3g}"
-            )
-    return best or _trial(basis, ladder.half_bits(ladder.rungs - 1), ladder.name, workers)
-
-
-def _bytes(basis: Basis, half_bits: Array) -> int:
-    """Return the bytes of an operator of these rates."""
-    m, n = basis.shape
-    rates = np.unique(half_bits).tolist()
-    tiles = sum(tiles_bytes(m, len(columns_of(n, np.flatnonzero(half_bits == rate))), rate) for rate in rates)
-    seeds = sum(seed is not None for seed in (basis.inputs, basis.outputs))
-    return int(tiles + 2 * m + (len(half_bits) if len(rates) > 1 else 1) + 8 * seeds)
-
-
-# ---- codes ----
-
-
-def _trial(basis: Basis, half_bits: Array, name: str, workers: int) -> _Trial:
-    """Return codes of a matrix by themselves, and the error."""
-    m, n = basis.shape
-    lengths = np.sqrt(basis.energies[0] / n)
-    exponent = int(np.frexp(np.max(lengths))[1]) - _TOP
-    scale = np.ldexp(lengths, -exponent).astype(np.float16)
-    coded, missed = Coded(name, half_bits, n), 0.0
-    for rows, z in basis.panels():
-        z = np.ldexp(z, -exponent)
-        scale[rows] = scale[rows] * best_scales(z / _or_one(scale[rows]), coded.codes)
-        unit = _or_one(scale[rows])
-        values = coded.add(z / unit, workers)
-        scale[rows] = fitted = _refitted(z, values, scale[rows])
-        z -= values * fitted.astype(np.float64)[:, None]
-        missed += float(np.einsum("ij,ij", z, z))
-    codes = DenseCodes(basis.shape, name, half_bits, coded.tiles(), scale, basis.exponent + exponent)
-    total = float(np.sum(np.ldexp(basis.energies[0], -2 * exponent)))
-    return _Trial(codes, _error(missed, total, m * n, basis.rounding))
-
-
-def _or_one(scale: Array) -> Array:
-    """Return the scales of rows as a column, one for rows of zeros."""
-    return np.where(scale == 0, 1.0, scale.astype(np.float64))[:, None]
-
-
-def _refitted(z: Array, values: Array, scale: Array) -> Array:
-    """Return the scales of least error for given values."""
-    energies = np.einsum("ij,ij->i", values, values, dtype=np.float64)
-    fitted = np.einsum("ij,ij->i", z, values) / np.where(energies == 0, 1.0, energies)
-    return np.where(scale == 0, 0.0, np.clip(fitted, -_LARGEST_SCALE, _LARGEST_SCALE)).astype(np.float16)
-
-
-def _error(missed: float, total: float, entries: int, rounding: float) -> float:
-    """Return a bound on the relative error, from energies as computed of rotated numbers as computed."""
-    if total == 0:
-        return 0.0
-    return rounded_up(float(np.sqrt(missed / total)), entries) + rounded_up(2 * rounding + 8 * _UNIT, 4)
+            reached = f"{ladder.bits(low):.3g} bits a number reach {trial.counted:.3g}"
+            raise ValueError(f"rtol: {rtol:.3g} is not met: {reached}")
+    return best or coder.trial(ladder.half_bits(ladder.rungs - 1))
 
 
 # ---- what users hand in ----
@@ -316,3 +278,13 @@ def _check_finite(a: Array) -> None:
         if not np.all(np.isfinite(part)):
             i, j = np.argwhere(~np.isfinite(part))[0]
             raise ValueError(f"a: expected finite entries, got {part[i, j]} at ({first + i}, {j})")
+
+
+def _as_sweeps(sweeps: int) -> int:
+    try:
+        count = index(sweeps)
+    except TypeError:
+        raise TypeError(f"sweeps: expected an integer, got {sweeps!r}") from None
+    if count < 0:
+        raise ValueError(f"sweeps: expected a number that is not negative, got {count}")
+    return count

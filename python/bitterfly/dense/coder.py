@@ -1,0 +1,168 @@
+"""Codes of a matrix in a basis at given rates, and their errors: of all entries, and in the metric of the inputs."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from bitterfly.accuracy.known import rounded_up
+from bitterfly.accuracy.metric import trace
+from bitterfly.dense.basis import Basis
+from bitterfly.dense.feedback import DampedMetric, round_columns
+from bitterfly.dense.rates import Ladder, Neighbours, Unequal
+from bitterfly.dense.scales import best_scales
+from bitterfly.inputs import Array
+from bitterfly.stores.dense import DenseCodes, columns_of, tiles_bytes
+from bitterfly.stores.rotations import Rotation
+from bitterfly.stores.window_tiles import tiles_of_streams
+from bitterfly.stores.windows import window_code
+
+_TOP = 15  # the largest scale is below 2^15, within the range of half precision
+_LARGEST_SCALE = float(np.finfo(np.float16).max)
+_UNIT = float(np.finfo(np.float64).eps) / 2
+_ROUNDINGS = 8  # of a difference, beside the rotations
+
+
+class Trial(NamedTuple):
+    """Codes and what is known of their errors, the one in the metric NaN without one."""
+
+    codes: DenseCodes
+    error: float
+    metric_error: float
+
+    @property
+    def counted(self) -> float:
+        """The error that tolerances are for."""
+        return self.error if np.isnan(self.metric_error) else self.metric_error
+
+
+class Coder:
+    """What makes codes of one matrix at any rates.
+
+    Parameters
+    ----------
+    basis : Basis
+    metric : ndarray or None
+        Of the inputs before they are rotated, as `as_metric` returns it.
+    name : str
+        Of the code.
+    unequal : bool
+        Whether the rates of blocks follow the metric.
+    sweeps, workers : int
+
+    Attributes
+    ----------
+    ladder : Ladder
+        The rates to choose from.
+    """
+
+    def __init__(self, basis: Basis, metric: Array | None, name: str, unequal: bool, sweeps: int, workers: int) -> None:
+        self.basis, self._sweeps, self._workers = basis, sweeps, workers
+        self._metric = None if metric is None else _rotated(metric, basis.inputs)
+        self._damped = None if self._metric is None else DampedMetric(self._metric)
+        rows, columns = basis.energies
+        self._weighed = None if self._metric is None else _Weighed(basis, self._metric)
+        if self._damped is None or self._weighed is None or not unequal:
+            weights = columns if self._damped is None else self._damped.variances
+            self.ladder: Ladder = Neighbours(weights, name)
+        else:
+            energy = float(np.mean(rows)) / basis.shape[1]
+            total = self._weighed.total / basis.shape[0] / energy if energy else 0.0
+            self.ladder = Unequal(self._damped.variances, total, name)
+
+    def nbytes(self, half_bits: Array) -> int:
+        """Return the bytes of an operator of these rates."""
+        m, n = self.basis.shape
+        rates = np.unique(half_bits).tolist()
+        tiles = sum(tiles_bytes(m, len(columns_of(n, np.flatnonzero(half_bits == rate))), rate) for rate in rates)
+        seeds = sum(seed is not None for seed in (self.basis.inputs, self.basis.outputs))
+        return int(tiles + 2 * m + (len(half_bits) if len(rates) > 1 else 1) + 8 * seeds)
+
+    def trial(self, half_bits: Array) -> Trial:
+        """Return codes of these rates, and their errors."""
+        basis, name = self.basis, self.ladder.name
+        m, n = basis.shape
+        lengths = np.sqrt(basis.energies[0] / n)
+        exponent = int(np.frexp(np.max(lengths))[1]) - _TOP
+        scale = np.ldexp(lengths, -exponent).astype(np.float16)
+        rates = half_bits.tolist()
+        codes = [window_code(name, rate / 2) for rate in set(rates)]
+        streams: list[list[Array]] = [[] for _ in rates]
+        missed, weighed = 0.0, 0.0
+        for rows, z in basis.panels():
+            z = np.ldexp(z, -exponent)
+            own = scale[rows] * best_scales(z / _or_one(scale[rows]), codes)
+            own = own.astype(np.float16)
+            found = round_columns(
+                z / _or_one(own), self._damped, rates, name, sweeps=self._sweeps, workers=self._workers
+            )
+            for block, more in zip(streams, found.streams, strict=True):
+                block += more
+            factors = np.clip(own * found.factors, 0, _LARGEST_SCALE)
+            scale[rows] = np.where(own == 0, 0, factors).astype(np.float16)
+            z -= found.values * scale[rows].astype(np.float64)[:, None]
+            missed += float(np.einsum("ij,ij", z, z))
+            weighed += 0.0 if self._weighed is None else self._weighed.of(z)
+        tiles = [_tiles([streams[at] for at in np.flatnonzero(half_bits == rate)]) for rate in sorted(set(rates))]
+        total = float(np.sum(np.ldexp(basis.energies[0], -2 * exponent)))
+        error = _error(missed, total, m * n, basis.rounding)
+        lost = float("nan") if self._weighed is None else self._weighed.error(weighed, missed, total, exponent)
+        return Trial(DenseCodes(basis.shape, name, half_bits, tiles, scale, basis.exponent + exponent), error, lost)
+
+
+class _Weighed:
+    """Squares in a metric, added up panel by panel, and what all that rounds."""
+
+    def __init__(self, basis: Basis, metric: Array) -> None:
+        self._basis, self._metric = basis, metric
+        self._norm = float(np.linalg.norm(metric))
+        self.total = sum(self.of(x) for _, x in basis.panels())
+
+    def of(self, x: Array) -> float:
+        """Return ``trace(X H X^T)`` or more, by what it rounds."""
+        value, rounding, power = trace(x, self._metric)
+        return float(np.ldexp(value + 2 * rounding, 2 * power))
+
+    def error(self, weighed: float, missed: float, total: float, exponent: int) -> float:
+        """Return a bound on the error in the metric.
+
+        With ``rho`` what the basis rounds: the rotated metric is off by ``2 rho ||H||``, both numbers of the matrix by
+        ``rho`` of its norm; ``||X M|| <= ||X|| sqrt(||H||)``.
+        """
+        rho = rounded_up(self._basis.rounding + _ROUNDINGS * _UNIT, 4)
+        size = 4 * rho * self._norm
+        shift = rho * float(np.sqrt(total * self._norm))
+        whole = float(np.ldexp(self.total, -2 * exponent))
+        if total == 0:
+            return 0.0
+        above = np.sqrt(weighed + size * missed) + shift
+        below = np.sqrt(max(whole * (1 - 1e-9) - size * total, 0.0)) - shift
+        return rounded_up(float(above / below), 16) if below > 0 else float("inf")
+
+
+def _rotated(metric: Array, seed: int | None) -> Array:
+    """Return ``R G R^T``; diagonals that stay as they are stay vectors."""
+    if seed is None:
+        return metric
+    rotation = Rotation(len(metric), seed)
+    half = rotation.forward(np.diag(metric) if metric.ndim == 1 else metric)
+    whole = rotation.forward(np.ascontiguousarray(half.T))
+    return np.asarray((whole + whole.T) / 2)
+
+
+def _tiles(blocks: list[list[Array]]) -> Array:
+    """Return the tiles of blocks of one rate."""
+    return tiles_of_streams([np.concatenate(panels) for panels in zip(*blocks, strict=True)])
+
+
+def _or_one(scale: Array) -> Array:
+    """Return the scales of rows as a column, one for rows of zeros."""
+    return np.where(scale == 0, 1.0, scale.astype(np.float64))[:, None]
+
+
+def _error(missed: float, total: float, entries: int, rounding: float) -> float:
+    """Return a bound on the relative error, from energies as computed of rotated numbers as computed."""
+    if total == 0:
+        return 0.0
+    return rounded_up(float(np.sqrt(missed / total)), entries) + rounded_up(2 * rounding + _ROUNDINGS * _UNIT, 4)
