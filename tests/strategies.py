@@ -474,6 +474,12 @@ def _made(rng: np.random.Generator) -> Drawn:
     return Drawn(op, reference.dense(op), f"{how} of {shape} {np.dtype(dtype)}: {op!r}")
 
 
+def packed(seed: int) -> Drawn:
+    """Draw a packed operator, of codes of directions or in tiles."""
+    rng = np.random.default_rng(seed)
+    return _directions(rng) if rng.random() < 0.4 else _tiles(rng)
+
+
 def _member(rng: np.random.Generator) -> Drawn:
     return (_floats, _directions, _tiles, _dense)[int(rng.choice(4, p=[0.3, 0.3, 0.3, 0.1]))](rng)
 

@@ -55,6 +55,22 @@ def cast_dtype(dtype: Any, current: np.dtype[Any]) -> np.dtype[Any]:
     return target
 
 
+def cast_scale(scale: Array, target: np.dtype[Any]) -> Array:
+    """Return a scale vector in another precision, read-only.
+
+    Raises
+    ------
+    OverflowError
+        Where it does not fit.
+    """
+    with np.errstate(over="ignore"):
+        numbers = scale.astype(target)
+    if not np.all(np.isfinite(numbers)):
+        raise OverflowError(f"dtype: the scale vector does not fit {target}")
+    numbers.flags.writeable = False
+    return numbers
+
+
 def in_double(op: Any) -> Any:
     """Return an operator of which products are taken in double precision, by all members too: the same numbers."""
     return op if _is_double(op) else op.astype(np.result_type(op.dtype, np.float64))

@@ -26,7 +26,7 @@ from bitterfly.stores.codes import CodeStore, code_store, require_unpadded
 from bitterfly.stores.direction_codes import DirectionCodes
 from bitterfly.stores.floats import DyadicFloats, FloatStore, TiledFloats, fitted, frozen_view, store_of
 from bitterfly.stores.kinds import Code
-from bitterfly.stores.scale_codes import ScaleCodes, cast_scale
+from bitterfly.stores.scale_codes import ScaleCodes
 from bitterfly.workers import as_workers, get_workers
 
 
@@ -141,6 +141,11 @@ class Butterfly(Operator):
     def _with_mode(self, mode: Mode) -> Self:
         mode = self._normal_mode(mode, self.dtype)
         return self._viewed(mode=mode, shape=self._stored_shape[::-1] if FLAGS[mode][0] else self._stored_shape)
+
+    def _with_store(self, store: Store) -> Self:
+        """Return the same view of another store of the chain; shape and orders have been checked."""
+        kernel = store.kernel(self._stored_shape, self._base)
+        return self._viewed(_store=store, _kernel=kernel, dtype=np.dtype(store.dtype.type))
 
     # ---- products ----
 
@@ -306,11 +311,10 @@ class ButterflyOperator(Butterfly):
         store = self._store.astype(target)
         if not all(np.all(np.isfinite(b)) for b in store.buffers.values()):
             raise OverflowError(f"dtype: the factors do not fit {target}")
-        out = ButterflyOperator.from_store(store, **self._known())
+        out = self._with_store(store)
         if np.finfo(target).eps <= np.finfo(self.dtype).eps:
             return out
-        known = self._known() | after_cast(self, out).facts
-        return ButterflyOperator.from_store(store, **known)
+        return out._viewed(_fact=after_cast(self, out))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild_float, (type(self._store), self._store.state(), self._known())
@@ -436,13 +440,14 @@ class PackedButterfly(Butterfly):
 
         What rounding them changes is added to the error: bounded for direction codes, else measured as by `astype`.
         """
-        frame: dict[str, Any] = {"shape": self._stored_shape, "permutations": self._base, "mode": self.mode}
-        out = ButterflyOperator.from_store(self._store.dequantize(), **frame)
+        out = ButterflyOperator.from_store(
+            self._store.dequantize(), shape=self._stored_shape, permutations=self._base, mode=self.mode
+        )
         if isinstance(self._store, DirectionCodes):
             known = Known.of(self).then(decoding_term(len(self.codes), self.scale))
         else:
             known = after_change(self, out, "exact")
-        return ButterflyOperator.from_store(out.store, **frame, **known.facts)
+        return out._viewed(_fact=known)
 
     def replaced(
         self,
@@ -459,12 +464,10 @@ class PackedButterfly(Butterfly):
     def astype(self, dtype: Any) -> PackedButterfly:
         """Return the operator with a scale vector and products in another precision; the codes are shared."""
         target = cast_dtype(dtype, self.dtype)
-        if self.steps is not None and target.kind != self.dtype.kind:
-            raise TypeError(f"dtype: the codes are those of {self.dtype} numbers, they cannot become {target}")
-        out = PackedButterfly(self.words, self.codes, cast_scale(self._store.lengths, target), **self._known())
+        out = self._with_store(self._store.cast(target))
         if np.finfo(target).eps <= np.finfo(self.dtype).eps:
             return out
-        return out.replaced(**after_cast(self, out).facts)
+        return out._viewed(_fact=after_cast(self, out))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild_packed, (np.asarray(self.words), self.codes, self._store.lengths, self._known())

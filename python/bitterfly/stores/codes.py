@@ -67,6 +67,15 @@ class CodeStore(Protocol):
     def dequantize(self) -> FloatStore:
         """Return float factors, the last one times the scale vector."""
 
+    def cast(self, target: np.dtype[Any]) -> CodeStore:
+        """Return the same codes, in the same memory, for products in another precision.
+
+        Raises
+        ------
+        TypeError, OverflowError
+            Where codes or lengths cannot be those of this precision.
+        """
+
 
 def word_count(chain: Chain, codes: Sequence[Code], is_complex: bool) -> int:
     """Return the 32-bit words of all factors of a coded chain."""

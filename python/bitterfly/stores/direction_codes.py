@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from bitterfly import _core
 from bitterfly.bits import Numbers
 from bitterfly.chains.chain import Chain
 from bitterfly.inputs import Array, Permutations, as_uint32
+from bitterfly.precision import cast_scale
 from bitterfly.stores.floats import DyadicFloats
 from bitterfly.stores.kinds import Code
 from bitterfly.stores.scale_codes import ScaleCodes, numbers_of
@@ -84,3 +85,8 @@ class DirectionCodes:
             row[...] = columns.transpose(0, 3, 1, 2).reshape(-1)
         values[-1] = (values[-1].reshape(-1, 2, 2) * self.scale.reshape(-1, 1, 2)).reshape(-1)
         return DyadicFloats(values)
+
+    def cast(self, target: np.dtype[Any]) -> DirectionCodes:
+        lengths = self.lengths
+        cast = lengths.cast(target) if isinstance(lengths, ScaleCodes) else cast_scale(lengths, target)
+        return replace(self, lengths=cast)

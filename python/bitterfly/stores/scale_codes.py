@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from bitterfly import _core
 from bitterfly.chains.chain import Chain
 from bitterfly.inputs import Array
+from bitterfly.precision import cast_scale
 from bitterfly.stores.floats import frozen
 from bitterfly.stores.kinds import KINDS, Code, names_of
 from bitterfly.stores.tile_codes import TiledCodes, factor_words, plan, values_of
@@ -42,8 +43,7 @@ class ScaleCodes:
         """
         if code.kind not in names_of("float") or code.bits not in KINDS[code.kind].widths:
             raise ValueError(f"scale_code: expected a kind float1 to float24 and 1 to 6 bits more, got {code}")
-        limits = np.finfo(dtype)
-        if not float(limits.smallest_subnormal) <= step <= float(limits.max) or np.frexp(step)[0] != 0.5:
+        if not _fits(step, dtype) or np.frexp(step)[0] != 0.5:
             raise ValueError(f"steps: expected a power of two that fits {dtype}, got {step}")
         store = TiledCodes(_chain(n), (code,), frozen(words), np.empty(0, dtype), np.array([step]))
         if not store.is_canonical():
@@ -85,6 +85,21 @@ class ScaleCodes:
         out.flags.writeable = False
         return out
 
+    def cast(self, target: np.dtype[Any]) -> ScaleCodes:
+        """Return the lengths in another precision: the same words where they stand for the same numbers there.
+
+        Raises
+        ------
+        OverflowError
+            Where they do not fit.
+        """
+        numbers = self.numbers()
+        rounded = cast_scale(numbers, target)
+        kept = planes_of(target) == planes_of(self.dtype) and _fits(self.step, target)
+        if kept and np.array_equal(rounded, numbers):
+            return replace(self, store=self.store.cast(target))
+        return ScaleCodes.of(rounded, self.code)
+
 
 def scale_words(n: int, code: Code, is_complex: bool) -> int:
     """Return the 32-bit words that n numbers take."""
@@ -96,27 +111,17 @@ def numbers_of(scale: Array | ScaleCodes) -> Array:
     return scale.numbers() if isinstance(scale, ScaleCodes) else scale
 
 
-def cast_scale(scale: Array | ScaleCodes, target: np.dtype[Any]) -> Array | ScaleCodes:
-    """Return a scale vector in another precision, in the same code.
-
-    Raises
-    ------
-    OverflowError
-        Where it does not fit.
-    """
-    with np.errstate(over="ignore"):
-        numbers = numbers_of(scale).astype(target)
-    if not np.all(np.isfinite(numbers)):
-        raise OverflowError(f"dtype: the scale vector does not fit {target}")
-    numbers.flags.writeable = False
-    return ScaleCodes.of(numbers, scale.code) if isinstance(scale, ScaleCodes) else numbers
-
-
 def significands(scale: Array) -> tuple[Array, int]:
     """Return the real numbers of a vector over 2^top, in double precision, the largest of size 1 to 2; and top."""
     reals = np.ascontiguousarray(scale).view(scale.real.dtype).astype(np.float64)
     top = int(np.frexp(np.max(np.abs(reals), initial=0.0))[1]) - 1
     return np.ldexp(reals, -top), top
+
+
+def _fits(step: float, dtype: np.dtype[Any]) -> bool:
+    """Whether a precision has this power of two."""
+    limits = np.finfo(dtype)
+    return float(limits.smallest_subnormal) <= step <= float(limits.max)
 
 
 def _chain(n: int) -> Chain:

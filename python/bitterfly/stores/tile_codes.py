@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -12,6 +12,7 @@ from bitterfly import _core
 from bitterfly.bits import Numbers
 from bitterfly.chains.chain import Chain
 from bitterfly.inputs import Array, Permutations, as_uint32
+from bitterfly.precision import cast_scale
 from bitterfly.stores.floats import TiledFloats
 from bitterfly.stores.kinds import Code
 from bitterfly.stores.tiles import LANES, Layout, Skeleton, layouts, planes_of, slices
@@ -143,6 +144,11 @@ class TiledCodes:
         if len(self.scale):
             factors[-1] = last * self.scale.reshape(a, 1, c, d)
         return TiledFloats.of(self.chain, factors, self.scale.dtype)
+
+    def cast(self, target: np.dtype[Any]) -> TiledCodes:
+        if target.kind != self.dtype.kind:
+            raise TypeError(f"dtype: the codes are those of {self.dtype} numbers, they cannot become {target}")
+        return replace(self, scale=cast_scale(self.scale, target))
 
 
 def values_of(code: Code, q: Array) -> Array:
