@@ -6,7 +6,8 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 python3 -m venv "$work/venv"
-"$work/venv/bin/python" -m pip install --quiet "$root[test]" --config-settings=cmake.define.BITTERFLY_SANITIZE=ON
+"$work/venv/bin/python" -m pip install --quiet "$root[test]" --config-settings=cmake.define.BITTERFLY_SANITIZE=ON \
+    --config-settings=build-dir="$work/build"
 readelf -d "$work"/venv/lib/python3*/site-packages/bitterfly/_core*.so | grep libasan  # else it would prove nothing
 cd "$root"
 # CPython itself keeps memory at exit: leak detection is off. libstdc++ must be loaded with the runtime for exceptions.

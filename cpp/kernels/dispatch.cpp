@@ -14,7 +14,7 @@ struct Tier {
     bool supported;
 };
 
-// A tier requires every flag that it was compiled with (CMakeLists.txt). Best first.
+// A tier requires every flag that it was compiled with (cpp/CMakeLists.txt). Best first.
 std::vector<Tier> tiers() {
     std::vector<Tier> out;
 #ifdef BITTERFLY_X86
