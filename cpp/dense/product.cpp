@@ -40,11 +40,13 @@ struct Panels {
 // Uses of the workspaces of a thread that may live side by side.
 enum Use : int { kDigits, kNumbers = 2, kOfPiece, kTotals, kRotated };
 
+// z = 2^exponent Q z / Q.scale(), or its adjoint.
 template <class Real>
-void rotate(const Rotation& rotation, bool adjoint, double* z, std::size_t count) {
+void rotate(const Rotation& rotation, bool adjoint, int exponent, double* z, std::size_t count) {
     Workspace<Real, kRotated> memory(2 * rounded_up(count, kPanelRows));
     Real *numbers = memory.data(), *scratch = numbers + rounded_up(count, kPanelRows);
-    std::transform(z, z + count, numbers, [](double x) { return static_cast<Real>(x); });
+    const PowerOfTwo power = power_of_two(exponent);
+    for (std::size_t i = 0; i < count; ++i) numbers[i] = static_cast<Real>(z[i] * power.first * power.second);
     adjoint ? rotation.adjoint(numbers, scratch) : rotation.forward(numbers, scratch);
     std::copy_n(numbers, count, z);
 }
@@ -100,19 +102,27 @@ private:
     void read(std::size_t v) {
         double* z = numbers(v);
         read_column(x_, first_ + v, z);
-        const bool is_plain = !before_ && !transposed_;
-        exponents_[v] = is_plain && is_direct_ ? 0 : bring_near_one(z, x_.rows);
-        if (before_) rotate_by(*before_, false, z, x_.rows);
-        if (transposed_) multiply_by_scale(z);
-        if (is_exact_ && !is_plain) exponents_[v] += bring_near_one(z, x_.rows);
-    }
-    // Numbers that are near one, or have one that is not finite: then all are NaN.
-    void rotate_by(const Rotation& rotation, bool adjoint, double* z, std::size_t count) const {
-        if (!std::isfinite(largest(z, count))) {
-            return static_cast<void>(std::fill_n(z, count, std::numeric_limits<double>::quiet_NaN()));
+        if (before_) {
+            exponents_[v] = rotate_near_one(*before_, false, z, x_.rows);
+        } else if (transposed_ || !is_direct_) {
+            exponents_[v] = bring_near_one(z, x_.rows);
         }
-        is_exact_ || x_.is_double ? rotate<double>(rotation, adjoint, z, count)
-                                  : rotate<float>(rotation, adjoint, z, count);
+        if (transposed_) multiply_by_scale(z);
+        if (is_exact_ && (before_ || transposed_)) exponents_[v] += bring_near_one(z, x_.rows);
+    }
+    // Divides by a power of two first, whose exponent it returns. All are NaN where one is not finite.
+    int rotate_near_one(const Rotation& rotation, bool adjoint, double* z, std::size_t count) const {
+        const double most = largest(z, count);
+        if (most == 0) return 0;
+        if (!std::isfinite(most)) {
+            std::fill_n(z, count, std::numeric_limits<double>::quiet_NaN());
+            return 0;
+        }
+        int exponent;
+        std::frexp(most, &exponent);
+        is_exact_ || x_.is_double ? rotate<double>(rotation, adjoint, -exponent, z, count)
+                                  : rotate<float>(rotation, adjoint, -exponent, z, count);
+        return exponent;
     }
     void multiply_by_scale(double* z) const {
         for (std::size_t r = 0; r < product_.rows; ++r) z[r] *= number_of_half(product_.scale[r]);
@@ -259,11 +269,7 @@ private:
     void write_totals(std::size_t v) const {
         double* z = totals(v);
         if (!transposed_) multiply_by_scale(z);
-        int exponent = 0;
-        if (after_) {
-            exponent = bring_near_one(z, y_.rows);
-            rotate_by(*after_, true, z, y_.rows);
-        }
+        const int exponent = after_ ? rotate_near_one(*after_, true, z, y_.rows) : 0;
         const Writer write(*this, v, exponent);
         const double factor = after_ ? after_->scale() : 1;
         for (std::size_t i = 0; i < y_.rows; ++i) write(i, z[i] * factor);
@@ -326,7 +332,7 @@ private:
     Workspace<std::int8_t, kDigits> digits_;
     Workspace<std::int64_t, kDigits> sums_;
     Scaled scaled_[kMostTogether];
-    int exponents_[kMostTogether];
+    int exponents_[kMostTogether] = {};
 };
 
 }  // namespace

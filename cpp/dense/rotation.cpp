@@ -12,7 +12,6 @@ namespace bitterfly {
 namespace {
 
 constexpr std::size_t kOrders[] = {1, 12, 20, 28};
-constexpr std::size_t kMostOrder = 28;
 constexpr std::size_t kMixed = 16;  // columns that Paley's matrix mixes at a time
 
 struct Size {
@@ -89,11 +88,27 @@ Rotation::Part::Part(std::size_t first_, std::size_t order_, std::size_t width_,
       order(order_),
       width(width_),
       signs(random_bits(seed, first_, order_ * width_)),
-      entries(order_ > 1 ? paley(order_) : std::vector<std::int8_t>{}),
+      rows{},
+      columns{},
       single(sylvester<float>(width_)),
       twice(sylvester<double>(width_)) {
     fill_signs(factor, single_signs);
     fill_signs(factor, twice_signs);
+    if (order == 1) return;
+    const std::vector<std::int8_t> entries = paley(order);
+    for (const bool is_one : {true, false}) {
+        for (std::size_t i = 0; i < order; ++i) {
+            std::size_t in_row = is_one ? 0 : rows.ones[i], in_column = is_one ? 0 : columns.ones[i];
+            for (std::size_t j = 0; j < order; ++j) {
+                const auto at = static_cast<std::uint8_t>(j);
+                if ((entries[i * order + j] > 0) == is_one) rows.at[i][in_row++] = at;
+                if ((entries[j * order + i] > 0) == is_one) columns.at[i][in_column++] = at;
+            }
+            if (!is_one) continue;
+            rows.ones[i] = static_cast<std::uint8_t>(in_row);
+            columns.ones[i] = static_cast<std::uint8_t>(in_column);
+        }
+    }
 }
 
 template <class Real>
@@ -138,16 +153,20 @@ void Rotation::Part::multiply_sylvester(const Real* x, Real* out) const {
 
 template <class Real>
 void Rotation::Part::multiply_paley(bool transposed, Real* x) const {
-    const std::size_t down = transposed ? 1 : order, across = transposed ? order : 1;
+    const SignedRows& signed_rows = transposed ? columns : rows;
     Real mixed[kMostOrder][kMixed] = {};
     for (std::size_t first_column = 0; first_column < width; first_column += kMixed) {
         const std::size_t count = std::min(kMixed, width - first_column);
         for (std::size_t j = 0; j < order; ++j) std::copy_n(x + j * width + first_column, count, mixed[j]);
         for (std::size_t i = 0; i < order; ++i) {
+            const std::uint8_t* at = signed_rows.at[i];
+            const std::size_t ones = signed_rows.ones[i];
             Real sums[kMixed] = {};
-            for (std::size_t j = 0; j < order; ++j) {
-                const auto sign = static_cast<Real>(entries[i * down + j * across]);
-                for (std::size_t c = 0; c < kMixed; ++c) sums[c] += sign * mixed[j][c];
+            for (std::size_t j = 0; j < ones; ++j) {
+                for (std::size_t c = 0; c < kMixed; ++c) sums[c] += mixed[at[j]][c];
+            }
+            for (std::size_t j = ones; j < order; ++j) {
+                for (std::size_t c = 0; c < kMixed; ++c) sums[c] -= mixed[at[j]][c];
             }
             std::copy_n(sums, count, x + i * width + first_column);
         }

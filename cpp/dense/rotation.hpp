@@ -16,6 +16,8 @@ namespace bitterfly {
 // Additions have one order, so that results are the same on all tiers.
 class Rotation {
 public:
+    static constexpr std::size_t kMostOrder = 28;
+
     Rotation(std::size_t n, std::uint64_t seed);
 
     // Q x / scale() and Q^T x / scale() in place of n numbers x, none of them near the ends of their range; `scratch`
@@ -27,11 +29,16 @@ public:
     double scale() const { return scale_; }
 
 private:
+    // Of each row of a matrix the columns of its ones, their number, and behind them the others.
+    struct SignedRows {
+        std::uint8_t ones[kMostOrder];
+        std::uint8_t at[kMostOrder][kMostOrder];
+    };
     // One Hadamard matrix of entries first, first + 1, ...: order * width of them.
     struct Part {
         std::size_t first, order, width;
-        std::vector<std::uint8_t> signs;   // bits, set where negative
-        std::vector<std::int8_t> entries;  // of Paley's matrix
+        std::vector<std::uint8_t> signs;  // bits, set where negative
+        SignedRows rows, columns;         // of Paley's matrix
         // Four numbers +-factor for each four bits: the factor of a part of two, 1 of a whole.
         float single_signs[64];
         double twice_signs[64];

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from bitterfly import _core
 from bitterfly.stores import window_tiles
+from bitterfly.stores.rotations import Rotation
 
 RATES = {
     "window7": (2, 3, 4, 5, 6, 7, 8, 10),
@@ -120,3 +122,50 @@ def decode(streams: Array, code: str, half_bits: int, table: Array | None, masks
             windows = (windows & 127) ^ masks[windows >> 7]
         weights[:, rows - 1 - position] = windows.astype(np.uint8).view(np.int8) if table is None else table[windows]
     return weights.reshape(panels * rows, columns)
+
+
+@dataclass(frozen=True)
+class Operator:
+    """A kernel of pieces of several codes, and the coded matrix."""
+
+    kernel: _core.DenseCore
+    coded: Array
+    inputs: int | None
+    outputs: int | None
+
+    def apply(self, x: Array, transposed: bool = False, parts: int = 3, workers: int = 1) -> Array:
+        out = np.full((self.coded.shape[int(transposed)], *x.shape[1:]), 7, x.dtype)
+        self.kernel.apply(x, out, transposed, parts, workers)
+        return out
+
+    def dense(self) -> Array:
+        whole, (m, n) = self.coded, self.coded.shape
+        if self.inputs is not None:
+            whole = whole @ Rotation(n, self.inputs).dense()
+        return whole if self.outputs is None else Rotation(m, self.outputs).dense().T @ whole
+
+
+def random_operator(
+    rng: np.random.Generator,
+    shape: tuple[int, int],
+    codes: Sequence[tuple[str, int]],
+    inputs: int | None = None,
+    outputs: int | None = None,
+    exponent: int = 0,
+) -> Operator:
+    """Up to as many pieces as there are codes, of random blocks of 32 columns."""
+    owners = rng.integers(len(codes), size=-(-shape[1] // 32))
+    scale = random_scale(rng, shape[0])
+    coded, pieces = np.empty(shape), []
+    for at in np.unique(owners):
+        blocks = np.flatnonzero(owners == at).astype(np.uint32)
+        columns = np.concatenate([np.arange(32 * b, min(32 * b + 32, shape[1])) for b in blocks])
+        streams = random_streams(rng, (shape[0], len(columns)), codes[at][1])
+        tables, step = random_tables(rng, codes[at][0]), float(np.float32(rng.uniform(0.03, 0.06)))
+        tiles = window_tiles.tiles_of_streams(streams)
+        pieces.append(_core.DensePiece(*codes[at], tiles, step, *tables, blocks))
+        entries = decode_panels(streams, *codes[at], *tables)[: shape[0], : len(columns)]
+        with np.errstate(over="ignore"):
+            coded[:, columns] = np.ldexp(scale[:, None].astype(np.float64) * step * entries, exponent)
+    kernel = _core.dense(shape, pieces, scale.view(np.uint16), exponent, inputs, outputs)
+    return Operator(kernel, coded, inputs, outputs)
