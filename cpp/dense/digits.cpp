@@ -14,10 +14,18 @@ namespace {
 constexpr double kRounding = 6755399441055744.0;  // 1.5 * 2^52
 
 template <class Real>
-void gather(const View& x, std::size_t column, double* out) {
-    const char* p = x.re + static_cast<std::ptrdiff_t>(column) * x.column_stride;
+void gather(const View& x, std::size_t first, std::size_t count, double* out) {
+    const char* p = x.re + static_cast<std::ptrdiff_t>(first) * x.column_stride;
+    const auto number = [&](std::size_t i, std::size_t j) -> double {
+        return *reinterpret_cast<const Real*>(p + static_cast<std::ptrdiff_t>(i) * x.row_stride +
+                                              static_cast<std::ptrdiff_t>(j) * x.column_stride);
+    };
+    if (count == 1) {
+        for (std::size_t i = 0; i < x.rows; ++i) out[i] = number(i, 0);
+        return;
+    }
     for (std::size_t i = 0; i < x.rows; ++i) {
-        out[i] = *reinterpret_cast<const Real*>(p + static_cast<std::ptrdiff_t>(i) * x.row_stride);
+        for (std::size_t j = 0; j < count; ++j) out[j * x.rows + i] = number(i, j);
     }
 }
 
@@ -53,8 +61,8 @@ PowerOfTwo power_of_two(int exponent) {
     return {std::ldexp(1.0, exponent / 2), std::ldexp(1.0, exponent - exponent / 2)};
 }
 
-void read_column(const View& x, std::size_t column, double* out) {
-    x.is_double ? gather<double>(x, column, out) : gather<float>(x, column, out);
+void read_columns(const View& x, std::size_t first, std::size_t count, double* out) {
+    x.is_double ? gather<double>(x, first, count, out) : gather<float>(x, first, count, out);
 }
 
 double largest(const double* z, std::size_t count) {

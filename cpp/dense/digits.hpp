@@ -18,8 +18,8 @@ struct Scaled {
 
 std::int32_t largest_value(std::size_t parts);
 
-// Numbers of a column of x in double precision.
-void read_column(const View& x, std::size_t column, double* out);
+// Columns first, ..., first + count - 1 of x in double precision, one behind the other.
+void read_columns(const View& x, std::size_t first, std::size_t count, double* out);
 
 // The largest magnitude; infinite where a number is not finite.
 double largest(const double* z, std::size_t count);

@@ -38,18 +38,7 @@ struct Panels {
 };
 
 // Uses of the workspaces of a thread that may live side by side.
-enum Use : int { kDigits, kNumbers = 2, kOfPiece, kTotals, kRotated };
-
-// z = 2^exponent Q z / Q.scale(), or its adjoint.
-template <class Real>
-void rotate(const Rotation& rotation, bool adjoint, int exponent, double* z, std::size_t count) {
-    Workspace<Real, kRotated> memory(2 * rounded_up(count, kPanelRows));
-    Real *numbers = memory.data(), *scratch = numbers + rounded_up(count, kPanelRows);
-    const PowerOfTwo power = power_of_two(exponent);
-    for (std::size_t i = 0; i < count; ++i) numbers[i] = static_cast<Real>(z[i] * power.first * power.second);
-    adjoint ? rotation.adjoint(numbers, scratch) : rotation.forward(numbers, scratch);
-    std::copy_n(numbers, count, z);
-}
+enum Use : int { kDigits, kNumbers = 2, kOfPiece, kTotals };
 
 // How many vectors the next call of the kernels takes: 1, 2, 4 or 8.
 std::size_t vectors_together(std::size_t left) { return left >= 5 ? 8 : left >= 3 ? 4 : left; }
@@ -101,28 +90,17 @@ private:
     // Vector v as 2^exponents_[v] times numbers, which are near one where those of several pieces or rounds are added.
     void read(std::size_t v) {
         double* z = numbers(v);
-        read_column(x_, first_ + v, z);
+        read_columns(x_, first_ + v, 1, z);
         if (before_) {
-            exponents_[v] = rotate_near_one(*before_, false, z, x_.rows);
+            exponents_[v] = rotate(*before_, false, z, x_.rows);
         } else if (transposed_ || !is_direct_) {
             exponents_[v] = bring_near_one(z, x_.rows);
         }
         if (transposed_) multiply_by_scale(z);
         if (is_exact_ && (before_ || transposed_)) exponents_[v] += bring_near_one(z, x_.rows);
     }
-    // Divides by a power of two first, whose exponent it returns. All are NaN where one is not finite.
-    int rotate_near_one(const Rotation& rotation, bool adjoint, double* z, std::size_t count) const {
-        const double most = largest(z, count);
-        if (most == 0) return 0;
-        if (!std::isfinite(most)) {
-            std::fill_n(z, count, std::numeric_limits<double>::quiet_NaN());
-            return 0;
-        }
-        int exponent;
-        std::frexp(most, &exponent);
-        is_exact_ || x_.is_double ? rotate<double>(rotation, adjoint, -exponent, z, count)
-                                  : rotate<float>(rotation, adjoint, -exponent, z, count);
-        return exponent;
+    int rotate(const Rotation& rotation, bool adjoint, double* z, std::size_t count) const {
+        return rotate_near_one(rotation, adjoint, is_exact_ || x_.is_double, z, count);
     }
     void multiply_by_scale(double* z) const {
         for (std::size_t r = 0; r < product_.rows; ++r) z[r] *= number_of_half(product_.scale[r]);
@@ -269,7 +247,7 @@ private:
     void write_totals(std::size_t v) const {
         double* z = totals(v);
         if (!transposed_) multiply_by_scale(z);
-        const int exponent = after_ ? rotate_near_one(*after_, true, z, y_.rows) : 0;
+        const int exponent = after_ ? rotate(*after_, true, z, y_.rows) : 0;
         const Writer write(*this, v, exponent);
         const double factor = after_ ? after_->scale() : 1;
         for (std::size_t i = 0; i < y_.rows; ++i) write(i, z[i] * factor);

@@ -4,15 +4,20 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <limits>
 #include <type_traits>
 
+#include "dense/digits.hpp"
+#include "parallel.hpp"
 #include "products/apply.hpp"
+#include "workspace.hpp"
 
 namespace bitterfly {
 namespace {
 
 constexpr std::size_t kOrders[] = {1, 12, 20, 28};
-constexpr std::size_t kMixed = 16;  // columns that Paley's matrix mixes at a time
+constexpr std::size_t kOperations = 16;  // of a number, about
+constexpr std::size_t kMixed = 16;       // columns that Paley's matrix mixes at a time
 
 struct Size {
     std::size_t order, width;
@@ -72,6 +77,34 @@ std::vector<std::int8_t> paley(std::size_t order) {
 template <class Real>
 Product<Real> sylvester(std::size_t width) {
     return product_of_signs<Real>(std::max<std::size_t>(width, 2));
+}
+
+// Of the workspaces of a thread; others may live beside them.
+enum Use : int { kVectors = 8, kRotated };
+
+template <class Real>
+void rotate(const Rotation& rotation, bool adjoint, int exponent, double* z, std::size_t count) {
+    Workspace<Real, kRotated> memory(2 * count + kLanes);
+    Real *numbers = memory.data(), *scratch = numbers + (count + kLanes - 1) / kLanes * kLanes;
+    const PowerOfTwo power = power_of_two(-exponent);
+    for (std::size_t i = 0; i < count; ++i) numbers[i] = static_cast<Real>(z[i] * power.first * power.second);
+    adjoint ? rotation.adjoint(numbers, scratch) : rotation.forward(numbers, scratch);
+    std::copy_n(numbers, count, z);
+}
+
+// Vectors that are read together: a line of memory holds as many numbers of a row.
+constexpr std::size_t kTogether = 8;
+
+template <class Real>
+void write_columns(const double* z, double factor, const PowerOfTwo* powers, std::size_t first, std::size_t count,
+                   const MutableView& y) {
+    char* p = y.re + static_cast<std::ptrdiff_t>(first) * y.column_stride;
+    for (std::size_t i = 0; i < y.rows; ++i, p += y.row_stride) {
+        for (std::size_t j = 0; j < count; ++j) {
+            const double number = z[j * y.rows + i] * factor * powers[j].first * powers[j].second;
+            *reinterpret_cast<Real*>(p + static_cast<std::ptrdiff_t>(j) * y.column_stride) = static_cast<Real>(number);
+        }
+    }
 }
 
 template <class Real>
@@ -204,5 +237,34 @@ template void Rotation::forward<float>(float*, float*) const;
 template void Rotation::forward<double>(double*, double*) const;
 template void Rotation::adjoint<float>(float*, float*) const;
 template void Rotation::adjoint<double>(double*, double*) const;
+
+int rotate_near_one(const Rotation& rotation, bool adjoint, bool in_double, double* z, std::size_t count) {
+    const double most = largest(z, count);
+    if (most == 0) return 0;
+    if (!std::isfinite(most)) {
+        std::fill_n(z, count, std::numeric_limits<double>::quiet_NaN());
+        return 0;
+    }
+    int exponent;
+    std::frexp(most, &exponent);
+    in_double ? rotate<double>(rotation, adjoint, exponent, z, count)
+              : rotate<float>(rotation, adjoint, exponent, z, count);
+    return exponent;
+}
+
+void apply(const Rotation& rotation, bool adjoint, const View& x, const MutableView& y, std::size_t workers) {
+    const std::size_t n = x.rows;
+    if (n * x.columns * kOperations < least_parallel_work()) workers = 1;
+    parallel_ranges(x.columns, kTogether, workers, [&](std::size_t first, std::size_t end) {
+        Workspace<double, kVectors> vectors((end - first) * n);
+        PowerOfTwo powers[kTogether];
+        read_columns(x, first, end - first, vectors.data());
+        for (std::size_t j = 0; j < end - first; ++j) {
+            powers[j] = power_of_two(rotate_near_one(rotation, adjoint, x.is_double, vectors.data() + j * n, n));
+        }
+        const auto write = y.is_double ? write_columns<double> : write_columns<float>;
+        write(vectors.data(), rotation.scale(), powers, first, end - first, y);
+    });
+}
 
 }  // namespace bitterfly

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "matrix.hpp"
 #include "products/product.hpp"
 
 namespace bitterfly {
@@ -59,5 +60,12 @@ private:
     std::vector<Part> parts_;
     double scale_;
 };
+
+// z 2^-e becomes Q z / Q.scale(), or Q^T z / Q.scale(), for the number e that brings z near one, and which is returned;
+// computed in double or in single precision. All numbers become NaN where one is not finite.
+int rotate_near_one(const Rotation& rotation, bool adjoint, bool in_double, double* z, std::size_t count);
+
+// y = Q x or Q^T x for real vectors, in the precision of x; results depend neither on other vectors nor on workers.
+void apply(const Rotation& rotation, bool adjoint, const View& x, const MutableView& y, std::size_t workers);
 
 }  // namespace bitterfly

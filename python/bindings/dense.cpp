@@ -22,6 +22,50 @@ using Shape = std::pair<std::size_t, std::size_t>;
 
 constexpr std::size_t kBlockColumns = 32;
 constexpr int kMostExponent = 2000;
+constexpr std::size_t kMostSide = std::size_t{1} << 31;  // sizes in bytes fit 64 bits
+
+// Calls run(from, to) for the real numbers of arrays, and for the imaginary ones.
+template <class Run>
+void for_each_plane(View from, MutableView to, Run run) {
+    py::gil_scoped_release release;
+    run(from, to);
+    if (from.im == nullptr) return;
+    from.re = from.im, to.re = to.im;
+    run(from, to);
+}
+
+// As many columns as given, all of them real or all complex, in the precision of x or a wider one.
+void require_like(const View& from, const MutableView& to, std::size_t from_rows, std::size_t to_rows) {
+    require(from.rows == from_rows && to.rows == to_rows && from.columns == to.columns,
+            "x, out: expected rows that fit the matrix, and equal numbers of columns");
+    require((from.im == nullptr) == (to.im == nullptr), "out: expected a complex array exactly where x is complex");
+    require(to.is_double || !from.is_double, "out: expected the precision of x, or double precision");
+}
+
+class RotationCore {
+public:
+    RotationCore(std::size_t n, std::uint64_t seed) : n_(n), rotation_(n, seed) {}
+
+    void apply(const py::array& x, py::array& out, bool adjoint, std::size_t workers) const {
+        require_floating(x, "x");
+        require_floating(out, "out");
+        const View from = const_view(x);
+        const MutableView to = mutable_view(out);
+        require_like(from, to, n_, n_);
+        for_each_plane(from, to, [&](const View& some, const MutableView& result) {
+            bitterfly::apply(rotation_, adjoint, some, result, workers);
+        });
+    }
+
+private:
+    std::size_t n_;
+    Rotation rotation_;
+};
+
+std::unique_ptr<RotationCore> make_rotation(std::size_t n, std::uint64_t seed) {
+    require(n > 0 && n <= kMostSide, "n: expected 1 to 2^31");
+    return std::make_unique<RotationCore>(n, seed);
+}
 
 class DenseCore {
 public:
@@ -32,19 +76,13 @@ public:
         require_floating(x, "x");
         require_floating(out, "out");
         require(parts <= kMostParts, "parts: expected 1, 2 or 3, or 0 for exact products");
-        View from = const_view(x);
-        MutableView to = mutable_view(out);
+        const View from = const_view(x);
+        const MutableView to = mutable_view(out);
         const std::size_t rows = product_.rows, columns = product_.columns;
-        require(from.rows == (transposed ? rows : columns) && to.rows == (transposed ? columns : rows) &&
-                    from.columns == to.columns,
-                "x, out: expected rows that fit the matrix, and equal numbers of columns");
-        require((from.im == nullptr) == (to.im == nullptr), "out: expected a complex array exactly where x is complex");
-        require(to.is_double || !from.is_double, "out: expected the precision of x, or double precision");
-        py::gil_scoped_release release;
-        bitterfly::apply(product_, transposed, parts, from, to, workers);
-        if (from.im == nullptr) return;
-        from.re = from.im, to.re = to.im;
-        bitterfly::apply(product_, transposed, parts, from, to, workers);
+        require_like(from, to, transposed ? rows : columns, transposed ? columns : rows);
+        for_each_plane(from, to, [&](const View& some, const MutableView& result) {
+            bitterfly::apply(product_, transposed, parts, some, result, workers);
+        });
     }
 
     // The product of real vectors, a new array of their precision.
@@ -173,7 +211,6 @@ std::optional<Rotation> rotation_of(std::size_t n, std::optional<std::uint64_t> 
 std::unique_ptr<DenseCore> make_dense(Shape shape, const std::vector<PieceArrays>& pieces, const Scales& scale,
                                       int exponent, std::optional<std::uint64_t> inputs,
                                       std::optional<std::uint64_t> outputs) {
-    constexpr std::size_t kMostSide = std::size_t{1} << 31;  // sizes in bytes fit 64 bits
     const auto [rows, columns] = shape;
     require(rows > 0 && columns > 0 && rows <= kMostSide && columns <= kMostSide,
             "shape: expected 1 to 2^31 rows and columns");
@@ -272,6 +309,10 @@ void add_dense(py::module_& m) {
              py::arg("workers") = 1)
         .def("rows", &DenseCore::rows, py::arg("index").noconvert(), py::arg("out").noconvert(),
              py::arg("workers") = 1);
+    py::class_<RotationCore>(m, "RotationCore")
+        .def("apply", &RotationCore::apply, py::arg("x").noconvert(), py::arg("out").noconvert(), py::arg("adjoint"),
+             py::arg("workers") = 1);
+    m.def("rotation", &make_rotation, py::arg("n"), py::arg("seed"));
     m.def("dense", &make_dense, py::arg("shape"), py::arg("pieces"), py::arg("scale").noconvert(), py::arg("exponent"),
           py::arg("inputs") = py::none(), py::arg("outputs") = py::none());
     m.def("window_encode", &py_window_encode, py::arg("x").noconvert(), py::arg("table").noconvert(),
