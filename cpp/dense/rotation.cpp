@@ -43,9 +43,11 @@ std::uint64_t random_word(std::uint64_t seed, std::size_t j) {
 
 std::vector<std::uint8_t> random_bits(std::uint64_t seed, std::size_t first, std::size_t count) {
     std::vector<std::uint8_t> out((count + 7) / 8);
+    std::uint64_t word = random_word(seed, first / 64);
     for (std::size_t i = 0; i < count; ++i) {
         const std::size_t at = first + i;
-        out[i / 8] |= static_cast<std::uint8_t>((random_word(seed, at / 64) >> (at % 64) & 1) << (i % 8));
+        if (at % 64 == 0) word = random_word(seed, at / 64);
+        out[i / 8] |= static_cast<std::uint8_t>((word >> (at % 64) & 1) << (i % 8));
     }
     return out;
 }
