@@ -210,6 +210,16 @@ def test_unequal_rates_and_sweeps_gain_more(name: str) -> None:
     assert np.mean(rates) == 6 and swept < unequal < equal
 
 
+def test_thorough_gains_a_little() -> None:
+    x, damped, rates = normal(256, 96), DampedMetric(metric(96, 2)), [4, 4, 4]
+    for own in (None, damped):
+        h = None if own is None else own.matrix
+        found = round_columns(x, own, rates, "window11", thorough=True)
+        usual = round_columns(x, own, rates, "window11")
+        assert 0.98 < error(x, found, h) / error(x, usual, h) < 0.998
+        assert_codes_are_the_values(found, 256, rates, "window11")
+
+
 @settings(max_examples=15)
 @given(st.integers(1, 70), st.integers(1, 50), st.sampled_from([2, 3, 4, 8, 12]), strategies.seeds)
 def test_sweeps_never_raise_the_error(m: int, n: int, half: int, seed: int) -> None:

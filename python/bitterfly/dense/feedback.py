@@ -15,12 +15,11 @@ from typing import NamedTuple
 import numpy as np
 from scipy.linalg import cholesky
 
-from bitterfly import _core
 from bitterfly.inputs import Array
 from bitterfly.quantization.knapsack import Knapsack, Option, widths_of
 from bitterfly.stores.dense import BLOCK
 from bitterfly.stores.window_tiles import padded_columns, panel_rows, stream_bytes
-from bitterfly.stores.windows import RATES, ROWS, SCALAR_RATES, WindowCode, encode, window_code
+from bitterfly.stores.windows import RATES, ROWS, SCALAR_RATES, WindowCode, decode, encode, window_code
 from bitterfly.workers import set_workers, threaded
 
 DAMPING = 0.01  # of the mean of the diagonal; from 0.001 to 0.03 the error changes by half a percent
@@ -160,6 +159,7 @@ def round_columns(
     *,
     feedback: bool = True,
     sweeps: int = 0,
+    thorough: bool = False,
     workers: int = 1,
 ) -> Rounded:
     """Return codes for a matrix.
@@ -179,7 +179,11 @@ def round_columns(
         without damping are coded without.
     sweeps : int
         Rounds in which each column is coded anew, against what all others have lost; kept where that lowers the error
-        in the damped metric. The first one gains one to two percent.
+        in the damped metric. In layers of a sentence encoder it falls
+        by 1.6 percent at one bit, and by 0.1 to 0.2 percent from 1.5 bits on.
+    thorough : bool
+        Whether all rows of a panel, not the nearest alone, decide where its streams close: half as much time again for
+        0.4 to 1.2 percent less error.
     workers : int
         Threads; they do not change the codes.
     """
@@ -189,7 +193,7 @@ def round_columns(
     out = Rounded(_empty_streams(m, n, codes), np.empty((m, n)), np.empty(m))
 
     def one(first: int) -> None:
-        strip = _Strip(x[first : first + STRIP], codes, workers if m <= STRIP else 1)
+        strip = _Strip(x[first : first + STRIP], codes, thorough, workers if m <= STRIP else 1)
         found = strip.coded(metric, errors, feedback, sweeps)
         rows = slice(first, first + strip.rows)
         out.values[rows] = found.values[:, : strip.rows].T
@@ -234,19 +238,22 @@ def _factors(x: Array, coded: _Coded, metric: DampedMetric | None) -> Array:
 
 
 def _stretch(pull: Array, errors: Array) -> float:
-    """Return the deviation of what columns stand for, of numbers of variance one and the losses of columns before."""
+    """Return the deviation of what columns stand for: of numbers of variance one, and of the losses before them.
+
+    It is the geometric mean over the columns. Codes of one or two bits gain up to four percent by it.
+    """
     squares = np.square(errors)
     before = np.einsum("i,ij,ij->j", squares, pull, pull) - squares  # the diagonal is one
-    return float(np.sqrt(1 + before.mean()))
+    return float(np.exp(np.log1p(before).mean() / 2))
 
 
 class _Strip:
     """Panels of rows to be coded, as columns (n, rows); the zeros that pad the last panel may become anything."""
 
-    def __init__(self, x: Array, codes: Sequence[WindowCode], workers: int) -> None:
+    def __init__(self, x: Array, codes: Sequence[WindowCode], thorough: bool, workers: int) -> None:
         self.rows, self.n = x.shape
         self.panels = panel_rows(self.rows)
-        self.codes, self.workers = codes, workers
+        self.codes, self.thorough, self.workers = codes, thorough, workers
         self.x = np.zeros((self.n, sum(self.panels)))
         self.x[:, : self.rows] = x.T
 
@@ -347,9 +354,9 @@ class _Strip:
         for panels, length, valid in self._lengths():
             rows = slice(panels.start * ROWS, panels.start * ROWS + (panels.stop - panels.start) * length)
             sequences = (x[:, rows] / code.step).reshape(-1, length)
-            found = encode(sequences, code, valid, self.workers)
+            found = encode(sequences, code, valid, self.workers, length if self.thorough else 0)
             streams[:, panels, : found.shape[1]] = found.reshape(len(x), -1, found.shape[1])
-            values[:, rows] = _decoded(found, code).reshape(len(x), -1) * code.step
+            values[:, rows] = decode(found, code, self.workers).reshape(len(x), -1) * code.step
         return streams, values
 
     def _lengths(self) -> Iterator[tuple[slice, int, int]]:
@@ -371,8 +378,3 @@ class _Strip:
 
 def _columns(block: int) -> slice:
     return slice(block * BLOCK, (block + 1) * BLOCK)
-
-
-def _decoded(streams: Array, code: WindowCode) -> Array:
-    """Return the entries (count, T) that streams stand for, int8."""
-    return _core.window_decode(streams, None if code.bits == 8 else code.table, code.masks, code.half_bits)

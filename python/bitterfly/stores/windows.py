@@ -127,6 +127,11 @@ def encode(x: Array, code: WindowCode, rows_valid: int | None = None, workers: i
     return _core.window_encode(x, code.table, code.masks, code.half_bits, rows, workers, around)
 
 
+def decode(streams: Array, code: WindowCode, workers: int = 1) -> Array:
+    """Return the entries (count, T), int8, that streams (count, T rate / 8) stand for."""
+    return _core.window_decode(streams, None if code.bits == 8 else code.table, code.masks, code.half_bits, workers)
+
+
 def _nearest(x: Array, code: WindowCode, rows: int) -> Array:
     """Return streams of the indices of nearest entries, of the lower one in the middle."""
     order = np.argsort(code.table, kind="stable")
