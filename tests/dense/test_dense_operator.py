@@ -15,7 +15,7 @@ from scipy.sparse.linalg import aslinearoperator, lsqr
 
 import bitterfly
 import strategies as own
-from bitterfly import reference
+from bitterfly import reference, transforms
 from bitterfly.stores.dense import DenseCodes
 from bitterfly.stores.window_tiles import tiles_of_streams
 
@@ -197,7 +197,19 @@ def test_threads_do_not_change_codes() -> None:
         ({"rtol": 1e-3}, ValueError, "rtol: 0.001 is not met: 8 bits a number reach 0.00"),
         ({"rtol": 2}, ValueError, "rtol: expected a number below 1"),
         ({"bits": 2, "code": "window9"}, ValueError, "code: expected window7 or window11, got 'window9'"),
-        ({"bits": 2, "rotate": "outputs"}, ValueError, "rotate: expected 'auto', 'inputs', 'both' or False"),
+        (
+            {"bits": 2, "rotate": "outputs"},
+            ValueError,
+            "rotate: expected 'auto', 'inputs', 'both', False or an operator",
+        ),
+        ({"bits": 2, "head": 3}, ValueError, "head: expected 'auto' or None, got 3"),
+        (
+            {"bits": 2, "rotate": transforms.hadamard(32)},
+            ValueError,
+            r"rotate: expected an operator of shape \(64, 64\)",
+        ),
+        ({"bits": 2, "rotate": transforms.hadamard(64)}, ValueError, "rotate: expected an orthogonal operator"),
+        ({"bits": 2, "rotate": transforms.dft(64) / 8}, TypeError, "rotate: expected real numbers"),
         ({"bits": 2, "shape": (3, 3)}, ValueError, "shape: expected"),
     ],
 )
@@ -217,6 +229,25 @@ def test_infinities_are_refused(bad: float) -> None:
 def test_numbers_without_names_are_refused() -> None:
     with pytest.raises(TypeError, match="options: expected by name, got 4"):
         bitterfly.quantize_dense(np.ones((3, 3)), 4)
+
+
+def test_a_rotation_of_ones_own() -> None:
+    rng = np.random.default_rng(0)
+    for dtype in (np.float64, np.complex64):
+        a = own.gaussian(rng, (80, 128), dtype)
+        a[:, 3] *= 100
+        q = transforms.hadamard(128, dtype=np.float64) / 128**0.5
+        for asked in ({"bits": 4}, {"nbytes": 20_000 + q.nbytes}, {"rtol": 0.05}):
+            op = bitterfly.quantize_dense(a, rotate=q, rng=0, **asked)
+            assert op.operators[1] is q
+            assert relative(reference.dense(op), a.astype(np.complex128)) <= op.relative_error < 0.11
+            assert op.nbytes <= asked.get("nbytes", op.nbytes)
+            assert op.relative_error <= asked.get("rtol", 1)
+    weights = np.geomspace(1, 0.01, 128)
+    op = bitterfly.quantize_dense(a.real, rotate=q, bits=3, metric=weights, rng=0)
+    plain = bitterfly.quantize_dense(a.real, rotate=q, bits=3, rng=0)
+    of = [np.linalg.norm((reference.dense(each) - a.real) * np.sqrt(weights)) for each in (op, plain)]
+    assert of[0] < 0.8 * of[1]
 
 
 # ---- the operator ----

@@ -14,17 +14,18 @@ from bitterfly.dense.basis import Basis
 from bitterfly.dense.coder import Coder, Trial
 from bitterfly.dense.head import worthwhile_head
 from bitterfly.inputs import Array, as_bytes, as_number, check_rtol, require_names
-from bitterfly.operators.contract import ButterflySum, Operator
+from bitterfly.operators.contract import ButterflyProduct, ButterflySum, Operator
 from bitterfly.operators.dense import DenseOperator
 from bitterfly.powers import near_one
 from bitterfly.sources.given import ArraySource, as_source, at_hand
 from bitterfly.stores.dense import HALF_BITS
 from bitterfly.workers import building_workers, set_workers
 
-Rotate = Literal["auto", "inputs", "both"] | bool
+Rotate = Literal["auto", "inputs", "both"] | bool | Operator
 
 _TRIES = 6  # of rates, to meet an error
 _ALIKE = 0.02  # bits: what unequal energies of columns may cost before rows are rotated as well
+_ORTHOGONAL = 1e-4  # what Q^H Q may be off the identity
 _LEAST_RATIO = 1e-3  # of an error to the one expected
 _PANEL = 1 << 20  # entries that are looked at at once
 
@@ -44,7 +45,7 @@ def quantize_dense(
     shape: tuple[int, int] | None = None,
     rng: np.random.Generator | int | None = None,
     workers: int | None = None,
-) -> DenseOperator | ButterflySum:
+) -> DenseOperator | ButterflySum | ButterflyProduct:
     """Code any matrix in 1 to 8 bits a number: window codes in a rotated basis.
 
     Parameters
@@ -62,10 +63,11 @@ def quantize_dense(
     metric : array_like of shape (n, n) or (n,), or SecondMoments, optional
         Which errors count: ``G = X^T X`` of the inputs X that the matrix is going to multiply, or its diagonal. Columns
         then make good for what those before them have lost, and blocks of columns that count more take more bits.
-    rotate : {"auto", "inputs", "both"} or bool, optional
+    rotate : {"auto", "inputs", "both"}, bool or operator, optional
         What random signs and Hadamard transforms mix: "inputs" the columns of the matrix, "both" its rows as well;
         False nothing. "auto" takes "inputs", and compares "both" where the energies of the mixed columns differ, as
-        those of matrices of rows that are alike do.
+        those of matrices of rows that are alike do. An orthogonal (unitary) operator Q of this package, such as a
+        learned butterfly: the codes are those of ``A Q^H``, the result is a product with Q, whose bytes count.
     code : {"window11", "window7"}, optional
         "window11" errs the least; "window7" by 1 to 10 % more, and is quantized ten times and multiplied up to twice
         as fast.
@@ -86,9 +88,10 @@ def quantize_dense(
 
     Returns
     -------
-    DenseOperator or ButterflySum
-        A sum where there is a head: of its product of factors, and of the rest. The ``relative_error`` is measured on
-        all entries, what the measurement rounds included, and with a metric so is the ``metric_error``.
+    DenseOperator, ButterflySum or ButterflyProduct
+        A sum where there is a head: of its product of factors, and of the rest; a product with a `rotate` of yours.
+        The ``relative_error`` is measured on all entries, what the measurement rounds included, and with a metric so is
+        the ``metric_error``.
 
     Raises
     ------
@@ -168,9 +171,11 @@ class _Asked(NamedTuple):
 
 def _of_array(
     a: Array, asked: _Asked, head: Literal["auto"] | None, rng: np.random.Generator
-) -> DenseOperator | ButterflySum:
+) -> DenseOperator | ButterflySum | ButterflyProduct:
     if head not in ("auto", None):
         raise ValueError(f"head: expected 'auto' or None, got {head!r}")
+    if isinstance(asked.rotate, Operator):
+        return _in_basis_of(asked.rotate, a, asked, rng)
     low_rank = worthwhile_head(a, rng) if head == "auto" and asked.metric is None else None
     if low_rank is not None:
         rest = a - low_rank.todense()
@@ -181,6 +186,31 @@ def _of_array(
             whole = ButterflySum([low_rank, _coded(rest, left, rng)])
             return whole._viewed(_fact=Known(measure(a, whole), "measured"))
     return _coded(a, asked, rng)
+
+
+def _in_basis_of(q: Operator, a: Array, asked: _Asked, rng: np.random.Generator) -> ButterflyProduct:
+    """Return codes of ``a Q^H``, times Q."""
+    n = a.shape[1]
+    if q.shape != (n, n):
+        raise ValueError(f"rotate: expected an operator of shape {(n, n)}, got {q.shape}")
+    if q.dtype.kind == "c" and a.dtype.kind != "c":
+        raise TypeError(f"rotate: expected real numbers, as those of a, got {q.dtype}")
+    rotated = (q @ a.conj().T).conj().T
+    probe = rng.standard_normal((n, 4)).astype(q.dtype)
+    apart = float(np.linalg.norm(q.H @ (q @ probe) - probe) / np.linalg.norm(probe))
+    if not apart < _ORTHOGONAL:
+        raise ValueError(f"rotate: expected an orthogonal operator, got one whose Q^H Q is {apart:.2g} off")
+    metric = asked.metric
+    if metric is not None:
+        half = q @ (np.diag(metric) if metric.ndim == 1 else metric)
+        metric = as_metric((q @ half.conj().T).real, n)
+    left = asked._replace(rotate=False, metric=metric)
+    if asked.nbytes is not None:
+        left = left._replace(nbytes=max(asked.nbytes - q.nbytes, 0))
+    if asked.rtol is not None:
+        left = left._replace(rtol=asked.rtol * (1 - apart))
+    whole = ButterflyProduct([_coded(np.ascontiguousarray(rotated, a.dtype), left, rng), q])
+    return whole._viewed(_fact=Known(measure(a, whole), "measured"))
 
 
 def _coded(a: Array, asked: _Asked, rng: np.random.Generator) -> DenseOperator:
@@ -198,7 +228,7 @@ def _coded(a: Array, asked: _Asked, rng: np.random.Generator) -> DenseOperator:
 def _bases(a: Array, rotate: Rotate, rng: np.random.Generator) -> list[Basis]:
     """Return the matrix in the basis asked for, or in two that are to be compared."""
     if rotate not in ("auto", "inputs", "both", True, False):
-        raise ValueError(f"rotate: expected 'auto', 'inputs', 'both' or False, got {rotate!r}")
+        raise ValueError(f"rotate: expected 'auto', 'inputs', 'both', False or an operator, got {rotate!r}")
     inputs, outputs = (int(seed) for seed in rng.integers(0, 1 << 63, 2))
     if rotate is False:
         return [Basis(a, None, None)]
