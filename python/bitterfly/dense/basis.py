@@ -13,6 +13,8 @@ from bitterfly.inputs import Array
 from bitterfly.stores.rotations import Rotation
 
 _PANEL = 1 << 21  # entries that are rotated at once
+_KEPT = 1 << 23  # entries of a matrix that is rotated once and kept
+_MOST_EXPONENT = 1000
 _UNIT = float(np.finfo(np.float64).eps) / 2
 
 
@@ -49,7 +51,11 @@ class Basis:
         height = max(_PANEL // n // STRIP, 1) * STRIP
         for first in range(0, m, height):
             rows = slice(first, min(first + height, m))
-            yield rows, self._whole[rows].copy() if self.outputs is not None else self._rotated(rows)
+            yield rows, self._whole[rows].copy() if self._is_kept else self._rotated(rows)
+
+    @property
+    def _is_kept(self) -> bool:
+        return self.outputs is not None or self.shape[0] * self.shape[1] <= _KEPT
 
     @cached_property
     def _whole(self) -> Array:
@@ -69,7 +75,7 @@ class Basis:
         for at, plane in enumerate(self._planes):
             first, last = (min(max(end - at * size, 0), size) for end in (rows.start, rows.stop))
             if first < last:
-                parts.append(np.ldexp(plane[first:last].astype(np.float64), -self.exponent))
+                parts.append(_times_power(plane[first:last].astype(np.float64), -self.exponent))
         x = np.concatenate(parts)
         return x if self.inputs is None else Rotation(self.shape[1], self.inputs).forward(x.T).T
 
@@ -78,3 +84,11 @@ class Basis:
         """Bound on what the rotations round, relative to the norm of the matrix."""
         sides = zip((self.outputs, self.inputs), self.shape, strict=True)
         return rounded_up(sum(Rotation(n, seed).rounding(_UNIT) for seed, n in sides if seed is not None), 2)
+
+
+def _times_power(x: Array, exponent: int) -> Array:
+    """Multiply by a power of two, in place where it is a number."""
+    if abs(exponent) < _MOST_EXPONENT:
+        x *= 2.0**exponent
+        return x
+    return np.ldexp(x, exponent)

@@ -91,7 +91,7 @@ class Coder:
         streams: list[list[Array]] = [[] for _ in rates]
         missed, weighed = 0.0, 0.0
         for rows, z in basis.panels():
-            z = np.ldexp(z, -exponent)
+            z *= 2.0**-exponent  # a row is at most sqrt(m n) times as long as the largest entry, which is about one
             own = scale[rows] * best_scales(z / _or_one(scale[rows]), codes)
             own = own.astype(np.float16)
             found = round_columns(

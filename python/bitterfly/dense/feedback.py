@@ -270,8 +270,12 @@ class _Strip:
 
     def _plain(self) -> _Coded:
         """Code all columns of one rate at once."""
+        rates = {code.rate: code for code in self.codes}
+        if len(rates) == 1:
+            streams, values = self._encode(self.x, self.codes[0])
+            return _Coded([streams[_columns(at)] for at in range(len(self.codes))], values, self._ones())
         out = self._empty()
-        for code in {code.rate: code for code in self.codes}.values():
+        for code in rates.values():
             blocks = [at for at, own in enumerate(self.codes) if own is code]
             columns = np.concatenate([np.arange(self.n)[_columns(at)] for at in blocks])
             streams, out.values[columns] = self._encode(self.x[columns], code)
@@ -352,10 +356,10 @@ class _Strip:
         values = np.empty(x.shape)
         for panels, length, valid in self._lengths():
             rows = slice(panels.start * ROWS, panels.start * ROWS + (panels.stop - panels.start) * length)
-            sequences = (x[:, rows] / code.step).reshape(-1, length)
+            sequences = np.divide(x[:, rows], code.step, dtype=np.float32, casting="same_kind").reshape(-1, length)
             found = encode(sequences, code, valid, self.workers, length if self.thorough else 0)
             streams[:, panels, : found.shape[1]] = found.reshape(len(x), -1, found.shape[1])
-            values[:, rows] = decode(found, code, self.workers).reshape(len(x), -1) * code.step
+            np.multiply(decode(found, code, self.workers).reshape(len(x), -1), code.step, out=values[:, rows])
         return streams, values
 
     def _lengths(self) -> Iterator[tuple[slice, int, int]]:
@@ -372,7 +376,10 @@ class _Strip:
             np.zeros((width, len(self.panels), stream_bytes(ROWS, code.half_bits)), np.uint8)
             for width, code in zip(widths, self.codes, strict=True)
         ]
-        return _Coded(streams, np.zeros(self.x.shape), np.ones(self.x.shape[1]))
+        return _Coded(streams, np.zeros(self.x.shape), self._ones())
+
+    def _ones(self) -> Array:
+        return np.ones(self.x.shape[1])
 
 
 def _columns(block: int) -> slice:
