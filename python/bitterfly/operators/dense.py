@@ -199,17 +199,17 @@ class DenseOperator(Operator):
             return super()._rows(index)
         m = self._stored_shape[0]
         planes = [index, index + m] if self.dtype.kind == "c" else [index]
-        parts = [self._rotated_back(self._codes.rows(each)) for each in planes]
+        parts = [self._decoded(each) for each in planes]
         if len(parts) == 1:
-            return parts[0].astype(self.dtype)
-        unit = -1j if FLAGS[self.mode][1] else 1j
-        return (parts[0] + unit * parts[1]).astype(self.dtype)
+            return parts[0]
+        unit = self.dtype.type(-1j if FLAGS[self.mode][1] else 1j)
+        return np.asarray(parts[0] + unit * parts[1])
 
-    def _rotated_back(self, rows: Array) -> Array:
-        if self._inputs is not None:
-            rows = Rotation(self._stored_shape[1], self._inputs).adjoint(rows.T).T
-        with np.errstate(over="ignore", under="ignore"):
-            return np.ldexp(rows, self._codes.exponent)
+    def _decoded(self, index: IndexArray) -> Array:
+        """Return rows of the codes, their columns rotated back."""
+        rows = np.empty((len(index), self._stored_shape[1]), self.dtype.type(0).real.dtype)
+        self._core.rows(np.ascontiguousarray(index, np.int64), rows, get_workers())
+        return rows if self._inputs is None else Rotation(rows.shape[1], self._inputs).adjoint(rows.T).T
 
     # ---- views and copies ----
 
