@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
+import threading
 
 import numpy as np
 import pytest
@@ -111,3 +113,29 @@ def test_merges_that_are_wrong_are_named() -> None:
 def test_sizes_that_are_wrong_are_named(n: object, error: type[Exception]) -> None:
     with pytest.raises(error, match="n: expected"):
         SecondMoments(n)  # type: ignore[arg-type]
+
+
+def test_threads_may_update_one() -> None:
+    x = np.random.default_rng(0).standard_normal((200, 20, 100))
+    found = SecondMoments(100)
+
+    def add(first: int) -> None:
+        for batch in x[first::4]:
+            found.update(batch)
+
+    threads = [threading.Thread(target=add, args=(first,)) for first in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    rows = x.reshape(-1, 100)
+    assert found.count == len(rows)
+    np.testing.assert_allclose(found.matrix, rows.T @ rows, rtol=1e-10, atol=1e-8)
+
+
+def test_copies_are_others() -> None:
+    found = SecondMoments(2).update([1.0, 2.0])
+    other = copy.copy(found)
+    other.update([1.0, 1.0])
+    assert (found.count, other.count) == (1, 2)
+    np.testing.assert_array_equal(found.matrix, [[1, 2], [2, 4]])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from scipy.linalg import LinAlgError, cholesky, eigvalsh
+from scipy.linalg import LinAlgError, cholesky, eigh
 
 from bitterfly.accuracy.moments import SecondMoments
 from bitterfly.inputs import Array, as_floating
@@ -35,7 +35,8 @@ def as_metric(metric: Any, n: int) -> Array | None:
     """
     if metric is None:
         return None
-    array = as_floating(metric.matrix if isinstance(metric, SecondMoments) else metric, "metric")
+    given = metric.matrix if isinstance(metric, SecondMoments) else metric
+    array = as_floating(given, "metric")
     if array.dtype.kind == "c":
         raise TypeError(f"metric: expected real numbers, got {array.dtype}")
     if array.shape not in ((n, n), (n,)):
@@ -52,7 +53,7 @@ def as_metric(metric: Any, n: int) -> Array | None:
         raise ValueError(
             f"metric: expected a diagonal that is not negative, got {array[(at,) * array.ndim]:.3g} at {at}"
         )
-    return scaled if scaled.ndim == 1 else _semidefinite(scaled)
+    return scaled if scaled.ndim == 1 else _semidefinite(scaled, max(_SLACK, 100 * _unit_of(given)))
 
 
 def _scaled(a: Array, largest: float) -> Array:
@@ -60,23 +61,31 @@ def _scaled(a: Array, largest: float) -> Array:
     return out
 
 
-def _semidefinite(a: Array) -> Array:
-    """Return the symmetric part of a matrix with entries of at most one, if it is semidefinite up to rounding."""
+def _unit_of(given: Any) -> float:
+    """Return the distance of one to the next number in the precision of what users hand in."""
+    dtype = np.dtype(getattr(given, "dtype", np.float64))
+    return float(np.finfo(dtype).eps) if dtype.kind == "f" else _EPS
+
+
+def _semidefinite(a: Array, slack: float) -> Array:
+    """Return the nearest semidefinite matrix to one with entries of at most one, if rounding keeps them apart."""
     skew = float(np.abs(a - a.T).max())
-    if skew > _SLACK:
+    if skew > slack:
         raise ValueError(f"metric: expected a symmetric matrix, got entries {skew:.3g} of the largest one apart")
     a = (a + a.T) / 2
     damped = a.copy()
     damped.flat[:: len(a) + 1] += _SLACK * a.diagonal().max()
-    try:
+    try:  # what is semidefinite up to the rounding of double precision stays as it is
         cholesky(damped, lower=True, overwrite_a=True, check_finite=False)
     except LinAlgError:
-        values = eigvalsh(a)
-        if values[0] < -_SLACK * max(values[-1], 0.0):
+        values, vectors = eigh(a)
+        if values[0] < -slack * max(values[-1], 0.0):
             raise ValueError(
                 f"metric: expected a positive semidefinite matrix, got eigenvalues from {values[0]:.3g} to "
                 f"{values[-1]:.3g} of the largest entry"
             ) from None
+        a = (vectors * np.maximum(values, 0)) @ vectors.T
+        a = (a + a.T) / 2
     return a
 
 

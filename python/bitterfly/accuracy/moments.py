@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from operator import index
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ class SecondMoments:
     """The sum of ``x x^T`` over all inputs x that it has seen, in double precision.
 
     With it the error of an approximation W' of a matrix W over these inputs is known without them: the sum of
-    ``||W x - W' x||^2`` is ``trace((W - W') G (W - W')^T)``.
+    ``||W x - W' x||^2`` is ``trace((W - W') G (W - W')^T)``. Several threads may update one.
 
     Parameters
     ----------
@@ -47,6 +48,14 @@ class SecondMoments:
             raise ValueError(f"n: expected at least 1, got {n}")
         self._count = 0
         self._sum = np.zeros((self._n, self._n), order="F")
+        self._lock = Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        with self._lock:
+            return {"_n": self._n, "_count": self._count, "_sum": self._sum.copy(order="F")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _lock=Lock())
 
     @property
     def n(self) -> int:
@@ -96,11 +105,12 @@ class SecondMoments:
             raise ValueError("x: expected finite numbers, got infinities or NaNs")
         with np.errstate(over="ignore"):
             most = len(rows) * np.square(largest)
-        self._require_room(float(most), "x", f"entries as large as {largest:.3g}")
-        for panel in self._panels(rows):
-            self._sum = dsyrk(1.0, panel.T, beta=1.0, c=self._sum, overwrite_c=True, lower=True)
-        _mirror(self._sum)
-        self._count += len(rows)
+        with self._lock:
+            self._require_room(float(most), "x", f"entries as large as {largest:.3g}")
+            for panel in self._panels(rows):
+                self._sum = dsyrk(1.0, panel.T, beta=1.0, c=self._sum, overwrite_c=True, lower=True)
+            _mirror(self._sum)
+            self._count += len(rows)
         return self
 
     def merge(self, other: SecondMoments) -> SecondMoments:
@@ -117,9 +127,11 @@ class SecondMoments:
             raise TypeError(f"other: expected SecondMoments, got {type(other).__name__}")
         if other.n != self._n:
             raise ValueError(f"other: expected moments of {self._n} inputs, got {other.n}")
-        self._require_room(float(other.matrix.diagonal().max()), "other", "moments so large")
-        self._sum += other.matrix
-        self._count += other.count
+        more = other.__getstate__()
+        with self._lock:
+            self._require_room(float(more["_sum"].diagonal().max()), "other", "moments so large")
+            self._sum += more["_sum"]
+            self._count += more["_count"]
         return self
 
     def __repr__(self) -> str:

@@ -36,6 +36,11 @@ class Basis:
         largest = max(max(float(np.max(part)), -float(np.min(part))) for part in planes)
         self.exponent = int(np.frexp(largest)[1])
 
+    @property
+    def seeds(self) -> int:
+        """How many rotations there are."""
+        return (self.inputs is not None) + (self.outputs is not None)
+
     @cached_property
     def energies(self) -> tuple[Array, Array]:
         """Squared norms of the rows, and of the columns."""

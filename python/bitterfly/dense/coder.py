@@ -71,14 +71,6 @@ class Coder:
             total = self._weighed.total / basis.shape[0] / energy if energy else 0.0
             self.ladder = Unequal(self._damped.variances, total, name)
 
-    def nbytes(self, half_bits: Array) -> int:
-        """Return the bytes of an operator of these rates."""
-        m, n = self.basis.shape
-        rates = np.unique(half_bits).tolist()
-        tiles = sum(tiles_bytes(m, len(columns_of(n, np.flatnonzero(half_bits == rate))), rate) for rate in rates)
-        seeds = sum(seed is not None for seed in (self.basis.inputs, self.basis.outputs))
-        return int(tiles + 2 * m + (len(half_bits) if len(rates) > 1 else 1) + 8 * seeds)
-
     def trial(self, half_bits: Array) -> Trial:
         """Return codes of these rates, and their errors."""
         basis, name = self.basis, self.ladder.name
@@ -89,7 +81,7 @@ class Coder:
         rates = half_bits.tolist()
         codes = [window_code(name, rate / 2) for rate in set(rates)]
         streams: list[list[Array]] = [[] for _ in rates]
-        missed, weighed = 0.0, 0.0
+        missed, weighed = 0.0, 0.0  # the second from above
         for rows, z in basis.panels():
             z *= 2.0**-exponent  # a row is at most sqrt(m n) times as long as the largest entry, which is about one
             own = scale[rows] * best_scales(z / _or_one(scale[rows]), codes)
@@ -109,12 +101,20 @@ class Coder:
             scale[rows] = np.where(own == 0, 0, factors).astype(np.float16)
             z -= found.values * scale[rows].astype(np.float64)[:, None]
             missed += float(np.einsum("ij,ij", z, z))
-            weighed += 0.0 if self._weighed is None else self._weighed.of(z)
+            weighed += 0.0 if self._weighed is None else self._weighed.bounds(z)[1]
         tiles = [_tiles([streams[at] for at in np.flatnonzero(half_bits == rate)]) for rate in sorted(set(rates))]
         total = float(np.sum(np.ldexp(basis.energies[0], -2 * exponent)))
         error = _error(missed, total, m * n, basis.rounding)
         lost = float("nan") if self._weighed is None else self._weighed.error(weighed, missed, total, exponent)
         return Trial(DenseCodes(basis.shape, name, half_bits, tiles, scale, basis.exponent + exponent), error, lost)
+
+
+def operator_bytes(shape: tuple[int, int], half_bits: Array, seeds: int) -> int:
+    """Return the bytes of an operator of codes of these rates, and of so many seeds."""
+    m, n = shape
+    rates = np.unique(half_bits).tolist()
+    tiles = sum(tiles_bytes(m, len(columns_of(n, np.flatnonzero(half_bits == rate))), rate) for rate in rates)
+    return int(tiles + 2 * m + (len(half_bits) if len(rates) > 1 else 1) + 8 * seeds)
 
 
 class _Weighed:
@@ -123,26 +123,28 @@ class _Weighed:
     def __init__(self, basis: Basis, metric: Array) -> None:
         self._basis, self._metric = basis, metric
         self._norm = float(np.linalg.norm(metric))
-        self.total = sum(self.of(x) for _, x in basis.panels())
+        bounds = np.sum([self.bounds(x) for _, x in basis.panels()], axis=0)
+        self._least, self.total = (float(bound) for bound in bounds)
 
-    def of(self, x: Array) -> float:
-        """Return ``trace(X H X^T)`` or more, by what it rounds."""
+    def bounds(self, x: Array) -> tuple[float, float]:
+        """Return ``trace(X H X^T)`` from below and from above, by what it rounds."""
         value, rounding, power = trace(x, self._metric)
-        return float(np.ldexp(value + 2 * rounding, 2 * power))
+        least, most = (np.ldexp(max(bound, 0.0), 2 * power) for bound in (value - 2 * rounding, value + 2 * rounding))
+        return float(least), float(most)
 
     def error(self, weighed: float, missed: float, total: float, exponent: int) -> float:
-        """Return a bound on the error in the metric.
+        """Return a bound on the error in the metric, infinite where the matrix may be nothing in it.
 
         With ``rho`` what the basis rounds: the rotated metric is off by ``2 rho ||H||``, both numbers of the matrix by
         ``rho`` of its norm; ``||X M|| <= ||X|| sqrt(||H||)``.
         """
+        if total == 0:
+            return 0.0
         rho = rounded_up(self._basis.rounding + _ROUNDINGS * _UNIT, 4)
         size = 4 * rho * self._norm
         shift = rho * float(np.sqrt(total * self._norm))
-        whole = float(np.ldexp(self.total, -2 * exponent))
-        if total == 0:
-            return 0.0
-        above = np.sqrt(weighed + size * missed) + shift
+        whole = float(np.ldexp(self._least, -2 * exponent))
+        above = np.sqrt(weighed * (1 + 1e-9) + size * missed) + shift
         below = np.sqrt(max(whole * (1 - 1e-9) - size * total, 0.0)) - shift
         return rounded_up(float(above / below), 16) if below > 0 else float("inf")
 

@@ -17,7 +17,7 @@ from scipy.linalg import cholesky
 
 from bitterfly.inputs import Array
 from bitterfly.quantization.knapsack import Knapsack, Option, widths_of
-from bitterfly.stores.dense import BLOCK
+from bitterfly.stores.dense import BLOCK, columns_of
 from bitterfly.stores.window_tiles import padded_columns, panel_rows, stream_bytes
 from bitterfly.stores.windows import RATES, ROWS, SCALAR_RATES, WindowCode, decode, encode, window_code
 from bitterfly.workers import set_workers, threaded
@@ -277,7 +277,7 @@ class _Strip:
         out = self._empty()
         for code in rates.values():
             blocks = [at for at, own in enumerate(self.codes) if own is code]
-            columns = np.concatenate([np.arange(self.n)[_columns(at)] for at in blocks])
+            columns = columns_of(self.n, np.array(blocks))
             streams, out.values[columns] = self._encode(self.x[columns], code)
             cuts = np.cumsum([len(out.streams[at]) for at in blocks])[:-1]
             for at, own in zip(blocks, np.split(streams, cuts), strict=True):

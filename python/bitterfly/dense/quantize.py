@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 from operator import index
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, cast
 
 import numpy as np
 
 from bitterfly.accuracy.known import Known
 from bitterfly.accuracy.measured import measure
 from bitterfly.accuracy.metric import as_metric
-from bitterfly.dense.basis import Basis
-from bitterfly.dense.coder import Coder, Trial
 from bitterfly.dense.head import worthwhile_head
+from bitterfly.dense.search import Asked, Rotate, coded
 from bitterfly.inputs import Array, as_bytes, as_number, check_rtol, require_names
 from bitterfly.operators.contract import ButterflyProduct, ButterflySum, Operator
 from bitterfly.operators.dense import DenseOperator
-from bitterfly.powers import near_one
+from bitterfly.powers import exponent_of, near_one, scaled
+from bitterfly.precision import in_double
 from bitterfly.sources.given import ArraySource, as_source, at_hand
 from bitterfly.stores.dense import HALF_BITS
+from bitterfly.stores.windows import WINDOW_BITS
 from bitterfly.workers import building_workers, set_workers
 
-Rotate = Literal["auto", "inputs", "both"] | bool | Operator
-
-_TRIES = 6  # of rates, to meet an error
-_ALIKE = 0.02  # bits: what unequal energies of columns may cost before rows are rotated as well
+_CLEARLY = 0.9  # of what is expected of codes alone: with less, they are not tried
+_ROOM = 60  # binary orders between a matrix that may have a head and the limits of its precision
 _ORTHOGONAL = 1e-4  # what Q^H Q may be off the identity
-_LEAST_RATIO = 1e-3  # of an error to the one expected
 _PANEL = 1 << 20  # entries that are looked at at once
 
 
@@ -37,7 +35,7 @@ def quantize_dense(
     nbytes: int | None = None,
     rtol: float | None = None,
     metric: Any = None,
-    rotate: Rotate = "auto",
+    rotate: Literal["auto", "inputs", "both"] | bool | Operator = "auto",
     code: str = "window11",
     unequal: bool = True,
     head: Literal["auto"] | None = "auto",
@@ -69,8 +67,8 @@ def quantize_dense(
         those of matrices of rows that are alike do. An orthogonal (unitary) operator Q of this package, such as a
         learned butterfly: the codes are those of ``A Q^H``, the result is a product with Q, whose bytes count.
     code : {"window11", "window7"}, optional
-        "window11" errs the least; "window7" by 1 to 10 % more, and is quantized ten times and multiplied up to twice
-        as fast.
+        "window11" errs the least; "window7" by 1 to 10 % more, and is quantized three to four times and multiplied up
+        to twice as fast.
     unequal : bool, optional
         Whether blocks of 32 columns take unequal rates with a metric.
     head : {"auto", None}, optional
@@ -89,9 +87,10 @@ def quantize_dense(
     Returns
     -------
     DenseOperator, ButterflySum or ButterflyProduct
-        A sum where there is a head: of its product of factors, and of the rest; a product with a `rotate` of yours.
-        The ``relative_error`` is measured on all entries, what the measurement rounds included, and with a metric so is
-        the ``metric_error``.
+        A sum where there is a head: of its product of factors, and of the rest, ``op.terms[1]``, which has the codes
+        and the ``precision``; with a `rotate` of yours a product, of the codes, ``op.operators[0]``, and of that. The
+        ``relative_error`` is measured on all entries, what the measurement rounds included, and with a metric so is the
+        ``metric_error`` of the codes.
 
     Raises
     ------
@@ -115,7 +114,7 @@ def quantize_dense(
     >>> a = np.random.default_rng(0).standard_normal((256, 256)).astype(np.float32)
     >>> op = bitterfly.quantize_dense(a, bits=4, rng=0)
     >>> op.nbytes, round(op.relative_error, 3)
-    (33289, 0.073)
+    (33289, 0.072)
     >>> x = np.ones(256, np.float32)
     >>> bool(np.linalg.norm(op @ x - a @ x) < 0.1 * np.linalg.norm(a @ x))
     True
@@ -127,165 +126,114 @@ def quantize_dense(
     if not isinstance(source, ArraySource):
         source = ArraySource(source.whole(), getattr(source, "rounding", 0.0))  # type: ignore[attr-defined]
     _check_finite(source.array)
-    asked = _Asked(
+    asked = Asked(
         bits,
         None if nbytes is None else as_bytes(nbytes),
         rtol,
         as_metric(metric, source.shape[1]),
-        rotate,
-        code,
-        unequal,
+        None,
+        _as_code(code),
+        bool(unequal),
         _as_sweeps(sweeps),
         building_workers(workers),
     )
     with set_workers(asked.workers):
-        op = _of_array(source.array, asked, head, np.random.default_rng(rng))
+        op = _of_array(source.array, asked, rotate, head, np.random.default_rng(rng))
     if not source.rounding:
         return op
     return op._viewed(_fact=Known(source.rounding, "exact").then(op.relative_error, kind=op.error_kind))
 
 
-class _Asked(NamedTuple):
-    """What is asked for."""
-
-    bits: float | None
-    nbytes: int | None
-    rtol: float | None
-    metric: Array | None
-    rotate: Rotate
-    code: str
-    unequal: bool
-    sweeps: int
-    workers: int
-
-    def beside(self, head: Operator, ratio: float) -> _Asked | None:
-        """Return what is left for the rest of a matrix, whose norm is `ratio` of the whole; None for too little."""
-        if self.bits is not None:
-            left = self.bits - sum(part.bits for part in head.numbers) / (head.shape[0] * head.shape[1])
-            return self._replace(bits=left) if left >= 1 else None
-        if self.nbytes is not None:
-            return self._replace(nbytes=self.nbytes - head.nbytes) if self.nbytes > head.nbytes else None
-        assert self.rtol is not None
-        return self._replace(rtol=min(self.rtol / ratio * (1 - 1e-6), 0.99))
-
-
 def _of_array(
-    a: Array, asked: _Asked, head: Literal["auto"] | None, rng: np.random.Generator
+    a: Array, asked: Asked, rotate: Any, head: Literal["auto"] | None, rng: np.random.Generator
 ) -> DenseOperator | ButterflySum | ButterflyProduct:
-    if head not in ("auto", None):
+    if not (head is None or (isinstance(head, str) and head == "auto")):
         raise ValueError(f"head: expected 'auto' or None, got {head!r}")
-    if isinstance(asked.rotate, Operator):
-        return _in_basis_of(asked.rotate, a, asked, rng)
-    low_rank = worthwhile_head(a, rng) if head == "auto" and asked.metric is None else None
-    if low_rank is not None:
-        rest = a - low_rank.todense()
-        ratio = float(np.linalg.norm(near_one(rest)[0]) / np.linalg.norm(near_one(a)[0]))
-        ratio *= 2.0 ** (near_one(rest)[1] - near_one(a)[1])
-        left = asked.beside(low_rank, ratio)
-        if left is not None:
-            whole = ButterflySum([low_rank, _coded(rest, left, rng)])
-            return whole._viewed(_fact=Known(measure(a, whole), "measured"))
-    return _coded(a, asked, rng)
+    if isinstance(rotate, Operator):
+        return _in_basis_of(rotate, a, asked, rng)
+    asked = asked._replace(rotate=_as_rotation(rotate))
+    probes = np.random.default_rng(rng.integers(1 << 63))  # of their own: they do not change what is drawn after them
+    whole = _with_head(a, asked, probes) if head == "auto" and asked.metric is None else None
+    if whole is None:
+        return coded(a, asked, rng)
+    expected = _CLEARLY * asked.expected(2 if a.dtype.kind == "c" else 1, a.shape)
+    rtol = asked.rtol
+    if whole.relative_error < expected if rtol is None else whole.nbytes < expected and whole.relative_error <= rtol:
+        return whole
+    try:
+        plain = coded(a, asked, rng)
+    except ValueError:
+        if rtol is None or whole.relative_error <= rtol:
+            return whole
+        raise
+    if rtol is None:
+        return min(plain, whole, key=lambda op: op.relative_error)
+    return whole if whole.relative_error <= rtol and whole.nbytes < plain.nbytes else plain
 
 
-def _in_basis_of(q: Operator, a: Array, asked: _Asked, rng: np.random.Generator) -> ButterflyProduct:
+def _with_head(a: Array, asked: Asked, rng: np.random.Generator) -> ButterflySum | ButterflyProduct | None:
+    """Return a head and codes of the rest; None where there is no head, or too little is left for the rest."""
+    limits, largest = np.finfo(a.dtype), exponent_of(a)
+    if not limits.minexp + _ROOM < largest < limits.maxexp - _ROOM:  # factors would leave the range
+        return None
+    head = worthwhile_head(a, rng)
+    if head is None:
+        return None
+    rest = a - head.todense()
+    whole: ButterflySum | ButterflyProduct = head
+    if rest.any():
+        left = _beside(asked, head, _norm(rest) / _norm(a))
+        if left is None:
+            return None
+        try:
+            whole = ButterflySum([head, coded(rest, left, rng)])
+        except ValueError:  # too few bytes, or an error out of reach
+            return None
+    return whole._viewed(_fact=Known(measure(a, whole), "measured"))
+
+
+def _norm(a: Array) -> float:
+    """Return the norm of a matrix far from the limits of its precision."""
+    x, exponent = near_one(a)
+    return float(np.linalg.norm(x)) * 2.0**exponent
+
+
+def _beside(asked: Asked, head: Operator, ratio: float) -> Asked | None:
+    """Return what is left for the rest of a matrix, whose norm is `ratio` of the whole; None for too little."""
+    if asked.bits is not None:
+        left = asked.bits - sum(part.bits for part in head.numbers) / (head.shape[0] * head.shape[1])
+        return asked._replace(bits=left) if left >= 1 else None
+    if asked.nbytes is not None:
+        return asked._replace(beside=head.nbytes)
+    assert asked.rtol is not None
+    return asked._replace(rtol=min(asked.rtol / ratio * (1 - 1e-6), 0.99))
+
+
+def _in_basis_of(q: Operator, a: Array, asked: Asked, rng: np.random.Generator) -> ButterflyProduct:
     """Return codes of ``a Q^H``, times Q."""
     n = a.shape[1]
     if q.shape != (n, n):
         raise ValueError(f"rotate: expected an operator of shape {(n, n)}, got {q.shape}")
-    if q.dtype.kind == "c" and a.dtype.kind != "c":
-        raise TypeError(f"rotate: expected real numbers, as those of a, got {q.dtype}")
-    rotated = (q @ a.conj().T).conj().T
-    probe = rng.standard_normal((n, 4)).astype(q.dtype)
-    apart = float(np.linalg.norm(q.H @ (q @ probe) - probe) / np.linalg.norm(probe))
+    if q.dtype.kind == "c" and (a.dtype.kind != "c" or asked.metric is not None):
+        raise TypeError(f"rotate: expected real numbers for a real matrix, and for a metric, got {q.dtype}")
+    wide = in_double(q)
+    probe = rng.standard_normal((n, 4))
+    apart = float(np.linalg.norm(wide.H @ (wide @ probe) - probe) / np.linalg.norm(probe))
     if not apart < _ORTHOGONAL:
         raise ValueError(f"rotate: expected an orthogonal operator, got one whose Q^H Q is {apart:.2g} off")
-    metric = asked.metric
-    if metric is not None:
-        half = q @ (np.diag(metric) if metric.ndim == 1 else metric)
-        metric = as_metric((q @ half.conj().T).real, n)
-    left = asked._replace(rotate=False, metric=metric)
-    if asked.nbytes is not None:
-        left = left._replace(nbytes=max(asked.nbytes - q.nbytes, 0))
+    x, exponent = near_one(a)
+    rotated = scaled((wide @ x.conj().T).conj().T, exponent).astype(a.dtype)
+    if not np.all(np.isfinite(rotated)):
+        raise OverflowError(f"rotate: the rotated matrix does not fit {a.dtype}")
+    if asked.metric is not None:
+        half = wide @ (np.diag(asked.metric) if asked.metric.ndim == 1 else asked.metric)
+        metric = wide @ half.T
+        asked = asked._replace(metric=as_metric((metric + metric.T) / 2, n))
     if asked.rtol is not None:
-        left = left._replace(rtol=asked.rtol * (1 - apart))
-    whole = ButterflyProduct([_coded(np.ascontiguousarray(rotated, a.dtype), left, rng), q])
-    return whole._viewed(_fact=Known(measure(a, whole), "measured"))
-
-
-def _coded(a: Array, asked: _Asked, rng: np.random.Generator) -> DenseOperator:
-    """Return window codes of a matrix in the basis that is best for it."""
-    found = []
-    for basis in _bases(a, asked.rotate, rng):
-        coder = Coder(basis, asked.metric, asked.code, asked.unequal, asked.sweeps, asked.workers)
-        trial = _fewest_bits(coder, asked.rtol) if asked.rtol is not None else _at_most(coder, asked.bits, asked.nbytes)
-        found.append((trial.codes.nbytes if asked.rtol is not None else 0, trial.counted, basis, trial))
-    _, _, basis, trial = min(found, key=lambda each: each[:2])
-    known = Known(trial.error, "measured" if trial.error else "exact").facts | {"metric_error": trial.metric_error}
-    return DenseOperator(trial.codes, inputs=basis.inputs, outputs=basis.outputs, dtype=a.dtype, **known)
-
-
-def _bases(a: Array, rotate: Rotate, rng: np.random.Generator) -> list[Basis]:
-    """Return the matrix in the basis asked for, or in two that are to be compared."""
-    if rotate not in ("auto", "inputs", "both", True, False):
-        raise ValueError(f"rotate: expected 'auto', 'inputs', 'both', False or an operator, got {rotate!r}")
-    inputs, outputs = (int(seed) for seed in rng.integers(0, 1 << 63, 2))
-    if rotate is False:
-        return [Basis(a, None, None)]
-    both = Basis(a, inputs, outputs)
-    if rotate == "both":
-        return [both]
-    basis = Basis(a, inputs, None)
-    uneven = rotate == "auto" and a.shape[0] > 1 and _unevenness(basis.energies[1]) > _ALIKE + 2 / basis.shape[0]
-    return [basis, both] if uneven else [basis]
-
-
-def _unevenness(energies: Array) -> float:
-    """Return the bits that unequal energies cost: half the logarithm of their arithmetic over their geometric mean."""
-    mean = float(np.mean(energies))
-    if mean == 0:
-        return 0.0
-    floor = np.maximum(energies, mean * 2.0**-60)
-    return float(np.log2(mean) - np.mean(np.log2(floor))) / 2
-
-
-# ---- how many bits ----
-
-
-def _at_most(coder: Coder, bits: float | None, nbytes: int | None) -> Trial:
-    """Return codes of at most so many bits a number in the mean, or so many bytes in all."""
-    ladder = coder.ladder
-    if nbytes is None:
-        assert bits is not None
-        rung = ladder.highest(lambda each: ladder.bits(each) <= bits)
-    else:
-        rung = ladder.highest(lambda each: coder.nbytes(ladder.half_bits(each)) <= nbytes)
-    if rung < 0:
-        least = f"{coder.nbytes(ladder.half_bits(0))} bytes" if bits is None else "1 bit a number"
-        name, given = ("nbytes", nbytes) if bits is None else ("bits", bits)
-        raise ValueError(f"{name}: expected at least {least}, the least that codes take, got {given}")
-    return coder.trial(ladder.half_bits(rung))
-
-
-def _fewest_bits(coder: Coder, rtol: float) -> Trial:
-    """Return codes of the fewest bits whose measured error is at most `rtol`; try what is expected to reach it."""
-    ladder = coder.ladder
-    best: Trial | None = None
-    low, high, ratio = -1, ladder.rungs, 1.0
-    for _ in range(_TRIES):
-        rung = min(max(ladder.lowest_for(rtol / ratio), low + 1), high - 1)
-        if rung == low:
-            break
-        trial = coder.trial(ladder.half_bits(rung))
-        ratio = max(trial.counted / (ladder.error(rung) or 1.0), _LEAST_RATIO)
-        if trial.counted <= rtol:
-            best, high = trial, rung
-        else:
-            low = rung
-        if low == ladder.rungs - 1:
-            reached = f"{ladder.bits(low):.3g} bits a number reach {trial.counted:.3g}"
-            raise ValueError(f"rtol: {rtol:.3g} is not met: {reached}")
-    return best or coder.trial(ladder.half_bits(ladder.rungs - 1))
+        asked = asked._replace(rtol=asked.rtol * (1 - 2 * apart))
+    whole = ButterflyProduct([coded(rotated, asked._replace(beside=q.nbytes), rng), q])
+    known = Known(measure(a, whole), "measured") if a.any() else Known(0.0, "exact")
+    return whole._viewed(_fact=known)
 
 
 # ---- what users hand in ----
@@ -318,3 +266,17 @@ def _as_sweeps(sweeps: int) -> int:
     if count < 0:
         raise ValueError(f"sweeps: expected a number that is not negative, got {count}")
     return count
+
+
+def _as_code(code: Any) -> str:
+    if not isinstance(code, str) or code not in WINDOW_BITS:
+        raise ValueError(f"code: expected window7 or window11, got {code!r}")
+    return code
+
+
+def _as_rotation(rotate: Any) -> Rotate:
+    if isinstance(rotate, (bool, np.bool_)):
+        return "inputs" if rotate else None
+    if not isinstance(rotate, str) or rotate not in ("auto", "inputs", "both"):
+        raise ValueError(f"rotate: expected 'auto', 'inputs', 'both', False or an operator, got {rotate!r}")
+    return cast(Rotate, rotate)

@@ -37,7 +37,7 @@ VERSION = 7
 
 _FIELDS = {"shape", "dtype", "mode", "code", "rates", "exponent", "inputs", "outputs", "metric_error"}
 _MAX_CODES = 1 << 40
-_ENTRIES = 3  # bits of the largest entry of all codes in units of the scale
+_ROOM = 20  # bits by which numbers of rotated rows may be larger than the largest of the matrix
 
 
 def _describe(op: DenseOperator) -> Parts:
@@ -120,8 +120,8 @@ def _check_range(header: Header, scale: Array, dtype: np.dtype[Any]) -> None:
     """Refuse numbers that the precision does not hold."""
     if not np.all(np.isfinite(scale)):
         raise ValueError("scale: expected finite numbers, got NaN or infinity")
-    largest = int(np.frexp(np.max(np.abs(scale)))[1]) + _ENTRIES + header["exponent"]
-    good = not scale.any() or largest < np.finfo(dtype).maxexp
+    largest = int(np.frexp(np.max(np.abs(scale)))[1]) + header["exponent"]
+    good = not scale.any() or largest <= np.finfo(dtype).maxexp + _ROOM
     expect(good, "exponent", f"one with which numbers fit {dtype}", header)
 
 

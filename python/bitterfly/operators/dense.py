@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import index
 from typing import Any, Literal, Self, cast, get_args
 
 import numpy as np
@@ -84,7 +85,7 @@ class DenseOperator(Operator):
         self._core = codes.kernel(self._inputs, self._outputs)
         self._precision = _checked_precision(precision)
         self.mode = _normal(mode, target)
-        self._metric_error = float(metric_error)
+        self._metric_error = _checked_metric_error(metric_error)
         self._stored_shape = (m // 2 if target.kind == "c" else m, n)
         shape = self._stored_shape[::-1] if FLAGS[self.mode][0] else self._stored_shape
         super().__init__(target, shape, checked_error(relative_error, error_kind))
@@ -104,15 +105,17 @@ class DenseOperator(Operator):
         """How finely products round their vectors, and nothing else of the operator; it can be set.
 
         "float" (the default), "half" or "int8": three, two or one byte for each number of the rotated vector, in units
-        of its largest: an error of about 2e-7, 5e-5 or 1e-2 of the product. "float" of an operator in double precision
-        takes as many bytes as that has.
+        of its largest: an error of about 2e-7, 5e-5 or 1e-2 of the product, a few times more for vectors that stay
+        uneven when they are rotated. "float" of an operator in double precision takes as many bytes as that has.
         """
         return self._precision
 
     @property
     def metric_error(self) -> float:
-        """Bound on the error in the metric that the codes were chosen for; NaN without one."""
-        return self._metric_error
+        """Bound on the error in the metric that the codes were chosen for; NaN without one, where it is not known, and
+        of the transpose, whose inputs are others.
+        """
+        return float("nan") if FLAGS[self.mode][0] else self._metric_error
 
     @property
     def codes(self) -> DenseCodes:
@@ -241,7 +244,8 @@ class DenseOperator(Operator):
         """Return a view of the same buffers with another error; what is not given stays as it is."""
         error = self.relative_error if relative_error is None else relative_error
         known = checked_error(error, error_kind or self.error_kind)
-        return self._viewed(_fact=known, _metric_error=self._metric_error if metric_error is None else metric_error)
+        error = self._metric_error if metric_error is None else _checked_metric_error(metric_error)
+        return self._viewed(_fact=known, _metric_error=error)
 
     def __reduce__(self) -> tuple[Any, ...]:
         codes = self._codes
@@ -263,13 +267,25 @@ def _normal(mode: str, dtype: np.dtype[Any]) -> Mode:
     return MODES[transposed, conjugated and dtype.kind == "c"]
 
 
+def _checked_metric_error(error: float) -> float:
+    if float(error) < 0:
+        raise ValueError(f"metric_error: expected a number >= 0 or nan (unknown), got {error!r}")
+    return float(error)
+
+
 def _checked_precision(precision: Any) -> Precision:
-    if precision not in get_args(Precision):
+    if not isinstance(precision, str) or precision not in get_args(Precision):
         raise ValueError(f"precision: expected {', '.join(get_args(Precision))}, got {precision!r}")
     return cast(Precision, precision)
 
 
 def _seed(seed: int | None, name: str) -> int | None:
-    if seed is not None and not 0 <= seed < 1 << 64:
-        raise ValueError(f"{name}: expected a seed from 0 to 2**64 - 1, or None, got {seed}")
-    return seed
+    if seed is None:
+        return None
+    try:
+        number = index(seed)
+    except TypeError:
+        raise TypeError(f"{name}: expected an integer or None, got {seed!r}") from None
+    if not 0 <= number < 1 << 64:
+        raise ValueError(f"{name}: expected a seed from 0 to 2**64 - 1, or None, got {number}")
+    return number

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from operator import index
 from typing import NamedTuple
 
 import numpy as np
@@ -73,23 +74,24 @@ class DenseCodes:
         exponent: int = 0,
     ) -> None:
         m, n = self.shape = shape
-        self.name, self.exponent = name, exponent
-        self.half_bits = frozen_view(np.asarray(half_bits, np.uint8))
-        self.scale = frozen_view(np.asarray(scale))
+        self.name, self.exponent = name, index(exponent)
+        rates = np.asarray(half_bits)
         blocks = -(-n // BLOCK)
-        if name not in WINDOW_BITS:
+        if not isinstance(name, str) or name not in WINDOW_BITS:
             raise ValueError(f"code: expected {' or '.join(sorted(WINDOW_BITS))}, got {name!r}")
-        if self.half_bits.shape != (blocks,) or not np.all(np.isin(self.half_bits, HALF_BITS)):
+        if rates.shape != (blocks,) or not np.all(np.isin(rates, HALF_BITS)):
             raise ValueError(f"half_bits: expected one of {HALF_BITS} for each of {blocks} blocks of columns")
+        self.half_bits = frozen_view(rates.astype(np.uint8))
+        self.scale = frozen_view(np.array(scale))
         if self.scale.shape != (m,) or self.scale.dtype != np.float16 or not np.all(np.isfinite(self.scale)):
             raise ValueError(f"scale: expected {m} finite numbers in half precision")
         if abs(exponent) > MOST_EXPONENT:
             raise ValueError(f"exponent: expected at most {MOST_EXPONENT} in size, got {exponent}")
-        rates = np.unique(self.half_bits).tolist()
-        if len(tiles) != len(rates):
-            raise ValueError(f"tiles: expected {len(rates)} arrays, one for each rate, got {len(tiles)}")
-        self.tiles = tuple(frozen_view(part) for part in tiles)
-        for at, (rate, part) in enumerate(zip(rates, self.tiles, strict=True)):
+        used = np.unique(self.half_bits).tolist()
+        if len(tiles) != len(used):
+            raise ValueError(f"tiles: expected {len(used)} arrays, one for each rate, got {len(tiles)}")
+        self.tiles = tuple(frozen_view(np.ascontiguousarray(part)) for part in tiles)
+        for at, (rate, part) in enumerate(zip(used, self.tiles, strict=True)):
             size = tiles_bytes(m, len(columns_of(n, np.flatnonzero(self.half_bits == rate))), rate) + PADDING
             if part.dtype != np.uint8 or part.shape != (size,):
                 raise ValueError(f"tiles[{at}]: expected {size} bytes, got {part.size} of {part.dtype}")
