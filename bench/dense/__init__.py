@@ -1,1 +1,1 @@
-"""Benchmarks of codes: errors, bits and times, beside published numbers."""
+"""Benchmarks of dense matrices in few bits: errors on trained weights, other formats, products."""
