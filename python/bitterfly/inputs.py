@@ -102,6 +102,10 @@ def as_number(x: Any, name: str) -> float:
     return float(x)
 
 
+class UnmetError(ValueError):
+    """What was asked for cannot be met; there is nothing else wrong with it."""
+
+
 def check_rtol(rtol: float | None) -> None:
     """Raise a ValueError for tolerances that no result can have, or any."""
     if rtol is not None and not rtol >= 0:

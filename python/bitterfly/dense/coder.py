@@ -13,7 +13,7 @@ from bitterfly.dense.feedback import DampedMetric, round_columns
 from bitterfly.dense.rates import Ladder, Neighbours, Unequal
 from bitterfly.dense.scales import best_scales
 from bitterfly.inputs import Array
-from bitterfly.stores.dense import DenseCodes, columns_of, tiles_bytes
+from bitterfly.stores.dense import DenseCodes
 from bitterfly.stores.rotations import Rotation
 from bitterfly.stores.window_tiles import tiles_of_streams
 from bitterfly.stores.windows import window_code
@@ -107,14 +107,6 @@ class Coder:
         error = _error(missed, total, m * n, basis.rounding)
         lost = float("nan") if self._weighed is None else self._weighed.error(weighed, missed, total, exponent)
         return Trial(DenseCodes(basis.shape, name, half_bits, tiles, scale, basis.exponent + exponent), error, lost)
-
-
-def operator_bytes(shape: tuple[int, int], half_bits: Array, seeds: int) -> int:
-    """Return the bytes of an operator of codes of these rates, and of so many seeds."""
-    m, n = shape
-    rates = np.unique(half_bits).tolist()
-    tiles = sum(tiles_bytes(m, len(columns_of(n, np.flatnonzero(half_bits == rate))), rate) for rate in rates)
-    return int(tiles + 2 * m + (len(half_bits) if len(rates) > 1 else 1) + 8 * seeds)
 
 
 class _Weighed:

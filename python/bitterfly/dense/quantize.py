@@ -12,7 +12,7 @@ from bitterfly.accuracy.measured import measure
 from bitterfly.accuracy.metric import as_metric
 from bitterfly.dense.head import worthwhile_head
 from bitterfly.dense.search import Asked, Rotate, coded
-from bitterfly.inputs import Array, as_bytes, as_number, check_rtol, require_names
+from bitterfly.inputs import Array, UnmetError, as_bytes, as_number, check_rtol, require_names
 from bitterfly.operators.contract import ButterflyProduct, ButterflySum, Operator
 from bitterfly.operators.dense import DenseOperator
 from bitterfly.powers import exponent_of, near_one, scaled
@@ -162,7 +162,7 @@ def _of_array(
         return whole
     try:
         plain = coded(a, asked, rng)
-    except ValueError:
+    except UnmetError:
         if rtol is None or whole.relative_error <= rtol:
             return whole
         raise
@@ -187,7 +187,7 @@ def _with_head(a: Array, asked: Asked, rng: np.random.Generator) -> ButterflySum
             return None
         try:
             whole = ButterflySum([head, coded(rest, left, rng)])
-        except ValueError:  # too few bytes, or an error out of reach
+        except UnmetError:  # too few bytes, or an error out of reach
             return None
     return whole._viewed(_fact=Known(measure(a, whole), "measured"))
 

@@ -10,8 +10,16 @@ import numpy as np
 
 from bitterfly.dense.feedback import unequal_half_bits
 from bitterfly.inputs import Array
-from bitterfly.stores.dense import BLOCK, HALF_BITS
+from bitterfly.stores.dense import BLOCK, HALF_BITS, columns_of, tiles_bytes
 from bitterfly.stores.windows import window_code
+
+
+def codes_bytes(shape: tuple[int, int], half_bits: Array, seeds: int) -> int:
+    """Return the bytes of an operator of codes of this shape, of these rates of blocks, and of so many seeds."""
+    m, n = shape
+    rates = np.unique(half_bits).tolist()
+    tiles = sum(tiles_bytes(m, len(columns_of(n, np.flatnonzero(half_bits == rate))), rate) for rate in rates)
+    return int(tiles + 2 * m + (len(half_bits) if len(rates) > 1 else 1) + 8 * seeds)
 
 
 class Ladder(ABC):

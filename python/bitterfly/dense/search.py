@@ -8,9 +8,10 @@ import numpy as np
 
 from bitterfly.accuracy.known import Known
 from bitterfly.dense.basis import Basis
-from bitterfly.dense.coder import Coder, Trial, operator_bytes
-from bitterfly.dense.rates import Ladder, Neighbours
-from bitterfly.inputs import Array
+from bitterfly.dense.coder import Coder, Trial
+from bitterfly.dense.predicted import predicted
+from bitterfly.dense.rates import Ladder, codes_bytes
+from bitterfly.inputs import Array, UnmetError
 from bitterfly.operators.dense import DenseOperator
 
 Rotate = Literal["auto", "inputs", "both"] | None
@@ -36,14 +37,12 @@ class Asked(NamedTuple):
 
     def expected(self, planes: int, shape: tuple[int, int]) -> float:
         """Return the error, or for `rtol` the bytes, to be expected of codes alone; infinite where they do not do."""
-        m, n = planes * shape[0], shape[1]
-        ladder = Neighbours(np.ones(n), self.code)
-        if self.rtol is not None:
-            rung = ladder.lowest_for(self.rtol)
-            met = ladder.error(rung) <= self.rtol
-            return operator_bytes((m, n), ladder.half_bits(rung), 1) if met else float("inf")
-        rung = _highest(ladder, self, (m, n))
-        return ladder.error(rung) if rung >= 0 else float("inf")
+        found = predicted(
+            (planes * shape[0], shape[1]), bits=self.bits, nbytes=self.nbytes, rtol=self.rtol, name=self.code
+        )
+        if found is None:
+            return float("inf")
+        return found.error if self.rtol is None else found.nbytes
 
 
 def coded(a: Array, asked: Asked, rng: np.random.Generator) -> DenseOperator:
@@ -81,14 +80,14 @@ def _unevenness(energies: Array) -> float:
     return float(np.log2(mean) - np.mean(np.log2(floor))) / 2
 
 
-def _highest(ladder: Ladder, asked: Asked, shape: tuple[int, int], seeds: int = 1) -> int:
+def _highest(ladder: Ladder, asked: Asked, shape: tuple[int, int], seeds: int) -> int:
     """Return the highest rung within the bits or the bytes; -1 if there is none."""
     bits, nbytes = asked.bits, asked.nbytes
     if bits is not None:
         return ladder.highest(lambda rung: ladder.bits(rung) <= bits)
     assert nbytes is not None
     left = nbytes - asked.beside
-    return ladder.highest(lambda rung: operator_bytes(shape, ladder.half_bits(rung), seeds) <= left)
+    return ladder.highest(lambda rung: codes_bytes(shape, ladder.half_bits(rung), seeds) <= left)
 
 
 def _at_most(coder: Coder, asked: Asked) -> Trial:
@@ -96,10 +95,10 @@ def _at_most(coder: Coder, asked: Asked) -> Trial:
     ladder, basis = coder.ladder, coder.basis
     rung = _highest(ladder, asked, basis.shape, basis.seeds)
     if rung < 0:
-        least = f"{asked.beside + operator_bytes(basis.shape, ladder.half_bits(0), basis.seeds)} bytes"
+        least = f"{asked.beside + codes_bytes(basis.shape, ladder.half_bits(0), basis.seeds)} bytes"
         name, given = ("nbytes", asked.nbytes) if asked.bits is None else ("bits", asked.bits)
         least = least if asked.bits is None else "1 bit a number"
-        raise ValueError(f"{name}: expected at least {least}, the least that codes take, got {given}")
+        raise UnmetError(f"{name}: expected at least {least}, the least that codes take, got {given}")
     return coder.trial(ladder.half_bits(rung))
 
 
@@ -120,5 +119,5 @@ def _fewest_bits(coder: Coder, rtol: float) -> Trial:
             low = rung
         if low == ladder.rungs - 1:
             reached = f"{ladder.bits(low):.3g} bits a number reach {trial.counted:.3g}"
-            raise ValueError(f"rtol: {rtol:.3g} is not met: {reached}")
+            raise UnmetError(f"rtol: {rtol:.3g} is not met: {reached}")
     return best or coder.trial(ladder.half_bits(ladder.rungs - 1))

@@ -19,7 +19,7 @@ from bitterfly.chains import families
 from bitterfly.chains.chain import Chain
 from bitterfly.chains.radices import Radices
 from bitterfly.factorization.orderings import MOST, Ordering
-from bitterfly.inputs import Array
+from bitterfly.inputs import Array, UnmetError
 from bitterfly.sources.given import ArraySource, EntrySource, OperatorSource, Source
 from bitterfly.stores.tiles import layouts, lean_ranks
 from bitterfly.workers import get_workers
@@ -46,7 +46,7 @@ _GAIN = 0.8  # times the bytes of truncated SVDs of a thin matrix, below which o
 _GLANCES = (8, 40)  # rows and columns that show that a block has a larger rank than a chain can pay for
 
 
-class IncompressibleError(ValueError):
+class IncompressibleError(UnmetError):
     """The matrix is not a butterfly: blocks of all orderings tried have too high a rank.
 
     Attributes
@@ -275,11 +275,13 @@ def choose(
     seed: int,
     limit: float = np.inf,
     known: Choice | None = None,
+    worthwhile: float = WORTHWHILE,
 ) -> list[Choice]:
     """Return the chains with the least predicted bytes, best first, all less than those of the matrix.
 
     With a limit, that of a chain already found, only such as take fewer bytes; there may be none. What is known of
-    thin matrices, `thinnest`, is one of the candidates.
+    thin matrices, `thinnest`, is one of the candidates. `worthwhile` is the share of the bytes of the matrix above
+    which there are none.
 
     Raises
     ------
@@ -305,7 +307,7 @@ def choose(
         else:
             found = [*_choices(source, probes, hopeful, most)]
         choices = [*sorted([c for c in found if c is not None], key=lambda c: c.nbytes), *choices]
-    if limit == np.inf and (not choices or choices[0].nbytes > WORTHWHILE * dense):
+    if limit == np.inf and (not choices or choices[0].nbytes > worthwhile * dense):
         ranks = _middle_ranks(probes, middle) if ranks is None else ranks
         raise refusal(source, rtol, probes, ranks, middle, choices[0] if choices else None)
     if not choices:
