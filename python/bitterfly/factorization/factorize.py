@@ -189,7 +189,7 @@ def factorize(
             assert rtol is not None
             if terms > 1 or order != "left_to_right":
                 raise ValueError("chain: expected a Chain beside terms and order, which a search does not use")
-            return _searched(at_hand(source), rtol, permute, seed)
+            return _searched(at_hand(source), rtol, permute, seed, WORTHWHILE)
         _check_fit(source, chain)
         source = at_hand(source)
         one = partial(_on_chain, chain=chain, permute=permute, order=order, seed=seed)
@@ -205,6 +205,23 @@ def factorize(
     if rtol is None:
         warn_if_large(op.relative_error, "rtol= searches for larger ranks and other chains")
     return op
+
+
+def searched(
+    source: Source,
+    rtol: float,
+    permute: Permute = "auto",
+    rng: np.random.Generator | int | None = None,
+    worthwhile: float = WORTHWHILE,
+) -> ButterflyOperator:
+    """Search as `factorize` does without a chain; refuse what takes more than this share of the bytes of the matrix.
+
+    Raises
+    ------
+    IncompressibleError, ValueError
+        As `factorize`.
+    """
+    return _searched(source, rtol, permute, _seed(rng), worthwhile)
 
 
 def require_chain(chain: Any, takes_bits: bool = False) -> None:
@@ -274,32 +291,33 @@ def _dyadic(matrix: Array, permutations: Permutations) -> ButterflyOperator:
     return ButterflyOperator.from_values(values, permutations=permutations, relative_error=error, error_kind="ledger")
 
 
-def _searched(source: Source, rtol: float, permute: Permute, seed: int) -> ButterflyOperator:
+def _searched(source: Source, rtol: float, permute: Permute, seed: int, worthwhile: float) -> ButterflyOperator:
     """Search chains; tall arrays as their transposes, since splits work on Gram matrices of the rows of a block."""
     m, n = source.shape
     if not (isinstance(source, ArraySource) and permute == "auto" and m > _TALL * n):
-        return _found(source, rtol, permute, seed)
+        return _found(source, rtol, permute, seed, worthwhile)
     try:
-        op: ButterflyOperator = _found(source.transposed(), rtol, permute, seed).T
+        op: ButterflyOperator = _found(source.transposed(), rtol, permute, seed, worthwhile).T
         return op
     except IncompressibleError as error:
         raise error.transposed() from None
 
 
-def _found(source: Source, rtol: float, permute: Permute, seed: int) -> ButterflyOperator:
+def _found(source: Source, rtol: float, permute: Permute, seed: int, worthwhile: float) -> ButterflyOperator:
     least = float(np.finfo(source.dtype).eps)
     if not rtol > least:
         raise ValueError(f"rtol: {rtol:.3g} is below the precision of {source.dtype}, {least:.2g}{_finer(source)}")
     orderings = candidate_orderings(source, permute)
     slim = thinnest(source, orderings, rtol, seed)
     found = _rank_one(source, orderings, rtol, permute, seed, slim)
-    choices = choose(source, orderings, rtol, seed, np.inf if found is None else found.store.nbytes, slim)
+    limit = np.inf if found is None else found.store.nbytes
+    choices = choose(source, orderings, rtol, seed, limit, slim, worthwhile)
     if isinstance(source, OperatorSource):
         source.forget()
     op = _smallest(source, choices, rtol, seed, found)
     m, n = source.shape
     ratio = op.nbytes / (m * n * source.dtype.itemsize)
-    if ratio > WORTHWHILE:
+    if ratio > worthwhile:
         raise IncompressibleError(
             f"a: not a butterfly at rtol={rtol:.3g}: the chain chosen from sampled blocks needs the ranks "
             f"{op.chain.ranks}, {ratio:#.2g} times the bytes of the {m} x {n} matrix; pass a chain to factorize "
