@@ -172,10 +172,14 @@ def results(seed: int, folder: str, refused: Counter[str]) -> Iterator[tuple[str
             yield f"factorize {chain} {asked}, combined {name}", made, other
     yield from dense(np.random.default_rng([9, seed]), a, source, known, tried)
     asked = _asked(rng)
-    op = tried("compress", lambda: bitterfly.compress(source, chain_for(rng, a.shape), **known, **asked))
+    chain = chain_for(rng, a.shape)
+    structures: list[Any] = ["auto", "auto", "butterfly", "dense", ["butterfly", "dense"]]
+    asked["structure"] = "auto" if chain is not None else structures[rng.integers(len(structures))]
+    op = tried("compress", lambda: bitterfly.compress(source, chain, **known, **asked))
     if op is not None:
         yield f"compress {asked}", a, op
-        yield f"compress {asked}, dequantize", a, op.dequantize()
+        if isinstance(op, bitterfly.PackedButterfly):
+            yield f"compress {asked}, dequantize", a, op.dequantize()
         if np.finfo(op.dtype).bits == 64:
             cast = tried("astype", lambda: op.astype(np.complex64 if op.dtype.kind == "c" else np.float32))
             yield from [] if cast is None else [(f"compress {asked}, astype", a, cast)]

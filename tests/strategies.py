@@ -464,7 +464,7 @@ def _made(rng: np.random.Generator) -> Drawn:
         warnings.simplefilter("ignore", UserWarning)  # an error above a half
         if how == "compress":
             try:
-                op = bitterfly.compress(a, rtol=float(rng.choice([1e-1, 1e-3])), rng=0)
+                op = bitterfly.compress(a, rtol=float(rng.choice([1e-1, 1e-3])), structure="butterfly", rng=0)
             except (IncompressibleError, ValueError):
                 how = "factorize"
         if how != "compress":

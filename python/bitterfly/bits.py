@@ -56,7 +56,4 @@ class Stored:
 
 def in_words(mean_bits: float, bits_per_number: float) -> str:
     """Say how many bits an operator takes."""
-    return (
-        f"{mean_bits:.3g} per number stored in the factors, "
-        f"{bits_per_number:.3g} with pivots, scale vector and index arrays"
-    )
+    return f"{mean_bits:.3g} per stored number, {bits_per_number:.3g} with scales, pivots and index arrays"

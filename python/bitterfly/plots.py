@@ -60,7 +60,7 @@ def plot_error(
         try:
             op = factorize(a, rtol=rtol, permute=permute)
             floats.append((op.nbytes, op.relative_error))
-            small = compress(a, rtol=rtol, permute=permute)
+            small = compress(a, rtol=rtol, structure="butterfly", permute=permute)
             packed.append((small.nbytes, small.relative_error))
         except ValueError as error:
             _log.info("left out rtol=%g: %s", rtol, error)

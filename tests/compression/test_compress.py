@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bitterfly import ButterflyOperator, Chain, compress, factorize, gallery, quantize, transforms
+from bitterfly import ButterflyOperator, Chain, IncompressibleError, compress, factorize, gallery, quantize, transforms
 from bitterfly.accuracy.measured import measure
 from bitterfly.sources import given
 
@@ -103,8 +103,8 @@ def test_nbytes_that_do_not_suffice() -> None:
 
 def test_no_butterfly_is_said_so() -> None:
     a = np.random.default_rng(0).standard_normal((64, 64))
-    with pytest.raises(ValueError, match="not a butterfly at rtol"):
-        compress(a, rtol=1e-2)
+    with pytest.raises(IncompressibleError, match="not a butterfly at rtol"):
+        compress(a, rtol=1e-2, structure="butterfly")
 
 
 def test_codes_that_are_too_coarse_are_said_so() -> None:

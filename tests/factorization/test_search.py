@@ -105,7 +105,7 @@ def test_errors_above_one_half_are_warned_of() -> None:
     with pytest.warns(UserWarning, match="that of the float factors already"):
         bitterfly.quantize(op, bits=4)
     with pytest.warns(UserWarning, match="the relative error is"):
-        bitterfly.compress(np.random.default_rng(0).standard_normal((512, 512)), bits=4)
+        bitterfly.compress(np.random.default_rng(0).standard_normal((512, 512)), bits=4, structure="butterfly")
     good = bitterfly.factorize(fourier(64))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -115,7 +115,7 @@ def test_errors_above_one_half_are_warned_of() -> None:
 def test_refusals_name_what_was_asked() -> None:
     noise = np.random.default_rng(0).standard_normal((64, 64))
     with pytest.raises(IncompressibleError, match=r"at rtol=0\.013: .* \d\.\d times the bytes") as caught:
-        bitterfly.compress(noise, rtol=0.013)
+        bitterfly.compress(noise, rtol=0.013, structure="butterfly")
     assert caught.value.storage > 0.9
     for shape in ((1, 1), (1, 50), (50, 1)):
         with pytest.raises(IncompressibleError, match="a single row or column"):

@@ -1,4 +1,4 @@
-"""The stages of a compression: factorize, quantize, measure, allocate; timed and reported."""
+"""The stages of a compression: factorize, quantize, measure, allocate, dense; timed and reported."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ import numpy as np
 from bitterfly.accuracy.known import Known
 from bitterfly.accuracy.measured import measure
 from bitterfly.accuracy.sampled import SAMPLED_ROWS, sampled_error
-from bitterfly.factorization.factorize import factorize
+from bitterfly.dense.quantize import quantize_dense
+from bitterfly.factorization.factorize import factorize, searched
+from bitterfly.factorization.search import WORTHWHILE
 from bitterfly.operators.butterfly import ButterflyOperator, PackedButterfly
+from bitterfly.operators.contract import Operator
 from bitterfly.quantization.quantize import quantize
 from bitterfly.sources.given import ArraySource, Source
 
@@ -47,27 +50,37 @@ class Work:
         self._progress = progress
         self._inside = 0.0  # seconds of the stages within the open one
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the matrix."""
+        m, n = self.source.shape
+        return m * n * self.source.dtype.itemsize
+
     def factorize(self, **asked: Any) -> ButterflyOperator:
         """Return float factors."""
         with self.stage("factorize"):
             found: ButterflyOperator = factorize(self.source, **asked)
             return found
 
-    def searched(self, rtol: float, **asked: Any) -> ButterflyOperator:
+    def searched(self, rtol: float, *, worthwhile: float = WORTHWHILE, **asked: Any) -> ButterflyOperator:
         """Search in double precision where the rounding of the splits would take much of a tolerance."""
         single = self.source.dtype
         fine = np.finfo(single).bits > 32 or rtol > _ROUNDED * np.finfo(single).eps
-        if fine or not isinstance(self.source, ArraySource):
-            return self.factorize(rtol=rtol, **asked)
         with self.stage("factorize"):
+            if fine or not isinstance(self.source, ArraySource):
+                return searched(self.source, rtol, worthwhile=worthwhile, **asked)
             wide = ArraySource(self.source.array.astype(np.result_type(single, np.float64)))
-            found: ButterflyOperator = factorize(wide, rtol=rtol, **asked)
-            return found.astype(single)
+            return searched(wide, rtol, worthwhile=worthwhile, **asked).astype(single)
 
     def quantize(self, op: ButterflyOperator, bits: float | None = None, nbytes: int | None = None) -> PackedButterfly:
         """Return codes of these bits, or of at most so many bytes."""
         with self.stage("quantize"):
             return quantize(op, bits=bits, nbytes=nbytes)
+
+    def dense(self, **asked: Any) -> Operator:
+        """Return window codes, with a head or without."""
+        with self.stage("dense"):
+            return quantize_dense(self.source, **asked)
 
     def measure(self, op: ButterflyOperator | PackedButterfly) -> Known:
         """Return what is known of the error against the matrix: all of it, or random rows of what is no array."""

@@ -16,6 +16,7 @@ from bitterfly.accuracy.derived import Derived, OfProduct, OfSum, Rounded
 from bitterfly.accuracy.known import ERROR_KINDS, ErrorKind, Known, weakest
 from bitterfly.bits import Numbers, Stored, in_words
 from bitterfly.inputs import Array, IndexArray, as_floating
+from bitterfly.operators.report import CompressReport
 from bitterfly.panels import identity_panel, unit_panel
 from bitterfly.precision import cast_dtype
 
@@ -26,6 +27,13 @@ _UNIT = float(np.finfo(np.float64).eps) / 2
 class Operator(Stored, LinearOperator):  # type: ignore[misc]
     """A linear operator that does not change, with what is known of its error.
 
+    Attributes
+    ----------
+    report : CompressReport or None
+        How `compress` made the operator, kept by views, casts, copies and pickles of it.
+
+    Notes
+    -----
     A kind of operators supplies `_multiply`, `_flipped`, `astype`, and the facts `nbytes` and `numbers`. Products are
     those of SciPy, of vectors, matrices and batches (..., n, k), alike with every SciPy: up to 1.17 there are no
     batches, and messages print whole arrays, or no shapes.
@@ -33,6 +41,7 @@ class Operator(Stored, LinearOperator):  # type: ignore[misc]
 
     __array_priority__ = 20.0
     kind: ClassVar[str]
+    report: CompressReport | None = None
     _fact: Known | Derived
 
     def __init__(self, dtype: np.dtype[Any], shape: tuple[int, int], fact: Known | Derived) -> None:
@@ -545,7 +554,7 @@ class Composite(Operator):
 
     def _flipped(self, transposed: bool, conjugated: bool) -> Self:
         members = [op._flipped(transposed, conjugated) for op in self._members]
-        return self._remade(members, transposed, conjugated)._viewed(_fact=self._fact)
+        return self._remade(members, transposed, conjugated)._viewed(_fact=self._fact, report=self.report)
 
     def astype(self, dtype: Any) -> Self:
         """Return the operator with members of another precision.
@@ -554,7 +563,7 @@ class Composite(Operator):
         change is measured as for `ButterflyOperator.astype`.
         """
         target = cast_dtype(dtype, self.dtype)
-        cast = self._remade(self._members_as(target))
+        cast = self._remade(self._members_as(target))._viewed(report=self.report)
         if np.finfo(target).eps <= np.finfo(self.dtype).eps:
             return cast._viewed(_fact=self._fact)
         if isinstance(self._fact, Derived) and self._fact.is_direct(self) and cast._derived().is_direct(cast):

@@ -11,6 +11,7 @@ from bitterfly.accuracy.known import Known
 from bitterfly.bits import Numbers
 from bitterfly.inputs import Array, IndexArray
 from bitterfly.operators.contract import Operator, checked_error
+from bitterfly.operators.report import CompressReport
 from bitterfly.operators.views import FLAGS, MODES, Mode
 from bitterfly.precision import cast_dtype
 from bitterfly.stores.dense import DenseCodes
@@ -47,6 +48,8 @@ class DenseOperator(Operator):
         Which view of the codes the operator is.
     precision : {"float", "half", "int8"}, optional
         See the attribute.
+    report : CompressReport, optional
+        How :func:`compress` made the operator.
 
     Raises
     ------
@@ -73,6 +76,7 @@ class DenseOperator(Operator):
         metric_error: float = float("nan"),
         mode: str = "forward",
         precision: Precision = "float",
+        report: CompressReport | None = None,
     ) -> None:
         own = np.dtype(dtype)
         target = cast_dtype(own, own)
@@ -86,6 +90,7 @@ class DenseOperator(Operator):
         self._precision = _checked_precision(precision)
         self.mode = _normal(mode, target)
         self._metric_error = _checked_metric_error(metric_error)
+        self.report = report
         self._stored_shape = (m // 2 if target.kind == "c" else m, n)
         shape = self._stored_shape[::-1] if FLAGS[self.mode][0] else self._stored_shape
         super().__init__(target, shape, checked_error(relative_error, error_kind))
@@ -240,12 +245,13 @@ class DenseOperator(Operator):
         relative_error: float | None = None,
         error_kind: str | None = None,
         metric_error: float | None = None,
+        report: CompressReport | None = None,
     ) -> Self:
-        """Return a view of the same buffers with another error; what is not given stays as it is."""
+        """Return a view of the same buffers with another error or report; what is not given stays as it is."""
         error = self.relative_error if relative_error is None else relative_error
         known = checked_error(error, error_kind or self.error_kind)
-        error = self._metric_error if metric_error is None else _checked_metric_error(metric_error)
-        return self._viewed(_fact=known, _metric_error=error)
+        lost = self._metric_error if metric_error is None else _checked_metric_error(metric_error)
+        return self._viewed(_fact=known, _metric_error=lost, report=report or self.report)
 
     def __reduce__(self) -> tuple[Any, ...]:
         codes = self._codes
@@ -254,7 +260,7 @@ class DenseOperator(Operator):
 
     def _known_facts(self) -> dict[str, Any]:
         facts = {"inputs": self._inputs, "outputs": self._outputs, "dtype": self.dtype, "mode": self.mode}
-        facts |= {"metric_error": self._metric_error, "precision": self._precision}
+        facts |= {"metric_error": self._metric_error, "precision": self._precision, "report": self.report}
         return facts | Known.of(self).facts
 
 

@@ -3,8 +3,35 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from bitterfly.bits import in_words
+
+
+class Tried(NamedTuple):
+    """A structure that `compress` looked at.
+
+    Attributes
+    ----------
+    name : str
+        "butterfly" or "dense".
+    nbytes : int or None
+        Bytes of all buffers; None where none are known.
+    error : float or None
+        The relative error that they come with.
+    note : str
+        How both are known, "measured", "estimated" or "predicted", or why there is nothing.
+    """
+
+    name: str
+    nbytes: int | None
+    error: float | None
+    note: str
+
+    def __str__(self) -> str:
+        if self.nbytes is None or self.error is None:
+            return self.note
+        return f"{self.nbytes:,} bytes, relative error {self.error:.3g} ({self.note})"
 
 
 @dataclass(frozen=True)
@@ -17,8 +44,12 @@ class CompressReport:
         Of the matrix and of the operator.
     rtol : float or None
         Largest relative error asked for.
+    structure : str
+        What the operator is: "butterfly", or "dense" for window codes, with their head or without.
+    tried : tuple of Tried
+        Each structure that was looked at: its bytes and its error, measured or predicted, or why it was refused.
     bits : float
-        Bits of the codes per real number that the factors store, in the mean: ``op.mean_bits``.
+        Bits of the codes per real number that the operator stores, in the mean: ``op.mean_bits``.
     relative_error : float
         ``||a - op||_F / ||a||_F``.
     error_kind : str
@@ -26,15 +57,17 @@ class CompressReport:
     nbytes, dense_nbytes : int
         Bytes of all buffers of the operator, and of the matrix.
     bits_per_number, bits_per_entry : float
-        Bits of all buffers over the real numbers that the factors store, and over the entries of the matrix.
+        Bits of all buffers over the real numbers that the operator stores, and over the entries of the matrix.
     seconds : dict
-        Wall time of the stages: "factorize", "quantize", "measure", "allocate" (bits of each factor), each without
-        those that run within it.
+        Wall time of the stages: "factorize", "quantize", "measure", "allocate" (bits of each factor), "dense", each
+        without those that run within it.
     """
 
     shape: tuple[int, int]
     dtype: str
     rtol: float | None
+    structure: str
+    tried: tuple[Tried, ...]
     bits: float
     relative_error: float
     error_kind: str
@@ -51,6 +84,8 @@ class CompressReport:
         return "\n".join(
             [
                 f"matrix          {self.shape[0]} x {self.shape[1]}, {self.dtype}",
+                f"structure       {self.structure}",
+                *(f"  {each.name:<14}{each}" for each in self.tried),
                 f"relative error  {self.relative_error:.3g} ({self.error_kind}; {asked})",
                 f"bytes           {self.nbytes:,} of {self.dense_nbytes:,} ({self.nbytes / self.dense_nbytes:.3%};"
                 f" {self.bits_per_entry:.3g} bits per matrix entry)",

@@ -1,0 +1,122 @@
+"""Which structure a matrix is compressed by: butterflies and dense codes side by side, by what is predicted of them."""
+
+from __future__ import annotations
+
+import logging
+from typing import NamedTuple
+
+import numpy as np
+
+from bitterfly.accuracy.known import Known
+from bitterfly.compression.butterflies import packed_butterfly
+from bitterfly.compression.request import Request, Structure
+from bitterfly.compression.rivals import Rival
+from bitterfly.compression.stages import Work
+from bitterfly.dense.predicted import MOST_BITS
+from bitterfly.factorization.search import WORTHWHILE, IncompressibleError
+from bitterfly.inputs import UnmetError
+from bitterfly.operators.contract import Operator
+from bitterfly.operators.report import Tried
+
+_log = logging.getLogger("bitterfly")
+
+
+class Found(NamedTuple):
+    """An operator, and what is known of its error against the matrix."""
+
+    structure: Structure
+    op: Operator
+    known: Known
+
+    @property
+    def tried(self) -> Tried:
+        """The record of a report."""
+        return Tried(self.structure, self.op.nbytes, self.known.error, self.known.kind)
+
+
+def best_structure(work: Work, request: Request) -> tuple[Found, tuple[Tried, ...]]:
+    """Return the best of the structures allowed, and what was found or predicted of each.
+
+    Butterflies come first. Dense codes are made only where there is none, or where they are not predicted to be clearly
+    worse; a butterfly is given up where what its float factors take, or miss, is clearly more than dense codes do.
+
+    Raises
+    ------
+    UnmetError
+        Where no structure meets what is asked for.
+    """
+    if "butterfly" not in request.structures:
+        found = _dense(work, request)
+        return found, (found.tried,)
+    rival = Rival(work, request)
+    butterfly: Found | None = None
+    try:
+        butterfly = _butterfly(work, request, rival)
+        tried = butterfly.tried
+    except UnmetError as error:
+        if not rival.is_small:
+            raise _told(error, rival) from error.__cause__
+        tried = Tried("butterfly", None, None, _note(error))
+        _log.info("butterfly: %s", tried.note)
+    if butterfly is not None and not rival.may_beat(butterfly.op.nbytes, butterfly.known.error):
+        return butterfly, (tried, *_predicted(rival))
+    try:
+        dense = _dense(work, request)
+    except UnmetError as error:
+        if butterfly is None:  # given up too early, or to be refused for what it is
+            butterfly = _butterfly(work, request, Rival(work, request._replace(structures=("butterfly",))))
+        return butterfly, (butterfly.tried, Tried("dense", None, None, _note(error)))
+    both = tried, dense.tried
+    if butterfly is None:
+        return dense, both
+    return min(butterfly, dense, key=lambda each: _cost(each, request)), both
+
+
+def _butterfly(work: Work, request: Request, rival: Rival) -> Found:
+    found = packed_butterfly(work, request, rival)
+    return Found("butterfly", found.packed, found.known)
+
+
+def _dense(work: Work, request: Request) -> Found:
+    rtol, bits, nbytes = request.rtol, request.bits, request.nbytes
+    if bits is not None and len(request.structures) > 1:
+        bits = min(bits, MOST_BITS)
+    only_rtol = rtol if bits is None and nbytes is None else None
+    rng = np.random.default_rng(0 if request.rng is None else request.rng)
+    op = work.dense(rtol=only_rtol, bits=bits, nbytes=nbytes, rng=rng)
+    if bits is not None and rtol is not None and not op.relative_error <= rtol:
+        reached = f"{op.mean_bits:.4g} bits a number reach {op.relative_error:.3g}"
+        raise UnmetError(f"rtol: {rtol:.3g} is not met: {reached}")
+    return Found("dense", op, Known.of(op))
+
+
+def _cost(found: Found, request: Request) -> float:
+    return found.op.nbytes if request.is_for_least_bytes else found.known.error
+
+
+def _predicted(rival: Rival) -> tuple[Tried, ...]:
+    if rival.codes is not None:
+        return (Tried("dense", *rival.codes, "predicted"),)
+    return (Tried("dense", None, None, f"not tried, they {rival.why_not}"),) if rival.why_not else ()
+
+
+def _told(error: UnmetError, rival: Rival) -> UnmetError:
+    """Return a refusal that also says why there are no dense codes."""
+    why_not = rival.why_not if rival.codes is None else f"would take {rival.codes.nbytes:,} bytes"
+    if why_not:
+        error.args = (f"{error}; dense codes {why_not}", *error.args[1:])
+    return error
+
+
+def _note(error: UnmetError) -> str:
+    """Say in a few words why there is nothing."""
+    cause = error if isinstance(error, IncompressibleError) else error.__cause__
+    if not isinstance(cause, IncompressibleError):
+        name, _, why = str(error).partition(": ")
+        return f"{'given up' if name == 'bits' else 'refused'}, {why}"
+    given_up = "refused" if cause.storage > WORTHWHILE else "given up"
+    if min(cause.block) == 1:
+        return "refused, a single row or column"
+    if min(cause.block) > 1:
+        return f"{given_up}, rank {cause.rank} of {cause.block[0]} x {cause.block[1]} blocks"
+    return f"{given_up}, float factors of {cause.storage:.2g} times the bytes of the matrix"

@@ -1,0 +1,313 @@
+"""compress takes butterflies for butterflies, all else for dense matrices: what is best by true bytes and errors."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import bitterfly
+import exact
+from bitterfly import Chain, DenseOperator, IncompressibleError, PackedButterfly, compress, transforms
+from bitterfly.algebra import ButterflySum
+from bitterfly.compression import structures
+from bitterfly.compression.stages import Work
+from bitterfly.sources import given
+
+Matrix = np.ndarray[Any, np.dtype[Any]]
+N = 96
+
+
+def noise(m: int = N, n: int = N, dtype: str = "f4", seed: int = 0) -> Matrix:
+    rng = np.random.default_rng(seed)
+    a = rng.standard_normal((m, n))
+    return (a + 1j * rng.standard_normal((m, n)) if np.dtype(dtype).kind == "c" else a).astype(dtype)
+
+
+def weights() -> Matrix:
+    """Entries with tails, rows of unequal lengths, an outlier."""
+    rng = np.random.default_rng(1)
+    a = rng.standard_t(4, (128, N)) * np.exp(rng.standard_normal(128))[:, None] / 50
+    a[3, 7] = 40 * np.std(a)
+    return a.astype(np.float32)
+
+
+def low_rank() -> Matrix:
+    rng = np.random.default_rng(2)
+    return rng.standard_normal((160, 3)) @ rng.standard_normal((3, 144)) * 2 + noise(160, 144, "f8")
+
+
+def noisy_butterfly() -> Matrix:
+    a = np.asarray(transforms.random(128, rng=0).todense())
+    return a + 0.3 * np.std(a) * noise(128, 128, "f8")
+
+
+DFT = np.fft.fft(np.eye(128))
+DENSE: dict[str, Matrix] = {
+    "noise": noise(),
+    "double": noise(70, 50, "f8"),
+    "complex": noise(64, 48, "c8"),
+    "double complex": noise(33, 64, "c16"),
+    "weights": weights(),
+    "low rank": low_rank(),
+    "noisy butterfly": noisy_butterfly(),
+}
+REQUESTS: list[dict[str, float]] = [{"rtol": 1e-2}, {"rtol": 0.15}, {"bits": 6}, {"nbytes": 9000}]
+
+
+def checked(a: Matrix, **asked: Any) -> Any:
+    """Compress, and compare what is reported and promised with what is true."""
+    op = compress(a, **asked)
+    true = float(exact.error(a, op))
+    assert true <= op.relative_error and op.relative_error == op.report.relative_error
+    assert true >= 0.99 * op.relative_error - 1e-6
+    assert op.nbytes == op.report.nbytes <= asked.get("nbytes", np.inf)
+    assert op.relative_error <= asked.get("rtol", np.inf)
+    assert op.mean_bits <= asked.get("bits", np.inf)
+    assert op.shape == a.shape and op.dtype == a.dtype
+    return op
+
+
+@pytest.mark.parametrize("request_", REQUESTS, ids=str)
+@pytest.mark.parametrize("name", DENSE)
+def test_what_is_no_butterfly_becomes_dense(name: str, request_: dict[str, float]) -> None:
+    op = checked(DENSE[name], **request_)
+    assert op.report.structure == "dense" and isinstance(op, DenseOperator | ButterflySum)
+    assert [each.name for each in op.report.tried] == ["butterfly", "dense"]
+
+
+@pytest.mark.parametrize("request_", [*REQUESTS, {"rtol": 1e-6}], ids=str)
+def test_a_butterfly_stays_what_it_is(request_: dict[str, float], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Work, "dense", None)  # not even tried
+    op = checked(DFT, **request_)
+    old = compress(DFT, structure="butterfly", **request_)  # type: ignore[arg-type]
+    assert isinstance(op, PackedButterfly) and isinstance(old, PackedButterfly)
+    assert np.array_equal(op.words, old.words) and op.relative_error == old.relative_error
+    assert op.report.structure == old.report.structure == "butterfly"
+    butterfly, dense = op.report.tried
+    assert butterfly == (*("butterfly", op.nbytes), op.relative_error, "measured")
+    assert old.report.tried == (butterfly,)
+    assert dense.name == "dense" and (dense.note == "predicted" or "reach about 0.008" in dense.note)
+
+
+@pytest.mark.parametrize("request_", [{"rtol": 1e-2}, {"bits": 5}, {"nbytes": 12000}], ids=str)
+def test_a_butterfly_takes_no_more_searches(request_: dict[str, float], monkeypatch: pytest.MonkeyPatch) -> None:
+    searches: list[tuple[str, float]] = []
+    searched = Work.searched
+
+    def counted(work: Work, rtol: float, **asked: Any) -> Any:
+        searches.append((structure, rtol))
+        return searched(work, rtol, **asked)
+
+    monkeypatch.setattr(Work, "searched", counted)
+    a = bitterfly.gallery.legendre(200).todense()
+    for structure in ("auto", "butterfly"):
+        assert compress(a, structure=structure, **request_).report.structure == "butterfly"  # type: ignore[arg-type]
+    auto, alone = (sorted(rtol for name, rtol in searches if name == each) for each in ("auto", "butterfly"))
+    assert auto == alone
+
+
+def test_a_head_is_taken_where_it_pays() -> None:
+    op = checked(low_rank(), rtol=0.05)
+    assert isinstance(op, ButterflySum) and op.nbytes < 0.8 * compress(noise(160, 144, "f8"), rtol=0.05).nbytes
+
+
+def test_close_ones_are_compared_by_what_they_are() -> None:
+    """A butterfly and dense codes of about as many bytes: both are made, the smaller one is kept."""
+    op = checked(noise(2, 2, "f8"), rtol=0.2)
+    butterfly, dense = op.report.tried
+    assert {butterfly.note, dense.note} == {"measured"}
+    assert op.nbytes == min(butterfly.nbytes, dense.nbytes)
+
+
+def test_more_than_the_matrix_is_nothing() -> None:
+    for shape in ((1, 50), (1, 1)):
+        with pytest.raises(IncompressibleError, match=r"keep the array; dense codes would take [\d,]+ bytes"):
+            compress(noise(*shape), rtol=1e-2)
+    assert compress(noise(300, 1), rtol=0.2).report.structure == "dense"
+
+
+@pytest.mark.parametrize("shape", [(1, 40), (40, 1), (2, 2), (3, 5), (17, 2)])
+@pytest.mark.parametrize("dtype", ["f4", "c16"])
+@pytest.mark.parametrize("request_", [{"rtol": 0.2}, {"bits": 1}, {"bits": 2}, {"nbytes": 1500}], ids=str)
+def test_small_and_thin_ones(shape: tuple[int, int], dtype: str, request_: dict[str, float]) -> None:
+    a = noise(*shape, dtype=dtype)
+    try:
+        op = compress(a, **request_)  # type: ignore[arg-type]
+    except IncompressibleError:
+        assert "rtol" in request_
+        return
+    assert exact.error(a, op) <= op.relative_error <= request_.get("rtol", 1)
+    assert op.nbytes <= request_.get("nbytes", np.inf)
+
+
+@pytest.mark.parametrize("request_", [{"rtol": 0.0}, {"rtol": 0.1}, {"bits": 2}, {"nbytes": 1500}], ids=str)
+def test_zeros(request_: dict[str, float]) -> None:
+    for structure in ("auto", "dense"):
+        op = compress(np.zeros((32, 32)), structure=structure, **request_)  # type: ignore[arg-type]
+        assert op.relative_error == 0 and not np.any(op.todense())
+
+
+# ---- what is asked for ----
+
+
+def test_one_structure() -> None:
+    assert compress(DFT, rtol=0.1, structure="dense").report.structure == "dense"
+    assert compress(DFT, rtol=0.1, structure=["dense"]).report.tried[0].note == "measured"
+    assert compress(DFT, rtol=0.1, structure=("butterfly",)).report.structure == "butterfly"
+    assert compress(noise(), rtol=0.1, structure=["dense", "butterfly"]).report.structure == "dense"
+    for kind in ("auto", "butterfly"):
+        op = compress(noise(32, 16), Chain.monarch((32, 16), rank=2), bits=8, structure=kind)  # type: ignore[arg-type]
+        assert op.report.structure == "butterfly" and len(op.report.tried) == 1
+
+
+@pytest.mark.parametrize("structure", ["svd", "", None, [], ["butterfly", "svd"], ["auto"], 3, {"dense"}])
+def test_wrong_structures(structure: Any) -> None:
+    with pytest.raises(ValueError, match="structure: expected 'auto', 'butterfly', 'dense' or a list of both, got"):
+        compress(noise(), rtol=0.1, structure=structure)
+
+
+def test_a_chain_is_one_of_a_butterfly() -> None:
+    with pytest.raises(ValueError, match="structure: expected 'butterfly' or 'auto' beside a chain, got 'dense'"):
+        compress(noise(), Chain.for_shape((N, N)), rtol=0.1, structure="dense")
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"rtol": 1e-3}, r"a: not a butterfly at rtol=0\.001: sampled .*; dense codes reach about 0\.008$"),
+        ({"rtol": 0.1, "structure": "butterfly"}, r"a: not a butterfly at rtol=0\.1: .* all the same$"),
+        ({"rtol": 1e-3, "structure": "dense"}, r"rtol: 0\.001 is not met: 8 bits a number reach 0\.00"),
+        ({"rtol": 0.05, "bits": 3}, r"not a butterfly at rtol=0\.05: .*; dense codes of 3 bits a number err 0\.14$"),
+        ({"rtol": 0.05, "nbytes": 3000}, r"rtol: 0\.05 is not met: 3000 bytes reach 0\.\d+$"),
+        ({"nbytes": 100}, r"nbytes: no butterfly of at most 100 bytes was found; .* take at least 1,\d+ bytes$"),
+        ({"bits": 0.5, "structure": "dense"}, r"bits: expected 1 to 8, got 0\.5"),
+        ({"bits": 17}, "bits: expected a number above 0, at most 16"),
+    ],
+    ids=str,
+)
+def test_refusals(asked: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        compress(noise(), **asked)
+
+
+def test_refusals_keep_their_facts() -> None:
+    with pytest.raises(IncompressibleError) as caught:
+        compress(noise(64, 64), rtol=1e-3)
+    assert caught.value.rank > 10 and min(caught.value.block) > 10 and caught.value.storage > 0.9
+
+
+def test_bits_and_bytes_with_an_error_to_be_checked() -> None:
+    op = checked(noise(), rtol=0.08, bits=4)
+    assert op.report.structure == "dense" and op.mean_bits == 4
+    assert checked(noise(), rtol=0.08, nbytes=6000).report.structure == "dense"
+
+
+def test_more_bits_than_dense_codes_have() -> None:
+    op = checked(noise(), bits=12)
+    assert op.report.structure == "dense" and op.mean_bits == 8
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_what_is_not_finite_is_said_so(bad: float) -> None:
+    a = noise(128, 100)
+    a[70, 45] = bad
+    for structure in ("auto", "dense"):
+        with pytest.raises(ValueError, match="a: expected finite entries"):
+            compress(a, rtol=0.1, structure=structure)  # type: ignore[arg-type]
+
+
+def test_a_butterfly_that_was_given_up_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Predictions may be wrong: what dense codes miss is left to the butterfly, without limits."""
+
+    def missed(*_: Any) -> None:
+        raise structures.UnmetError("rtol: 0.1 is not met: 8 bits a number reach 0.2")
+
+    monkeypatch.setattr(structures, "_dense", missed)
+    monkeypatch.setattr("bitterfly.compression.rivals.CLEARLY", 1e-3)
+    op = compress(bitterfly.gallery.legendre(128).todense(), rtol=0.1)
+    assert op.report.structure == "butterfly" and op.relative_error <= 0.1
+    assert op.report.tried[1].note == "refused, 0.1 is not met: 8 bits a number reach 0.2"
+    with pytest.raises(IncompressibleError, match="not a butterfly"):
+        compress(noise(), rtol=0.1)
+
+
+def test_what_is_no_array_stays_a_butterfly(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel = bitterfly.gallery.hankel(128)
+    monkeypatch.setattr(given, "_EVALUATED_BYTES", 0)
+    op = compress(kernel, rtol=1e-2)
+    assert op.report.structure == "butterfly" and len(op.report.tried) == 1
+    a = noise(64, 64, "f8")
+    with pytest.raises(ValueError, match="not a butterfly at rtol"):
+        compress(lambda i, j: a[np.ix_(i, j)], shape=a.shape, rtol=0.1)
+    dense = compress(lambda i, j: a[np.ix_(i, j)], shape=a.shape, rtol=0.1, structure="dense")
+    assert exact.error(a, dense) <= dense.relative_error <= 0.1
+
+
+# ---- what passes through ----
+
+
+@pytest.mark.parametrize("asked", [{"rtol": 0.05}, {"nbytes": 5000}, {"bits": 3}], ids=str)
+def test_the_same_for_an_rng_and_all_workers(asked: dict[str, Any]) -> None:
+    a = noise(80, 112)
+    first = compress(a, **asked).todense()
+    assert np.array_equal(first, compress(a, **asked).todense())
+    assert np.array_equal(first, compress(a, workers=3, **asked).todense())
+    seeded, again = (compress(a, rng=np.random.default_rng(7), **asked).todense() for _ in range(2))
+    assert np.array_equal(seeded, again) and not np.array_equal(seeded, first)
+
+
+def test_stages() -> None:
+    calls: dict[str, list[float]] = {}
+    op = compress(noise(), rtol=0.1, progress=lambda stage, share: calls.setdefault(stage, []).append(share))
+    assert set(calls) == {"factorize", "dense"} == set(op.report.seconds)
+    assert calls["dense"][0] == 0 and calls["dense"][-1] == 1
+
+
+def test_memory_map_and_slices(tmp_path: Path) -> None:
+    a = noise(64, 80)
+    np.save(tmp_path / "a.npy", a)
+    mapped = np.load(tmp_path / "a.npy", mmap_mode="r")
+    assert np.array_equal(compress(mapped, bits=4).todense(), compress(a, bits=4).todense())
+
+
+# ---- the report ----
+
+
+def test_the_report_of_dense_codes() -> None:
+    op = compress(noise(), rtol=1e-2)
+    text = str(op.report)
+    assert "structure       dense\n  butterfly     refused, rank " in text
+    assert f"\n  dense         {op.nbytes:,} bytes, relative error {op.relative_error:.3g} (measured)\n" in text
+    assert "dense" in text.splitlines()[-1] and op.report.dense_nbytes == 4 * N * N
+    assert 7 <= op.report.bits == op.mean_bits <= 8
+    assert "given up, float factors err 0." in str(compress(noise(64, 64), bits=4).report)
+
+
+def test_the_report_of_a_butterfly() -> None:
+    text = str(compress(DFT, rtol=1e-2).report)
+    assert "structure       butterfly\n  butterfly     " in text and "(predicted)" in text
+    assert "  dense         not tried, they reach about 0.008\n" in str(compress(DFT, rtol=1e-5).report)
+
+
+@pytest.mark.parametrize("a", [noise(), low_rank(), DFT], ids=["dense", "sum", "butterfly"])
+def test_all_results_have_reports_that_views_casts_and_pickles_keep(a: Matrix) -> None:
+    op = compress(a, rtol=0.1)
+    others = (op.T, op.H, op.conj(), copy.deepcopy(op), pickle.loads(pickle.dumps(op)))
+    wide = op.astype(np.result_type(op.dtype, np.float64))
+    for other in (*others, wide):
+        assert other.report == op.report is not None
+    assert (op + op).report is None and (2 * op).report is None
+    assert bitterfly.quantize_dense(noise(), bits=2).report is None
+
+
+def test_replaced() -> None:
+    op = compress(noise(), rtol=0.1)
+    assert isinstance(op, DenseOperator)
+    assert op.replaced(relative_error=0.5).report is op.report
+    other = compress(noise(), rtol=0.2).report
+    assert op.replaced(report=other).report is other
