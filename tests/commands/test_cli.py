@@ -94,6 +94,20 @@ def test_compress_that_misses_rtol_writes_nothing(folder: Path) -> None:
     assert not os.path.exists("noise.bfly.safetensors")
 
 
+def test_compress_takes_what_is_no_butterfly(folder: Path) -> None:
+    np.save("noise.npy", np.random.default_rng(0).standard_normal((64, 96)))
+    text = succeeds("compress", "noise.npy", "--rtol", "1e-2")
+    assert "structure       dense\n  butterfly     refused, rank " in text
+    assert bitterfly.load("noise.bfly.safetensors").kind == "dense"
+    text = succeeds("info", "noise.bfly.safetensors")
+    for fact in ("dense codes", "window11: ", "bits x", "blocks of columns", "rotated         columns"):
+        assert fact in text
+    message = fails("compress", "noise.npy", "--rtol", "1e-2", "--structure", "butterfly")
+    assert "noise.npy: not a butterfly at rtol" in message
+    assert "dense codes reach about 0.008" in fails("compress", "noise.npy", "--rtol", "1e-3")
+    assert "structure       dense" in succeeds("compress", "A.npy", "--bits", "2", "--structure", "dense", "-o", "D")
+
+
 def test_info(folder: Path) -> None:
     text = succeeds("info", "A.bfly.safetensors")
     for fact in ("64 x 64", "complex128", "packed codes", "sphere:16", "measured", "bits"):

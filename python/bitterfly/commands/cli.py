@@ -16,6 +16,7 @@ from bitterfly.bits import in_words
 from bitterfly.commands.console import Group, progress_bars
 
 if TYPE_CHECKING:
+    from bitterfly.compression.request import Structure
     from bitterfly.inputs import Array
     from bitterfly.stores.kinds import Code
 
@@ -61,7 +62,8 @@ def main(context: click.Context) -> None:
 
     A matrix whose blocks have low rank in the right order (a fast transform, a Fourier integral
     operator, a Green's function between two sets, ...) becomes about log2(n) sparse factors; these
-    are stored in a few bits, and products are computed straight from the bits.
+    are stored in a few bits, and products are computed straight from the bits. Other matrices are
+    stored in dense codes of 1 to 8 bits a number.
 
     \b
     Start here:
@@ -82,9 +84,18 @@ def main(context: click.Context) -> None:
 @main.command(short_help="Compress a matrix from an .npy file.")
 @click.argument("matrix", metavar="A.npy", type=_input_path)
 @click.option("--rtol", type=float, help="Largest relative error (Frobenius norm) to accept.")
-@click.option("--bits", type=float, help="Bits per number stored in the factors: up to 8; 2 to 16 on general chains.")
+@click.option(
+    "--bits", type=float, help="Bits per stored number: up to 8; 2 to 16 on general chains; 1 to 8 of dense codes."
+)
 @click.option("--nbytes", type=click.IntRange(min=1), help="Instead of --bits: the least error in so many bytes.")
 @click.option("-o", "--output", type=_output_path, help=f"File to write. Default: the matrix's name{_SUFFIX}.")
+@click.option(
+    "--structure",
+    type=click.Choice(["auto", "butterfly", "dense"]),
+    default="auto",
+    show_default=True,
+    help="Butterfly factors, dense codes, or the better of both.",
+)
 @click.option(
     "--permute",
     type=click.Choice(["auto", "none"]),
@@ -99,15 +110,17 @@ def compress(
     bits: float | None,
     nbytes: int | None,
     output: str | None,
+    structure: Structure | Literal["auto"],
     permute: str,
     wanted: bool | None,
 ) -> None:
     """Compress the matrix in A.npy and report the error, measured on all of its entries.
 
     Give --rtol to get the fewest bits that meet it, --bits to choose the bits, --nbytes to get the
-    least error in so many bytes, or --rtol with one of these to have the error checked. The matrix is
-    read by memory map: m x n, of float32, float64, complex64 or complex128. The name - stands for
-    standard input and, after -o, for standard output; the report then goes to stderr.
+    least error in so many bytes, or --rtol with one of these to have the error checked. What is no
+    butterfly is stored in dense codes, whose errors reach about 0.008. The matrix is read by memory
+    map: m x n, of float32, float64, complex64 or complex128. The name - stands for standard input
+    and, after -o, for standard output; the report then goes to stderr.
 
     \b
     Examples:
@@ -130,7 +143,9 @@ def compress(
     a = _load_array(matrix)
     order: Literal["auto"] | None = None if permute == "none" else "auto"
     with progress_bars(wanted) as progress, _blaming("a", _label(matrix)):
-        op = compress_matrix(a, rtol=rtol, bits=bits, nbytes=nbytes, permute=order, progress=progress)
+        op = compress_matrix(
+            a, rtol=rtol, bits=bits, nbytes=nbytes, structure=structure, permute=order, progress=progress
+        )
     data = to_bytes(op)
     with written(output) as file:
         file.write(data)
@@ -295,7 +310,13 @@ def _facts(op: Any) -> Iterator[tuple[str, str]]:
 
 def _factors(op: Any) -> Iterator[tuple[str, str]]:
     from bitterfly.operators.butterfly import Butterfly, PackedButterfly
+    from bitterfly.operators.dense import DenseOperator
 
+    if isinstance(op, DenseOperator):
+        yield "kind", "dense codes"
+        yield "codes", f"{op.codes.name}: " + ", ".join(_rates(op.codes.half_bits.tolist())) + " blocks of columns"
+        yield "rotated", " and ".join(_sides(*op.rotations[::-1])) or "no"
+        return
     if not isinstance(op, Butterfly):
         yield "kind", f"{op.kind} of {len(op.members)} operators" if op.members else op.kind
         return
@@ -328,7 +349,12 @@ def _runs(codes: Sequence[Code]) -> Iterator[str]:
         yield f"{kind}:{bits}" + (f" x {count}" if count > 1 else "")
 
 
-def _sides(rows: Array | None, columns: Array | None) -> list[str]:
+def _rates(half_bits: Sequence[int]) -> Iterator[str]:
+    for rate in sorted(set(half_bits)):
+        yield f"{rate / 2:g} bits x {half_bits.count(rate)}"
+
+
+def _sides(rows: Any, columns: Any) -> list[str]:
     return [name for name, order in (("rows", rows), ("columns", columns)) if order is not None]
 
 
