@@ -97,7 +97,7 @@ class Coder:
             )
             for block, more in zip(streams, found.streams, strict=True):
                 block += more
-            factors = np.clip(own * found.factors, 0, _LARGEST_SCALE)
+            factors = np.clip(own * found.factors, -_LARGEST_SCALE, _LARGEST_SCALE)
             scale[rows] = np.where(own == 0, 0, factors).astype(np.float16)
             z -= found.values * scale[rows].astype(np.float64)[:, None]
             missed += float(np.einsum("ij,ij", z, z))
