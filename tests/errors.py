@@ -190,9 +190,11 @@ def dense(
 ) -> Iterator[tuple[str, np.ndarray, Any]]:
     """Yield window codes of the same source."""
     kind = rng.choice(["bits", "rtol", "nbytes"], p=[0.6, 0.2, 0.2])
-    values = {"bits": rng.uniform(1, 8), "rtol": 10.0 ** rng.uniform(-1.8, -0.3), "nbytes": int(rng.integers(60, 4000))}
+    values = {"bits": rng.uniform(1, 8), "rtol": 10.0 ** rng.uniform(-7, -0.3), "nbytes": int(rng.integers(60, 4000))}
     asked: dict[str, Any] = {str(kind): values[str(kind)], "rotate": ["auto", "inputs", "both", False][rng.integers(4)]}
     asked |= {"code": str(rng.choice(["window7", "window11"])), "rng": int(rng.integers(100))}
+    if kind != "rtol":
+        asked["stages"] = [None, 1, 2, 3][rng.choice(4, p=[0.5, 0.2, 0.2, 0.1])]
     op = tried("dense", lambda: bitterfly.quantize_dense(source, **known, **asked))
     if op is not None:
         yield f"quantize_dense {asked}", a, op

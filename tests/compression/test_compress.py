@@ -109,7 +109,7 @@ def test_no_butterfly_is_said_so() -> None:
 
 def test_codes_that_are_too_coarse_are_said_so() -> None:
     with pytest.raises(ValueError, match=r"8 bits per stored number reach \S+, the float factors"):
-        compress(butterfly(64), rtol=1e-7)
+        compress(butterfly(64), rtol=1e-7, structure="butterfly")
 
 
 @pytest.mark.parametrize(
@@ -263,4 +263,4 @@ def test_single_precision_near_its_rounding() -> None:
     assert single.relative_error <= 4e-5 and single.dtype == "c8"
     assert single.report.bits <= double.report.bits + 0.5
     with pytest.raises(ValueError, match=r"rtol: 1e-06 is not met: 16 bits .* \(factorize keeps them\)"):
-        compress(gallery.dct(256).todense(), rtol=1e-6)
+        compress(gallery.dct(256).todense(), rtol=1e-6, structure="butterfly")

@@ -184,7 +184,7 @@ def test_the_ends_of_the_range(dtype: Any, tmp_path: Path) -> None:
 
 def test_the_message_names_the_tolerance_asked_for() -> None:
     with pytest.raises(ValueError, match=r"rtol: 0\.0003 is not met"):
-        bitterfly.quantize_dense(spectrum(np.geomspace(100, 30, 16), 0.05), rtol=0.0003, rng=0)
+        bitterfly.quantize_dense(spectrum(np.geomspace(100, 30, 16), 0.05), rtol=0.0003, stages=1, rng=0)
 
 
 def test_no_head_of_noise() -> None:
@@ -246,7 +246,7 @@ def test_threads_do_not_change_codes() -> None:
         ({"bits": float("nan")}, ValueError, "bits: expected 1 to 8, got nan"),
         ({"bits": "2"}, TypeError, "bits: expected a number"),
         ({"nbytes": 100}, ValueError, "nbytes: expected at least .* bytes"),
-        ({"rtol": 1e-3}, ValueError, "rtol: 0.001 is not met: 8 bits a number reach 0.00"),
+        ({"rtol": 1e-3, "stages": 1}, ValueError, "rtol: 0.001 is not met: 8 bits a number reach 0.00"),
         ({"rtol": 2}, ValueError, "rtol: expected a number below 1"),
         ({"bits": 2, "code": "window9"}, ValueError, "code: expected window7 or window11, got 'window9'"),
         (
@@ -529,3 +529,59 @@ def test_sweeps_are_counts() -> None:
         bitterfly.quantize_dense(np.eye(40), bits=2, metric=np.ones(40), sweeps=-1)
     with pytest.raises(TypeError, match="sweeps: expected an integer"):
         bitterfly.quantize_dense(np.eye(40), bits=2, metric=np.ones(40), sweeps=0.5)
+
+
+# ---- stages ----
+
+
+@pytest.mark.parametrize(
+    ("bits", "stages", "most"), [(6, 2, 0.0195), (7, 2, 0.0103), (8, 2, 0.0054), (10, 2, 0.0016), (9, 3, 0.0028)]
+)
+def test_several_codes_err_by_the_product_of_their_errors(bits: float, stages: int, most: float) -> None:
+    a = np.random.default_rng(0).standard_normal((256, 512))
+    op = bitterfly.quantize_dense(a, bits=bits, stages=stages, rng=0)
+    assert len(op.terms) == stages
+    assert relative(reference.dense(op), a) <= op.relative_error < most
+    assert op.bits_per_entry < bits + stages * (16 / 512 + 8 * 9 / a.size) + 1e-9
+    x = a[0]
+    assert relative(op @ x, reference.dense(op) @ x) < 1e-13
+
+
+@pytest.mark.parametrize("dtype", own.DTYPES)
+@pytest.mark.parametrize("rtol", [0.3, 0.03, 3e-3, 1e-4, 5e-6, 1e-9, 1e-12])
+def test_any_tolerance(dtype: Any, rtol: float) -> None:
+    a = own.gaussian(np.random.default_rng(0), (64, 96), dtype)
+    least = 2e-6 if np.finfo(dtype).bits == 32 else 3e-13
+    if rtol < least:
+        with pytest.raises(ValueError, match=f"rtol: {rtol:.3g} is not met: sums of codes in {np.dtype(dtype)} reach"):
+            bitterfly.quantize_dense(a, rtol=rtol, rng=0)
+        return
+    op = bitterfly.quantize_dense(a, rtol=rtol, rng=0)
+    exact = a.astype(np.result_type(dtype, np.float64))
+    assert relative(reference.dense(op), exact) <= op.relative_error <= rtol
+    planes = 2 if np.dtype(dtype).kind == "c" else 1
+    assert op.bits_per_entry < planes * (1.15 * np.log2(1 / rtol) + 1.2)
+
+
+def test_stages_in_bytes() -> None:
+    a = np.random.default_rng(0).standard_normal((128, 256))
+    for nbytes in (8000, 30_000, 60_000):
+        one, op = (bitterfly.quantize_dense(a, nbytes=nbytes, stages=stages, rng=0) for stages in (1, None))
+        assert op.nbytes <= nbytes
+        assert op.relative_error <= one.relative_error
+    assert len(op.terms) > 2
+
+
+@pytest.mark.parametrize(
+    ("asked", "error", "message"),
+    [
+        ({"bits": 1, "stages": 2}, ValueError, "bits: expected 2 to 16, got 1"),
+        ({"bits": 4, "stages": 0}, ValueError, "stages: expected 1 to 6, got 0"),
+        ({"bits": 4, "stages": 2.0}, TypeError, "stages: expected an integer or None"),
+        ({"bits": 4, "stages": 2, "metric": np.ones(64)}, ValueError, "stages: expected 1 with a metric"),
+        ({"rtol": 1e-7, "stages": 2}, ValueError, "rtol: 1e-07 is not met by a sum of 2 codes"),
+    ],
+)
+def test_stages_that_are_none(asked: dict[str, Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        bitterfly.quantize_dense(np.random.default_rng(0).standard_normal((40, 64)), **asked, rng=0)

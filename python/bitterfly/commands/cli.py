@@ -118,7 +118,7 @@ def compress(
 
     Give --rtol to get the fewest bits that meet it, --bits to choose the bits, --nbytes to get the
     least error in so many bytes, or --rtol with one of these to have the error checked. What is no
-    butterfly is stored in dense codes, whose errors reach about 0.008. The matrix is read by memory
+    butterfly is stored in dense codes, or in sums of them. The matrix is read by memory
     map: m x n, of float32, float64, complex64 or complex128. The name - stands for standard input
     and, after -o, for standard output; the report then goes to stderr.
 

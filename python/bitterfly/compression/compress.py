@@ -95,7 +95,8 @@ def compress(
     blocks that a search looks at, from float factors, then from codes. Of the two, the one of fewer bytes is taken for
     `rtol`, the one of the lesser error for `nbytes` and `bits`; where a butterfly is better by a factor of 1.3, or with
     `bits` of half of the bytes and float factors that err at most twice as much, no dense codes are made, and where
-    its float factors are too many or too far off, none of it. Dense codes reach errors of about 0.008.
+    its float factors are too many or too far off, none of it. Sums of dense codes reach errors of 2e-6 in single, 3e-13
+    in double precision.
 
     Measuring takes ``m n log n`` operations, by the products with panels of the identity; no second dense matrix is
     formed.

@@ -9,7 +9,7 @@ import numpy as np
 from bitterfly.advice import LARGE
 from bitterfly.compression.request import Request
 from bitterfly.compression.stages import Work
-from bitterfly.dense.predicted import LEAST_ERROR, MOST_BITS, Predicted, least_bytes, predicted
+from bitterfly.dense.predicted import MOST_BITS, Predicted, least_bytes, least_error, predicted
 from bitterfly.factorization.search import WORTHWHILE
 from bitterfly.sources.given import ArraySource
 
@@ -40,13 +40,15 @@ class Rival:
         """Return what is predicted; or None, and why dense codes are out of the question."""
         rtol, bits, nbytes = self._request.rtol, self._request.bits, self._request.nbytes
         bits = None if bits is None else min(bits, MOST_BITS)
+        if rtol is not None and rtol < least_error(self._dtype):
+            return None, f"reach about {least_error(self._dtype):.2g} in {self._dtype}"
         codes = predicted(shape, bits=bits, nbytes=nbytes, rtol=rtol)
         if codes is not None and bits is not None and rtol is not None and codes.error > rtol:
             return None, f"of {bits:.3g} bits a number err {codes.error:.2g}"
         if codes is None and nbytes is not None:
             return None, f"take at least {least_bytes(shape):,} bytes"
         if codes is None:
-            return None, f"reach about {LEAST_ERROR}" if bits is None else "take at least 1 bit a number"
+            return None, "do not reach it" if bits is None else "take at least 1 bit a number"
         return codes, ""
 
     @property

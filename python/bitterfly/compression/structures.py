@@ -96,7 +96,7 @@ def _cost(found: Found, request: Request) -> float:
 
 def _predicted(rival: Rival) -> tuple[Tried, ...]:
     if rival.codes is not None:
-        return (Tried("dense", *rival.codes, "predicted"),)
+        return (Tried("dense", rival.codes.nbytes, rival.codes.error, "predicted"),)
     return (Tried("dense", None, None, f"not tried, they {rival.why_not}"),) if rival.why_not else ()
 
 

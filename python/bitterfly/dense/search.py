@@ -9,7 +9,7 @@ import numpy as np
 from bitterfly.accuracy.known import Known
 from bitterfly.dense.basis import Basis
 from bitterfly.dense.coder import Coder, Trial
-from bitterfly.dense.predicted import predicted
+from bitterfly.dense.predicted import best_stages, in_stages
 from bitterfly.dense.rates import Ladder, codes_bytes
 from bitterfly.inputs import Array, UnmetError
 from bitterfly.operators.dense import DenseOperator
@@ -37,9 +37,11 @@ class Asked(NamedTuple):
 
     def expected(self, planes: int, shape: tuple[int, int]) -> float:
         """Return the error, or for `rtol` the bytes, to be expected of codes alone; infinite where they do not do."""
-        found = predicted(
-            (planes * shape[0], shape[1]), bits=self.bits, nbytes=self.nbytes, rtol=self.rtol, name=self.code
-        )
+        whole = planes * shape[0], shape[1]
+        if self.bits is not None:
+            found = in_stages(whole, 1, bits=self.bits, name=self.code)
+        else:
+            found = best_stages(whole, nbytes=self.nbytes, rtol=self.rtol, name=self.code)
         if found is None:
             return float("inf")
         return found.error if self.rtol is None else found.nbytes
