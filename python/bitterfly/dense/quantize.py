@@ -166,13 +166,13 @@ def _of_array(
     probes = np.random.default_rng(rng.integers(1 << 63))  # of their own: they do not change what is drawn after them
     whole = _with_head(a, asked, stages, probes) if head == "auto" and asked.metric is None else None
     if whole is None:
-        return _summed(a, staged(a, asked, stages, rng))
+        return _summed(a, staged(a, asked, stages, rng), asked.rtol)
     expected = _CLEARLY * asked.expected(2 if a.dtype.kind == "c" else 1, a.shape)
     rtol = asked.rtol
     if whole.relative_error < expected if rtol is None else whole.nbytes < expected and whole.relative_error <= rtol:
         return whole
     try:
-        plain = _summed(a, staged(a, asked, stages, rng))
+        plain = _summed(a, staged(a, asked, stages, rng), rtol)
     except UnmetError:
         if rtol is None or whole.relative_error <= rtol:
             return whole
@@ -182,9 +182,14 @@ def _of_array(
     return whole if whole.relative_error <= rtol and whole.nbytes < plain.nbytes else plain
 
 
-def _summed(a: Array, terms: Sequence[DenseOperator]) -> DenseOperator | ButterflySum:
+def _summed(a: Array, terms: Sequence[DenseOperator], rtol: float | None) -> DenseOperator | ButterflySum:
     """Return the sum of operators, its error measured; a single one as it is."""
-    return terms[0] if len(terms) == 1 else _measured(a, terms)
+    if len(terms) == 1:
+        return terms[0]
+    whole = _measured(a, terms)
+    if rtol is not None and not whole.relative_error <= rtol:
+        raise UnmetError(f"rtol: {rtol:.3g} is not met: a sum of {len(terms)} codes reaches {whole.relative_error:.3g}")
+    return whole
 
 
 def _measured(a: Array, terms: Sequence[Operator]) -> ButterflySum:
