@@ -21,12 +21,10 @@ FLOORS = [
     ["stores", "sources"],
     ["accuracy"],
     ["operators"],
-    ["transforms", "algebra", "interop"],
-    ["factorization", "quantization", "files"],
+    ["transforms", "algebra", "interop", "factorization", "quantization", "files"],
     ["dense"],
     ["compression"],
-    ["plots"],
-    ["commands"],
+    ["plots", "commands"],
     ["__init__"],
 ]
 FLOOR = {room: at for at, rooms in enumerate(FLOORS) for room in rooms}
