@@ -234,7 +234,7 @@ def _moduli(n: int, seed: int | None) -> tuple[np.ndarray, int]:
     for part in Rotation(n, seed).parts:
         stage, own = np.eye(n), slice(part.first, part.first + part.size)
         stage[own, own] = 1 / np.sqrt(part.size)
-        out, operations = stage @ out, operations + part.power + part.order + 4
+        out, operations = stage @ out, operations + part.width.bit_length() + part.order + 3
     return out, operations
 
 

@@ -217,6 +217,12 @@ Rotation::Rotation(std::size_t n, std::uint64_t seed) : scale_(1) {
     if (mixed < n) parts_.emplace_back(n - mixed, size.order, size.width, seed + 1, factor);
 }
 
+std::vector<std::array<std::size_t, 3>> Rotation::sizes() const {
+    std::vector<std::array<std::size_t, 3>> out;
+    for (const Part& part : parts_) out.push_back({part.first, part.order, part.width});
+    return out;
+}
+
 template <class Real>
 void Rotation::forward(Real* x, Real* scratch) const {
     for (const Part& part : parts_) {

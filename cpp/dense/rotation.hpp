@@ -1,6 +1,7 @@
 // Orthogonal matrices that mix all entries at the cost of additions: random signs, Hadamard matrices of any order.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
@@ -28,6 +29,8 @@ public:
     template <class Real>
     void adjoint(Real* x, Real* scratch) const;
     double scale() const { return scale_; }
+    // The first number of each transform, the order of its matrix, and by how much Sylvester's makes it wider.
+    std::vector<std::array<std::size_t, 3>> sizes() const;
 
 private:
     // Of each row of a matrix the columns of its ones, their number, and behind them the others.

@@ -1,5 +1,6 @@
 // Dense matrices in window codes: what Python holds of one, its arrays and the product that borrows them.
 #include <algorithm>
+#include <array>
 #include <memory>
 #include <optional>
 #include <string>
@@ -56,6 +57,7 @@ public:
             bitterfly::apply(rotation_, adjoint, some, result, workers);
         });
     }
+    std::vector<std::array<std::size_t, 3>> sizes() const { return rotation_.sizes(); }
 
 private:
     std::size_t n_;
@@ -310,6 +312,7 @@ void add_dense(py::module_& m) {
         .def("rows", &DenseCore::rows, py::arg("index").noconvert(), py::arg("out").noconvert(),
              py::arg("workers") = 1);
     py::class_<RotationCore>(m, "RotationCore")
+        .def("sizes", &RotationCore::sizes)
         .def("apply", &RotationCore::apply, py::arg("x").noconvert(), py::arg("out").noconvert(), py::arg("adjoint"),
              py::arg("workers") = 1);
     m.def("rotation", &make_rotation, py::arg("n"), py::arg("seed"));

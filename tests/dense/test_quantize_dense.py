@@ -182,6 +182,15 @@ def test_the_ends_of_the_range(dtype: Any, tmp_path: Path) -> None:
         assert bitterfly.quantize_dense(a, rtol=0.1, rng=0).relative_error <= 0.1
 
 
+def test_scales_stay_within_half_precision() -> None:
+    """A row of one large number and many small ones reaches far, and has the largest scale of all."""
+    a = np.full((20, 400), 1e-3)
+    a[:, 7] = np.linspace(0.9, 1, 20)
+    for bits in (6, 8):
+        op = bitterfly.quantize_dense(a, bits=bits, rotate=False, head=None, rng=0)
+        assert relative(reference.dense(op), a) <= op.relative_error < 1
+
+
 def test_the_message_names_the_tolerance_asked_for() -> None:
     with pytest.raises(ValueError, match=r"rtol: 0\.0003 is not met"):
         bitterfly.quantize_dense(spectrum(np.geomspace(100, 30, 16), 0.05), rtol=0.0003, stages=1, rng=0)

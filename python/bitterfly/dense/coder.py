@@ -11,7 +11,7 @@ from bitterfly.accuracy.metric import trace
 from bitterfly.dense.basis import Basis
 from bitterfly.dense.feedback import DampedMetric, round_columns
 from bitterfly.dense.rates import Ladder, Neighbours, Unequal
-from bitterfly.dense.scales import best_scales
+from bitterfly.dense.scales import as_half, best_scales, or_one
 from bitterfly.inputs import Array
 from bitterfly.stores.dense import DenseCodes
 from bitterfly.stores.rotations import Rotation
@@ -19,7 +19,6 @@ from bitterfly.stores.window_tiles import tiles_of_streams
 from bitterfly.stores.windows import window_code
 
 _TOP = 15  # the largest scale is below 2^15, within the range of half precision
-_LARGEST_SCALE = float(np.finfo(np.float16).max)
 _UNIT = float(np.finfo(np.float64).eps) / 2
 _ROUNDINGS = 8  # of a difference, beside the rotations
 
@@ -84,10 +83,9 @@ class Coder:
         missed, weighed = 0.0, 0.0  # the second from above
         for rows, z in basis.panels():
             z *= 2.0**-exponent  # a row is at most sqrt(m n) times as long as the largest entry, which is about one
-            own = scale[rows] * best_scales(z / _or_one(scale[rows]), codes)
-            own = own.astype(np.float16)
+            own = best_scales(z, scale[rows], codes)
             found = round_columns(
-                z / _or_one(own),
+                z / or_one(own),
                 self._damped,
                 rates,
                 name,
@@ -97,8 +95,7 @@ class Coder:
             )
             for block, more in zip(streams, found.streams, strict=True):
                 block += more
-            factors = np.clip(own * found.factors, -_LARGEST_SCALE, _LARGEST_SCALE)
-            scale[rows] = np.where(own == 0, 0, factors).astype(np.float16)
+            scale[rows] = as_half(np.where(own == 0, 0, own * found.factors))
             z -= found.values * scale[rows].astype(np.float64)[:, None]
             missed += float(np.einsum("ij,ij", z, z))
             weighed += 0.0 if self._weighed is None else self._weighed.bounds(z)[1]
@@ -154,11 +151,6 @@ def _rotated(metric: Array, seed: int | None) -> Array:
 def _tiles(blocks: list[list[Array]]) -> Array:
     """Return the tiles of blocks of one rate."""
     return tiles_of_streams([np.concatenate(panels) for panels in zip(*blocks, strict=True)])
-
-
-def _or_one(scale: Array) -> Array:
-    """Return the scales of rows as a column, one for rows of zeros."""
-    return np.where(scale == 0, 1.0, scale.astype(np.float64))[:, None]
 
 
 def _error(missed: float, total: float, entries: int, rounding: float) -> float:

@@ -78,19 +78,7 @@ def _upper_factor(h: Array) -> Array:
     return np.ascontiguousarray(lower[::-1, ::-1])
 
 
-def conditional_variances(metric: Array, damping: float = DAMPING) -> Array:
-    """Return what a squared error of one in each column counts where later columns make good for it, (n,)."""
-    return DampedMetric(metric, damping).variances
-
-
-def equal_half_bits(n: int, bits: float, columns: int = BLOCK) -> list[int]:
-    """Return twice the rate of each block of columns where all have one."""
-    return [round(2 * bits)] * -(-n // columns)
-
-
-def unequal_half_bits(
-    variances: Array, bits: float, name: str, columns: int = BLOCK, spare_bits: float = 0
-) -> list[int]:
+def unequal_half_bits(variances: Array, bits: float, name: str) -> list[int]:
     """Return twice the rate of each block of columns such that the sum of variances times squared errors is small.
 
     Parameters
@@ -101,10 +89,6 @@ def unequal_half_bits(
         The mean of the rates over all columns is at most this; at least 1.
     name : str
         "window7" or "window11".
-    columns : int
-        Of a block; the last one may be narrower.
-    spare_bits : float
-        Bits of a row that may be spent on top.
 
     Raises
     ------
@@ -112,24 +96,18 @@ def unequal_half_bits(
         Where the bits are too few for the lowest rate.
     """
     codes = [window_code(name, rate) for rate in (*RATES, *SCALAR_RATES)]
-    starts = range(0, len(variances), columns)
-    widths = [len(variances[first : first + columns]) for first in starts]
+    starts = range(0, len(variances), BLOCK)
+    widths = [len(variances[first : first + BLOCK]) for first in starts]
     weights = np.add.reduceat(variances, starts)
     blocks = [
         [Option(code.half_bits * width, float(weight) * code.error**2, code.half_bits) for code in codes]
         for width, weight in zip(widths, weights, strict=True)
     ]
-    budget = 2 * (bits * len(variances) + spare_bits)
+    budget = 2 * bits * len(variances)
     found = widths_of(Knapsack(blocks).in_bytes(floor(budget * (1 + 1e-12))))
     if found is None:
         raise ValueError(f"bits: expected at least {RATES[0]}, got {bits}")
     return found
-
-
-def expected_square(variances: Array, half_bits: Sequence[int], name: str, columns: int = BLOCK) -> float:
-    """Return the sum of `variances` times the squared errors of the codes: that of a row of normal numbers."""
-    errors = [window_code(name, half / 2).error for half in half_bits]
-    return float(variances @ np.repeat(np.square(errors), columns)[: len(variances)])
 
 
 class Rounded(NamedTuple):

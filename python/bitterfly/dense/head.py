@@ -27,7 +27,7 @@ def worthwhile_head(a: Array, rng: np.random.Generator) -> ButterflyProduct | No
     m, n = a.shape
     if min(m, n) < 2:
         return None
-    x = a if abs(exponent_of(a)) < _SAFE else near_one(a)[0]
+    x, shift = (a, 0) if abs(exponent_of(a)) < _SAFE else near_one(a)
     total = float(np.linalg.norm(x)) ** 2
     if total == 0:
         return None
@@ -41,7 +41,6 @@ def worthwhile_head(a: Array, rng: np.random.Generator) -> ButterflyProduct | No
         count *= 2
     if rank == 0:
         return None
-    shift = 0 if x is a else near_one(a)[1]
     sides = [u[:, :rank] * np.sqrt(s[:rank]), vh[:rank].T * np.sqrt(s[:rank])]
     powers = shift // 2, shift - shift // 2
     left, right = (_packed(side, power, bits, a.dtype) for side, power in zip(sides, powers, strict=True))

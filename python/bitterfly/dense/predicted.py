@@ -29,43 +29,30 @@ def predicted(
     shape: tuple[int, int],
     *,
     bits: float | None = None,
-    nbytes: int | None = None,
+    nbytes: float | None = None,
     rtol: float | None = None,
+    stages: int | None = None,
     name: str = CODE,
 ) -> Predicted | None:
     """Return what codes of the shape (m, n) come to, of a complex matrix (2 m, n); None where nothing is in reach.
 
-    For `bits` in one stage; else in as many as take the fewest bytes, or err the least. Rotated columns are taken to
-    have one energy, and no part of low rank to be worth its bytes: where these differ, codes err less, or take less.
+    In one stage for `bits`, unless told otherwise; else in as many as take the fewest bytes for `rtol`, or err the
+    least in `nbytes`. One more has to gain a few percent, since it takes time in every product. Rotated columns are
+    taken to have one energy, and no part of low rank to be worth its bytes: where these differ, codes err less, or take
+    less.
     """
-    if bits is not None:
-        return in_stages(shape, 1, bits=bits, name=name)
-    return best_stages(shape, nbytes=nbytes, rtol=rtol, name=name)
-
-
-def best_stages(
-    shape: tuple[int, int], *, nbytes: int | None = None, rtol: float | None = None, name: str = CODE
-) -> Predicted | None:
-    """Return the best of all numbers of stages: that of the fewest bytes for `rtol`, of the least error in `nbytes`.
-
-    One more has to gain a few percent, since it takes time in every product.
-    """
-    counts = range(1, MOST_STAGES + 1)
-    found = [in_stages(shape, stages, nbytes=nbytes, rtol=rtol, name=name) for stages in counts]
+    if stages is None and bits is not None:
+        stages = 1
+    counts = range(1, MOST_STAGES + 1) if stages is None else (stages,)
+    found = [_in_stages(shape, count, bits, nbytes, rtol, name) for count in counts]
     some = [each for each in found if each is not None]
     worth = _WORTHWHILE if rtol is not None else 2 * _WORTHWHILE
     cost = {each: (each.nbytes if rtol is not None else each.error) * (1 + worth) ** each.stages for each in some}
     return min(some, key=cost.__getitem__, default=None)
 
 
-def in_stages(
-    shape: tuple[int, int],
-    stages: int,
-    *,
-    bits: float | None = None,
-    nbytes: int | None = None,
-    rtol: float | None = None,
-    name: str = CODE,
+def _in_stages(
+    shape: tuple[int, int], stages: int, bits: float | None, nbytes: float | None, rtol: float | None, name: str
 ) -> Predicted | None:
     """Return what so many codes come to, each of what those before it leave, all of one rate: errors are multiplied."""
     ladder = Neighbours(np.ones(shape[1]), name)

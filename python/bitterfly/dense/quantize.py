@@ -145,18 +145,19 @@ def quantize_dense(
         None,
         _as_code(code),
         bool(unequal),
+        stages,
         _as_sweeps(sweeps),
         building_workers(workers),
     )
     with set_workers(asked.workers):
-        op = _of_array(source.array, asked, rotate, head, stages, np.random.default_rng(rng))
+        op = _of_array(source.array, asked, rotate, head, np.random.default_rng(rng))
     if not source.rounding:
         return op
     return op._viewed(_fact=Known(source.rounding, "exact").then(op.relative_error, kind=op.error_kind))
 
 
 def _of_array(
-    a: Array, asked: Asked, rotate: Any, head: Any, stages: int | None, rng: np.random.Generator
+    a: Array, asked: Asked, rotate: Any, head: Any, rng: np.random.Generator
 ) -> DenseOperator | ButterflySum | ButterflyProduct:
     if not (head is None or (isinstance(head, str) and head == "auto")):
         raise ValueError(f"head: expected 'auto' or None, got {head!r}")
@@ -164,15 +165,15 @@ def _of_array(
         return _in_basis_of(rotate, a, asked, rng)
     asked = asked._replace(rotate=_as_rotation(rotate))
     probes = np.random.default_rng(rng.integers(1 << 63))  # of their own: they do not change what is drawn after them
-    whole = _with_head(a, asked, stages, probes) if head == "auto" and asked.metric is None else None
+    whole = _with_head(a, asked, probes) if head == "auto" and asked.metric is None else None
     if whole is None:
-        return _summed(a, staged(a, asked, stages, rng), asked.rtol)
+        return _summed(a, staged(a, asked, rng), asked.rtol)
     expected = _CLEARLY * asked.expected(2 if a.dtype.kind == "c" else 1, a.shape)
     rtol = asked.rtol
     if whole.relative_error < expected if rtol is None else whole.nbytes < expected and whole.relative_error <= rtol:
         return whole
     try:
-        plain = _summed(a, staged(a, asked, stages, rng), rtol)
+        plain = _summed(a, staged(a, asked, rng), rtol)
     except UnmetError:
         if rtol is None or whole.relative_error <= rtol:
             return whole
@@ -197,7 +198,7 @@ def _measured(a: Array, terms: Sequence[Operator]) -> ButterflySum:
     return whole._viewed(_fact=Known(measure(a, whole), "measured"))
 
 
-def _with_head(a: Array, asked: Asked, stages: int | None, rng: np.random.Generator) -> ButterflySum | None:
+def _with_head(a: Array, asked: Asked, rng: np.random.Generator) -> ButterflySum | None:
     """Return a head and codes of the rest; None where there is no head, or too little is left for the rest."""
     limits, largest = np.finfo(a.dtype), exponent_of(a)
     if not limits.minexp + _ROOM < largest < limits.maxexp - _ROOM:  # factors would leave the range
@@ -212,7 +213,7 @@ def _with_head(a: Array, asked: Asked, stages: int | None, rng: np.random.Genera
         if left is None:
             return None
         try:
-            terms += staged(rest, left, stages, rng)
+            terms += staged(rest, left, rng)
         except UnmetError:  # too few bytes, or an error out of reach
             return None
     return _measured(a, terms)

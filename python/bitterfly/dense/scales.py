@@ -14,20 +14,21 @@ _SHARES = {
     8: np.linspace(0.64, 1.0, 25),
 }  # of the largest number of a row, for the last entry
 _SEARCHED = 0.25, 4.0
+_LARGEST = float(np.finfo(np.float16).max)
 _BINS = 1 << 14  # in which entries of 6 bits are looked up, to compare scales
 _FACTORS = 0.95, 0.975, 1.0, 1.025
 
 
-def best_scales(x: Array, codes: Sequence[WindowCode]) -> Array:
-    """Return by how much other scales of the rows of x are better; one where windows overlap, whose tables fit.
+def best_scales(z: Array, scale: Array, codes: Sequence[WindowCode]) -> Array:
+    """Return scales for the rows of z in half precision, at least as good as these; these where windows overlap.
 
     Codes of 6 and of 8 bits gain where the largest number of a row is no farther out than their last entry; that of 8
     bits is -128, and scales are negative where it stands for a positive one.
     """
-    out = np.ones(len(x))
-    code = max(codes, key=lambda each: each.rate)
     if any(each.name != "scalar" for each in codes):
-        return out
+        return scale
+    out, x = np.ones(len(z)), z / or_one(scale)
+    code = max(codes, key=lambda each: each.rate)
     entries = np.sort(code.table.astype(np.float64)) * code.step
     last = entries[0] if code.bits == 8 else entries[-1]
     reach = _largest(x) / last if code.bits == 8 else np.max(np.abs(x), axis=1) / last
@@ -40,7 +41,17 @@ def best_scales(x: Array, codes: Sequence[WindowCode]) -> Array:
         scaled = x / factor[:, None]
         missed = factor**2 * np.sum((scaled - _nearest(scaled, entries, code)) ** 2, axis=1)
         out, least = np.where(missed < least, factor, out), np.minimum(missed, least)
-    return out
+    return as_half(scale * out)
+
+
+def as_half(scale: Array) -> Array:
+    """Round scales to half precision, to its largest number at most."""
+    return np.clip(scale, -_LARGEST, _LARGEST).astype(np.float16)
+
+
+def or_one(scale: Array) -> Array:
+    """Return the scales of rows as a column, one for rows of zeros."""
+    return np.where(scale == 0, 1.0, scale.astype(np.float64))[:, None]
 
 
 def _largest(x: Array) -> Array:

@@ -9,7 +9,7 @@ import numpy as np
 from bitterfly.accuracy.known import Known
 from bitterfly.dense.basis import Basis
 from bitterfly.dense.coder import Coder, Trial
-from bitterfly.dense.predicted import best_stages, in_stages
+from bitterfly.dense.predicted import predicted
 from bitterfly.dense.rates import Ladder, codes_bytes
 from bitterfly.inputs import Array, UnmetError
 from bitterfly.operators.dense import DenseOperator
@@ -22,7 +22,10 @@ _LEAST_RATIO = 1e-3  # of an error to the one expected
 
 
 class Asked(NamedTuple):
-    """What is asked for: `bits`, `nbytes` or `rtol`, the others None; bytes `beside` the codes count."""
+    """What is asked for: `bits`, `nbytes` or `rtol`, the others None; bytes `beside` the codes count.
+
+    `stages` is the number of codes that are added up; None: as many as are best.
+    """
 
     bits: float | None
     nbytes: int | None
@@ -31,17 +34,15 @@ class Asked(NamedTuple):
     rotate: Rotate
     code: str
     unequal: bool
+    stages: int | None
     sweeps: int
     workers: int
     beside: int = 0
 
     def expected(self, planes: int, shape: tuple[int, int]) -> float:
         """Return the error, or for `rtol` the bytes, to be expected of codes alone; infinite where they do not do."""
-        whole = planes * shape[0], shape[1]
-        if self.bits is not None:
-            found = in_stages(whole, 1, bits=self.bits, name=self.code)
-        else:
-            found = best_stages(whole, nbytes=self.nbytes, rtol=self.rtol, name=self.code)
+        asked = {"bits": self.bits, "nbytes": self.nbytes, "rtol": self.rtol}
+        found = predicted((planes * shape[0], shape[1]), **asked, stages=self.stages, name=self.code)
         if found is None:
             return float("inf")
         return found.error if self.rtol is None else found.nbytes
@@ -120,6 +121,10 @@ def _fewest_bits(coder: Coder, rtol: float) -> Trial:
         else:
             low = rung
         if low == ladder.rungs - 1:
-            reached = f"{ladder.bits(low):.3g} bits a number reach {trial.counted:.3g}"
-            raise UnmetError(f"rtol: {rtol:.3g} is not met: {reached}")
-    return best or coder.trial(ladder.half_bits(ladder.rungs - 1))
+            break
+    if best is None:
+        trial = trial if low == ladder.rungs - 1 else coder.trial(ladder.half_bits(ladder.rungs - 1))
+        if not trial.counted <= rtol:
+            most = ladder.bits(ladder.rungs - 1)
+            raise UnmetError(f"rtol: {rtol:.3g} is not met: {most:.3g} bits a number reach {trial.counted:.3g}")
+    return best or trial

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from bitterfly.dense.predicted import MOST_STAGES, best_stages, least_error
+from bitterfly.dense.predicted import MOST_STAGES, least_error, predicted
 from bitterfly.dense.search import Asked, coded
 from bitterfly.inputs import Array, UnmetError
 from bitterfly.operators.dense import DenseOperator
 from bitterfly.precision import in_double
 
 
-def staged(a: Array, asked: Asked, stages: int | None, rng: np.random.Generator) -> list[DenseOperator]:
+def staged(a: Array, asked: Asked, rng: np.random.Generator) -> list[DenseOperator]:
     """Return operators that add up to a matrix.
 
     Parameters
@@ -23,8 +23,6 @@ def staged(a: Array, asked: Asked, stages: int | None, rng: np.random.Generator)
     a : ndarray
     asked : Asked
         For all of them together.
-    stages : int or None
-        None: one for `bits`, else as many as take the fewest bytes, or err the least.
     rng : numpy.random.Generator
 
     Raises
@@ -33,9 +31,9 @@ def staged(a: Array, asked: Asked, stages: int | None, rng: np.random.Generator)
         Where they cannot be as good, or as small.
     """
     least, rtol = least_error(a.dtype), asked.rtol
-    if stages is None and rtol is not None and rtol < least and a.any():
+    if asked.stages is None and rtol is not None and rtol < least and a.any():
         raise UnmetError(f"rtol: {rtol:.3g} is not met: sums of codes in {a.dtype} reach about {least:.2g}")
-    count = stages or _best_count(a, asked)
+    count = _best_count(a, asked)
     out: list[DenseOperator] = []
     rest = a
     for left in range(count, 0, -1):
@@ -56,12 +54,12 @@ def staged(a: Array, asked: Asked, stages: int | None, rng: np.random.Generator)
 
 
 def _best_count(a: Array, asked: Asked) -> int:
-    if asked.bits is not None or asked.metric is not None:
-        return 1
+    if asked.stages is not None or asked.bits is not None or asked.metric is not None:
+        return asked.stages or 1
     nbytes = None if asked.nbytes is None else asked.nbytes - asked.beside
     m, n = a.shape
     shape = (2 * m if a.dtype.kind == "c" else m, n)
-    found = best_stages(shape, nbytes=nbytes, rtol=asked.rtol, name=asked.code)
+    found = predicted(shape, nbytes=nbytes, rtol=asked.rtol, name=asked.code)
     if found is None:
         return MOST_STAGES if asked.rtol is not None else 1
     return found.stages

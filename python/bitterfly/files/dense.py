@@ -118,8 +118,6 @@ def _expected(header: Header, rows: int, n: int) -> Expected:
 
 def _check_range(header: Header, scale: Array, dtype: np.dtype[Any]) -> None:
     """Refuse numbers that the precision does not hold."""
-    if not np.all(np.isfinite(scale)):
-        raise ValueError("scale: expected finite numbers, got NaN or infinity")
     largest = int(np.frexp(np.max(np.abs(scale)))[1]) + header["exponent"]
     good = not scale.any() or largest <= np.finfo(dtype).maxexp + _ROOM
     expect(good, "exponent", f"one with which numbers fit {dtype}", header)

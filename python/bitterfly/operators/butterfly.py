@@ -151,15 +151,6 @@ class Butterfly(Operator):
 
     # Most products are of one vector of the operator's precision; a short one takes as long as what looks at it.
 
-    def _is_plain(self, x: Any, side: int) -> bool:
-        return (
-            type(x) is np.ndarray
-            and x.dtype is self.dtype
-            and x.ndim == 1
-            and len(x) == self.shape[side]
-            and x.flags.aligned
-        )
-
     def __matmul__(self, other: Any) -> Any:
         if self._is_plain(other, 1):
             return self._kernel.product(other, *FLAGS[self.mode], get_workers())

@@ -161,6 +161,16 @@ class Operator(Stored, LinearOperator):  # type: ignore[misc]
             self._multiply(x[index], out[index], False, False, workers)
         return out
 
+    def _is_plain(self, x: Any, side: int) -> bool:
+        """Whether x is one vector in the operator's precision: most products are, and kernels take it as it is."""
+        return (
+            type(x) is np.ndarray
+            and x.dtype is self.dtype
+            and x.ndim == 1
+            and len(x) == self.shape[side]
+            and x.flags.aligned
+        )
+
     def _product(
         self, x: Array, transposed: bool = False, conjugated: bool = False, workers: int | None = None
     ) -> Array:

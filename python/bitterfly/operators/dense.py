@@ -182,8 +182,7 @@ class DenseOperator(Operator):
         return out
 
     def _is_plain(self, x: Any, side: int) -> bool:
-        plain = type(x) is np.ndarray and x.dtype is self.dtype and x.ndim == 1 and x.flags.aligned
-        return plain and len(x) == self.shape[side] and self.dtype.kind != "c"
+        return super()._is_plain(x, side) and self.dtype.kind != "c"
 
     def __matmul__(self, other: Any) -> Any:
         if self._is_plain(other, 1):

@@ -9,20 +9,18 @@ import numpy as np
 from bitterfly import _core
 from bitterfly.inputs import Array
 
-_ORDERS = (1, 12, 20, 28)  # a few digits of other orders fill the gaps between powers of two up to a ninth
-
 
 class Part(NamedTuple):
-    """One transform: the inputs from `first` on, `order` times ``2**power`` of them."""
+    """One transform: the inputs from `first` on, `order` times `width` of them, a power of two."""
 
     first: int
     order: int
-    power: int
+    width: int
 
     @property
     def size(self) -> int:
         """How many inputs it mixes."""
-        return self.order << self.power
+        return self.order * self.width
 
 
 class Rotation:
@@ -43,9 +41,8 @@ class Rotation:
 
     def __init__(self, n: int, seed: int) -> None:
         self.n, self.seed = n, seed
-        whole = _largest(n)
-        self.parts = (whole,) if whole.size == n else (whole, whole._replace(first=n - whole.size))
         self._core = _core.rotation(n, seed)
+        self.parts = tuple(Part(first, order, width) for first, order, width in self._core.sizes())
 
     def forward(self, x: Array, workers: int = 1) -> Array:
         """Return ``Q x`` for x of shape (n, k), a new array of its dtype: float32, float64, complex64 or complex128.
@@ -69,15 +66,13 @@ class Rotation:
         a matrix of order K, all partial sums together are at most sqrt(K) times as long as what they end in. Signs and
         their scale take two products, the scale itself is rounded twice.
         """
-        return 1.01 * unit * sum(part.power + (part.order - 1) * float(np.sqrt(part.order)) + 4 for part in self.parts)
+        return (
+            1.01
+            * unit
+            * sum(part.width.bit_length() + (part.order - 1) * float(np.sqrt(part.order)) + 3 for part in self.parts)
+        )
 
     def _apply(self, x: Array, adjoint: bool, workers: int) -> Array:
         y = np.empty_like(x)
         self._core.apply(x, y, adjoint, workers)
         return y
-
-
-def _largest(n: int) -> Part:
-    """Return the largest transform of at most n inputs, that of the least order among equals."""
-    parts = [Part(0, order, (n // order).bit_length() - 1) for order in _ORDERS if order <= n]
-    return max(parts, key=lambda part: (part.size, -part.order))
