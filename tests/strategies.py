@@ -302,9 +302,9 @@ def _dense(rng: np.random.Generator) -> Drawn:
     """Window codes of any rate and mixture of rates; any bytes are codes."""
     import bitterfly
     from bitterfly import reference
-    from bitterfly.stores import window_tiles
-    from bitterfly.stores.dense import BLOCK, HALF_BITS, DenseCodes, columns_of
-    from bitterfly.stores.windows import window_code
+    from bitterfly.stores.dense import tiles as window_tiles
+    from bitterfly.stores.dense.codes import BLOCK, HALF_BITS, DenseCodes, columns_of
+    from bitterfly.stores.dense.windows import window_code
 
     dtype, name = np.dtype(DTYPES[rng.integers(4)]), str(rng.choice(["window7", "window11"]))
     rows, n = int(rng.choice(_DENSE_ROWS)), int(rng.choice(_DENSE_COLUMNS))

@@ -226,7 +226,7 @@ def _dense(op: Any) -> tuple[np.ndarray, np.ndarray, float]:
 
 def _moduli(n: int, seed: int | None) -> tuple[np.ndarray, int]:
     """The product of the moduli of the stages of a rotation, and how often a number is rounded on the way."""
-    from bitterfly.stores.rotations import Rotation
+    from bitterfly.stores.dense.rotations import Rotation
 
     out, operations = np.eye(n), 0
     if seed is None:

@@ -18,8 +18,8 @@ import numpy as np
 import bitterfly
 from bench import timing
 from bitterfly import _core
-from bitterfly.stores.dense import BLOCK, DenseCodes, tiles_bytes
-from bitterfly.stores.window_tiles import PADDING
+from bitterfly.stores.dense.codes import BLOCK, DenseCodes, tiles_bytes
+from bitterfly.stores.dense.tiles import PADDING
 
 N = 4096
 GROUP = 32  # of onnxruntime

@@ -14,7 +14,7 @@ import numpy as np
 
 from bench import timing
 from bitterfly import _core, reference
-from bitterfly.stores.windows import WINDOW_BITS, WindowCode, encode, window_code
+from bitterfly.stores.dense.windows import WINDOW_BITS, WindowCode, encode, window_code
 
 ROUNDS = 1000
 SEQUENCES = {"scalar": 1, "avx2": 32, "avx512": 32}

@@ -1,6 +1,6 @@
 """Train the tables and the masks of window codes (docs/format.md): annealed centroids of what entries stand for.
 
-`python -m bench.quantization.window_tables` prints the constants of `bitterfly/stores/windows.py`, `--check`
+`python -m bench.quantization.window_tables` prints the constants of `bitterfly/stores/dense/windows.py`, `--check`
 compares them with what is there. Names of codes and rates choose some: `--check window7 2`.
 """
 
@@ -17,8 +17,8 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 
 from bitterfly import _core
-from bitterfly.stores import windows
-from bitterfly.stores.windows import RATES, ROWS, WINDOW_BITS, masks_of
+from bitterfly.stores.dense import windows
+from bitterfly.stores.dense.windows import RATES, ROWS, WINDOW_BITS, masks_of
 
 Array = np.ndarray
 ENTRIES, MOST = 128, 63

@@ -19,9 +19,9 @@ from bitterfly.dense.feedback import (
     round_columns,
     unequal_half_bits,
 )
-from bitterfly.stores.dense import BLOCK
-from bitterfly.stores.window_tiles import panel_rows, streams_of_tiles, tiles_of_streams
-from bitterfly.stores.windows import RATES, SCALAR_RATES, window_code
+from bitterfly.stores.dense.codes import BLOCK
+from bitterfly.stores.dense.tiles import panel_rows, streams_of_tiles, tiles_of_streams
+from bitterfly.stores.dense.windows import RATES, SCALAR_RATES, window_code
 
 NAMES = ("window7", "window11")
 

@@ -16,8 +16,8 @@ from scipy.sparse.linalg import aslinearoperator, lsqr
 import bitterfly
 import strategies as own
 from bitterfly import reference, transforms
-from bitterfly.stores.dense import DenseCodes
-from bitterfly.stores.window_tiles import tiles_of_streams
+from bitterfly.stores.dense.codes import DenseCodes
+from bitterfly.stores.dense.tiles import tiles_of_streams
 
 # Limits of relative errors (n >= 256), with 16 / n bits of scales beside the codes.
 LIMITS = {1: 0.546, 1.5: 0.389, 2: 0.276, 2.5: 0.199, 3: 0.142, 3.5: 0.102, 4: 0.0735, 5: 0.0415, 6: 0.0255, 8: 0.008}

@@ -7,7 +7,8 @@ import pytest
 
 import tolerances
 from bitterfly import _core, reference
-from bitterfly.stores import window_tiles, windows
+from bitterfly.stores.dense import tiles as window_tiles
+from bitterfly.stores.dense import windows
 
 SHAPES = [(1, 1), (5, 3), (63, 5), (64, 8), (65, 3), (130, 7)]
 CODES = [(name, rate) for name in windows.WINDOW_BITS for rate in windows.RATES]

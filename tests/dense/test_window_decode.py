@@ -7,7 +7,7 @@ import pytest
 from window_matrices import CODES, decode, random_tables
 
 from bitterfly import _core
-from bitterfly.stores import window_tiles
+from bitterfly.stores.dense import tiles as window_tiles
 
 
 @pytest.mark.parametrize(("code", "half_bits"), CODES)

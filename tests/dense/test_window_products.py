@@ -10,7 +10,7 @@ from window_matrices import CODES, Matrix, matrix_of, random_matrix
 
 import tolerances
 from bitterfly import _core
-from bitterfly.stores import window_tiles
+from bitterfly.stores.dense import tiles as window_tiles
 
 EDGES = (1, 2, 4, 5, 15, 16, 17, 32, 33, 48, 49, 63, 64, 65, 128, 130)
 VECTORS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 17)

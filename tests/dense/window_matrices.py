@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from bitterfly import _core
-from bitterfly.stores import window_tiles
-from bitterfly.stores.rotations import Rotation
+from bitterfly.stores.dense import tiles as window_tiles
+from bitterfly.stores.dense.rotations import Rotation
 
 RATES = {
     "window7": (2, 3, 4, 5, 6, 7, 8, 10),

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 import strategies
 from bitterfly import _core, reference
-from bitterfly.stores import window_tiles, windows
-from bitterfly.stores.windows import RATES, SCALAR_RATES, WINDOW_BITS, WindowCode, encode, window_code
+from bitterfly.stores.dense import tiles as window_tiles
+from bitterfly.stores.dense import windows
+from bitterfly.stores.dense.windows import RATES, SCALAR_RATES, WINDOW_BITS, WindowCode, encode, window_code
 
 CODES = [window_code(name, rate) for name in WINDOW_BITS for rate in RATES]
 SCALARS = [window_code("window7", rate) for rate in SCALAR_RATES]

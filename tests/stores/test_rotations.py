@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import strategies as own
 import tolerances
 from bitterfly import reference
-from bitterfly.stores.rotations import Rotation
+from bitterfly.stores.dense.rotations import Rotation
 
 SIZES = [1, 2, 3, 5, 12, 13, 20, 24, 28, 63, 64, 65, 100, 384, 400, 560]
 M64 = 2**64 - 1

@@ -10,7 +10,7 @@ import numpy as np
 from bitterfly.accuracy.known import rounded_up
 from bitterfly.dense.feedback import STRIP
 from bitterfly.inputs import Array
-from bitterfly.stores.rotations import Rotation
+from bitterfly.stores.dense.rotations import Rotation
 
 _PANEL = 1 << 21  # entries that are rotated at once
 _KEPT = 1 << 23  # entries of a matrix that is rotated once and kept

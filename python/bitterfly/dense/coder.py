@@ -13,10 +13,10 @@ from bitterfly.dense.feedback import DampedMetric, round_columns
 from bitterfly.dense.rates import Ladder, Neighbours, Unequal
 from bitterfly.dense.scales import as_half, best_scales, or_one
 from bitterfly.inputs import Array
-from bitterfly.stores.dense import DenseCodes
-from bitterfly.stores.rotations import Rotation
-from bitterfly.stores.window_tiles import tiles_of_streams
-from bitterfly.stores.windows import window_code
+from bitterfly.stores.dense.codes import DenseCodes
+from bitterfly.stores.dense.rotations import Rotation
+from bitterfly.stores.dense.tiles import tiles_of_streams
+from bitterfly.stores.dense.windows import window_code
 
 _TOP = 15  # the largest scale is below 2^15, within the range of half precision
 _UNIT = float(np.finfo(np.float64).eps) / 2

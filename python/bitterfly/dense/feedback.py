@@ -17,9 +17,9 @@ from scipy.linalg import cholesky
 
 from bitterfly.inputs import Array
 from bitterfly.quantization.knapsack import Knapsack, Option, widths_of
-from bitterfly.stores.dense import BLOCK, columns_of
-from bitterfly.stores.window_tiles import padded_columns, panel_rows, stream_bytes
-from bitterfly.stores.windows import RATES, ROWS, SCALAR_RATES, WindowCode, decode, encode, window_code
+from bitterfly.stores.dense.codes import BLOCK, columns_of
+from bitterfly.stores.dense.tiles import padded_columns, panel_rows, stream_bytes
+from bitterfly.stores.dense.windows import RATES, ROWS, SCALAR_RATES, WindowCode, decode, encode, window_code
 from bitterfly.workers import set_workers, threaded
 
 DAMPING = 0.01  # of the mean of the diagonal; from 0.001 to 0.03 the error changes by half a percent

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bitterfly.dense.rates import Neighbours, codes_bytes
-from bitterfly.stores.dense import HALF_BITS
+from bitterfly.stores.dense.codes import HALF_BITS
 
 CODE = "window11"
 MOST_BITS = HALF_BITS[-1] // 2

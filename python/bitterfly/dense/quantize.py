@@ -20,8 +20,8 @@ from bitterfly.operators.dense import DenseOperator
 from bitterfly.powers import exponent_of, near_one, scaled
 from bitterfly.precision import in_double
 from bitterfly.sources.given import ArraySource, as_source, at_hand
-from bitterfly.stores.dense import HALF_BITS
-from bitterfly.stores.windows import WINDOW_BITS
+from bitterfly.stores.dense.codes import HALF_BITS
+from bitterfly.stores.dense.windows import WINDOW_BITS
 from bitterfly.workers import building_workers, set_workers
 
 _CLEARLY = 0.9  # of what is expected of codes alone: with less, they are not tried

@@ -10,8 +10,8 @@ import numpy as np
 
 from bitterfly.dense.feedback import unequal_half_bits
 from bitterfly.inputs import Array
-from bitterfly.stores.dense import BLOCK, HALF_BITS, columns_of, tiles_bytes
-from bitterfly.stores.windows import window_code
+from bitterfly.stores.dense.codes import BLOCK, HALF_BITS, columns_of, tiles_bytes
+from bitterfly.stores.dense.windows import window_code
 
 
 def codes_bytes(shape: tuple[int, int], half_bits: Array, seeds: int) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from bitterfly.inputs import Array
-from bitterfly.stores.windows import WindowCode
+from bitterfly.stores.dense.windows import WindowCode
 
 _SHARES = {
     6: np.linspace(0.7, 1.0, 7),

@@ -29,9 +29,9 @@ from bitterfly.files.container import (
 from bitterfly.inputs import Array
 from bitterfly.operators.dense import DenseOperator
 from bitterfly.operators.views import FLAGS
-from bitterfly.stores.dense import BLOCK, HALF_BITS, MOST_EXPONENT, DenseCodes, tiles_bytes
-from bitterfly.stores.window_tiles import PADDING, padded
-from bitterfly.stores.windows import WINDOW_BITS
+from bitterfly.stores.dense.codes import BLOCK, HALF_BITS, MOST_EXPONENT, DenseCodes, tiles_bytes
+from bitterfly.stores.dense.tiles import PADDING, padded
+from bitterfly.stores.dense.windows import WINDOW_BITS
 
 VERSION = 7
 

@@ -14,8 +14,8 @@ from bitterfly.operators.contract import Operator, checked_error
 from bitterfly.operators.report import CompressReport
 from bitterfly.operators.views import FLAGS, MODES, Mode
 from bitterfly.precision import cast_dtype
-from bitterfly.stores.dense import DenseCodes
-from bitterfly.stores.rotations import Rotation
+from bitterfly.stores.dense.codes import DenseCodes
+from bitterfly.stores.dense.rotations import Rotation
 from bitterfly.workers import as_workers, get_workers
 
 Precision = Literal["float", "half", "int8"]

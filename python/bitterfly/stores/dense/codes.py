@@ -12,9 +12,9 @@ import numpy as np
 from bitterfly import _core
 from bitterfly.bits import Numbers
 from bitterfly.inputs import Array, IndexArray
+from bitterfly.stores.dense.tiles import PADDING, padded_columns, panel_rows, stream_bytes
+from bitterfly.stores.dense.windows import RATES, SCALAR_RATES, WINDOW_BITS, WindowCode, window_code
 from bitterfly.stores.floats import frozen_view
-from bitterfly.stores.window_tiles import PADDING, padded_columns, panel_rows, stream_bytes
-from bitterfly.stores.windows import RATES, SCALAR_RATES, WINDOW_BITS, WindowCode, window_code
 
 BLOCK = 32  # columns of one rate
 HALF_BITS = tuple(round(2 * rate) for rate in (*RATES, *SCALAR_RATES))
@@ -53,7 +53,7 @@ class DenseCodes:
     half_bits : sequence of int
         Twice the rate of each block of columns, the last of which may be narrower.
     tiles : sequence of ndarray
-        For each rate that occurs, from the lowest on, the tiles of its columns (`window_tiles.tiles_of_streams`).
+        For each rate that occurs, from the lowest on, the tiles of its columns (`tiles.tiles_of_streams`).
     scale : ndarray
         Half floats (m,), finite.
     exponent : int

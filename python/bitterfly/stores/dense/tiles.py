@@ -8,7 +8,7 @@ import numpy as np
 
 from bitterfly import _core
 from bitterfly.inputs import Array
-from bitterfly.stores.windows import ROWS
+from bitterfly.stores.dense.windows import ROWS
 
 TILE_COLUMNS = 4
 UNIT_ROWS = 16  # panels are whole units

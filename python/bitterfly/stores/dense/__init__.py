@@ -1,0 +1,1 @@
+"""Dense matrices in memory: window codes, the tiles that kernels read, rotations."""
