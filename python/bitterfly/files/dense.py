@@ -78,7 +78,6 @@ def _read(header: Header, file: Tensors) -> DenseOperator:
     expect(good, "metric_error", "a finite float, not negative, or null", header)
     tensors = read_tensors(file, _expected(header, rows, n))
     check_sum(header, tensors)
-    _check_range(header, tensors["scale"], dtype)
     codes = DenseCodes(
         (rows, n),
         header["code"],
@@ -87,6 +86,7 @@ def _read(header: Header, file: Tensors) -> DenseOperator:
         tensors["scale"],
         header["exponent"],
     )
+    _check_range(header, codes.scale, dtype)
     return DenseOperator(
         codes,
         inputs=header["inputs"],
