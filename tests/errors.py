@@ -193,8 +193,16 @@ def dense(
     values = {"bits": rng.uniform(1, 8), "rtol": 10.0 ** rng.uniform(-7, -0.3), "nbytes": int(rng.integers(60, 4000))}
     asked: dict[str, Any] = {str(kind): values[str(kind)], "rotate": ["auto", "inputs", "both", False][rng.integers(4)]}
     asked |= {"code": str(rng.choice(["window7", "window11"])), "rng": int(rng.integers(100))}
-    if kind != "rtol":
+    if rng.random() < 0.3:
+        asked["rotate"] = "scaled" if rng.random() < 0.5 else 10.0 ** rng.uniform(-0.3, 0.3, a.shape[1])
+    elif kind != "rtol":
         asked["stages"] = [None, 1, 2, 3][rng.choice(4, p=[0.5, 0.2, 0.2, 0.1])]
+    asked["outliers"] = ["auto", None, int(rng.integers(1, 20))][rng.choice(3, p=[0.6, 0.1, 0.3])]
+    if kind != "rtol" and rng.random() < 0.3:
+        asked["repair"] = int(rng.integers(1, 4))
+    if asked.get("stages") in (None, 1) and rng.random() < 0.3:
+        seen = rng.standard_normal((int(rng.integers(1, 60)), a.shape[1]))
+        asked["metric"] = seen.T @ seen if rng.random() < 0.7 else np.square(seen).sum(axis=0)
     op = tried("dense", lambda: bitterfly.quantize_dense(source, **known, **asked))
     if op is not None:
         yield f"quantize_dense {asked}", a, op

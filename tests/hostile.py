@@ -48,6 +48,7 @@ _ODD += [
     "stack",
     "kron",
     "dense",
+    "sparse",
     "window7",
     "diagonal",
     "skeleton",
@@ -122,6 +123,10 @@ def operators() -> dict[str, Any]:
         out[f"stack {dtype}"] = bitterfly.hstack([tiles, out[f"combination {dtype}"]])
         noise = own.gaussian(rng, (18, 40), dtype)
         out[f"dense {dtype}"] = bitterfly.quantize_dense(noise, bits=2.25, rotate="both", rng=0).H
+        sparse = bitterfly.SparseOperator(noise * (np.abs(noise) > 1.5))
+        out[f"sparse {dtype}"] = sparse.H
+        known = out[f"dense {dtype}"].H.replaced(metric_error=0.25)
+        out[f"metric {dtype}"] = algebra.ButterflySum([sparse, known])._viewed(_metric_errors=(0.125, np.nan)).T
         out[f"window7 {dtype}"] = -bitterfly.quantize_dense(noise[:3], bits=6, code="window7", rotate=False)
     return out
 

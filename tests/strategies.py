@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import scipy.linalg
+import scipy.sparse
 from hypothesis import strategies as st
 
 from bitterfly.stores.kinds import KINDS as CODES
@@ -166,13 +167,14 @@ def operator(seed: int) -> Drawn:
         "inverse": _inverse,
         "hadamard": _hadamard,
         "dense": _dense,
+        "sparse": _sparse,
     }[kind](rng)
     for _ in range(rng.integers(0, 3)):
         drawn = _become(drawn, rng)
     return drawn
 
 
-_SHARES = {"floats": 0.17, "directions": 0.12, "tiles": 0.22, "dense": 0.1, "made": 0.07}
+_SHARES = {"floats": 0.16, "directions": 0.12, "tiles": 0.2, "dense": 0.1, "made": 0.06, "sparse": 0.04}
 _SHARES |= {"sum": 0.07, "stack": 0.07, "product": 0.07, "kron": 0.06, "inverse": 0.03, "hadamard": 0.02}
 _COEFFICIENTS = [1, 1, -1, 2.0, np.float32(0.1), 1 / 3, 0, 1e-3, -1j, 0.6 + 0.8j]
 _MOST_OF_KRON = 24  # rows or columns of each operator of a Kronecker product
@@ -333,6 +335,29 @@ def _dense(rng: np.random.Generator) -> Drawn:
     return Drawn(op, reference.in_mode(op, reference.rotated(op, matrix)), how)
 
 
+def _sparse(rng: np.random.Generator) -> Drawn:
+    """A few entries, all, or none; permutations; entries stored twice, zeros that are stored."""
+    import bitterfly
+    from bitterfly import reference
+
+    dtype, shape = np.dtype(DTYPES[rng.integers(4)]), tuple(int(s) for s in rng.integers(1, 130, 2))
+    matrix = _numbers(rng, shape, dtype) * (rng.random(shape) < rng.choice([0, 0.01, 0.1, 1.0])).astype(dtype)
+    if rng.random() < 0.2:
+        matrix = np.eye(shape[0], dtype=dtype)[rng.permutation(shape[0])]
+    matrix = ldexp(matrix, _exponents(rng, 2, dtype)[1]).astype(dtype)
+    given: Any = matrix
+    if rng.random() < 0.7:
+        rows, columns = np.nonzero(rng.random(matrix.shape) < 2) if rng.random() < 0.2 else np.nonzero(matrix)
+        order = rng.permutation(2 * len(rows))
+        halves = np.concatenate([matrix[rows, columns] / 2] * 2)  # entries of two halves
+        twice = (np.concatenate([each] * 2)[order] for each in (rows, columns))
+        given = scipy.sparse.coo_array((halves[order], tuple(twice)), shape=matrix.shape)
+        given = given if rng.random() < 0.5 else given.tocsc()
+    mode = str(rng.choice(["forward", "transpose", "adjoint", "conjugate"], p=[0.55, 0.15, 0.15, 0.15]))
+    op = bitterfly.SparseOperator(given, mode=mode)
+    return Drawn(op, reference.in_mode(op, matrix), f"{dtype} sparse, {op.nnz} of {op.shape}, {mode}")
+
+
 def _pivots(rng: np.random.Generator, pattern: Sequence[int], rank: int) -> np.ndarray:
     a, b, c, d = pattern
     order = np.argsort(rng.random((a * d, c // rank, b)), axis=2)
@@ -481,7 +506,7 @@ def packed(seed: int) -> Drawn:
 
 
 def _member(rng: np.random.Generator) -> Drawn:
-    return (_floats, _directions, _tiles, _dense)[int(rng.choice(4, p=[0.3, 0.3, 0.3, 0.1]))](rng)
+    return (_floats, _directions, _tiles, _dense, _sparse)[int(rng.choice(5, p=[0.28, 0.28, 0.28, 0.1, 0.06]))](rng)
 
 
 def _sum(rng: np.random.Generator) -> Drawn:

@@ -166,6 +166,8 @@ def products(op: Any) -> tuple[np.ndarray, np.ndarray, float]:
         return _multiplied(op.kind, [products(member) for member in op.members])
     if op.kind == "dense":
         return _dense(op)
+    if op.kind == "sparse":
+        return _sparse(op)
     factors, scale = reference.stored_factors(op)
     dense = [np.abs(reference.dense_factor(f)) for f in factors]
     paths = [np.eye(dense[0].shape[0])]
@@ -236,6 +238,17 @@ def _moduli(n: int, seed: int | None) -> tuple[np.ndarray, int]:
         stage[own, own] = 1 / np.sqrt(part.size)
         out, operations = stage @ out, operations + part.width.bit_length() + part.order + 3
     return out, operations
+
+
+def _sparse(op: Any) -> tuple[np.ndarray, np.ndarray, float]:
+    """Bounds of sparse matrices: sums of the entries of a row, or of a column, each product rounded as well."""
+    from bitterfly import reference
+
+    moduli = np.abs(reference.dense(op))
+    k = max(np.count_nonzero(moduli, axis=axis).max() for axis in (0, 1)) + 2
+    planes = 4 if np.dtype(op.dtype).kind == "c" else 1
+    rounding = np.sqrt(2) * (gamma(planes * k, op.dtype) + gamma(planes * max(moduli.shape), np.float64))
+    return rounding * moduli, moduli, 4 * planes * k * float(np.finfo(op.dtype).smallest_subnormal)
 
 
 def _summed(op: Any, members: list[tuple[np.ndarray, np.ndarray, float]]) -> tuple[np.ndarray, np.ndarray, float]:

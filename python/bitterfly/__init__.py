@@ -14,6 +14,7 @@ from bitterfly.factorization.search import IncompressibleError
 from bitterfly.files.storage import load, save
 from bitterfly.operators.butterfly import ButterflyOperator, PackedButterfly
 from bitterfly.operators.dense import DenseOperator
+from bitterfly.operators.sparse import SparseOperator
 from bitterfly.quantization.quantize import quantize
 from bitterfly.quantization.rank_one import quantize_rank_one
 from bitterfly.workers import get_workers, set_workers
@@ -26,6 +27,7 @@ __all__ = [
     "IncompressibleError",
     "PackedButterfly",
     "SecondMoments",
+    "SparseOperator",
     "__version__",
     "algebra",
     "block_diag",

@@ -125,6 +125,17 @@ def as_bytes(nbytes: Any) -> int:
     return count
 
 
+def as_count(count: Any, name: str) -> int:
+    """Return an integer that is not negative."""
+    try:
+        number = index(count)
+    except TypeError:
+        raise TypeError(f"{name}: expected an integer, got {count!r}") from None
+    if number < 0:
+        raise ValueError(f"{name}: expected a number that is not negative, got {number}")
+    return number
+
+
 def as_size(n: int, name: str = "n") -> int:
     """Return `n` if a square dyadic chain fits it, else raise a ValueError that names the sizes that do."""
     n = int(n)

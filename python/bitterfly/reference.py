@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache, reduce
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -45,9 +46,21 @@ def dense(op: Any) -> Array:
     if op.kind == "dense":
         matrix = dense_codes(op)
         return in_mode(op, np.asarray(rotated(op, matrix)))
+    if op.kind == "sparse":
+        return in_mode(op, sparse(op))
     factors, scale = stored_factors(op)
     matrix = product(factors)
     return viewed(op, matrix if scale is None else matrix * scale)
+
+
+def sparse(op: Any) -> Array:
+    """Return the stored, forward matrix of a sparse operator in double precision, entry by entry."""
+    rows = op.matrix
+    out: Array = np.zeros(op.stored_shape, np.result_type(op.dtype, np.float64))
+    for i, (first, last) in enumerate(pairwise(rows.indptr)):
+        for at in range(first, last):
+            out[i, rows.indices[at]] += rows.data[at]
+    return out
 
 
 def rotation(n: int, seed: int, real: Any = np.float64) -> Array:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from scipy.sparse.linalg import aslinearoperator, lsqr
 
 import bitterfly
+import exact
 import strategies as own
 from bitterfly import reference, transforms
 from bitterfly.stores.dense.codes import DenseCodes
@@ -261,7 +262,7 @@ def test_threads_do_not_change_codes() -> None:
         (
             {"bits": 2, "rotate": "outputs"},
             ValueError,
-            "rotate: expected 'auto', 'inputs', 'both', False or an operator",
+            "rotate: expected 'auto', 'inputs', 'both', 'scaled', False, an operator or scales",
         ),
         ({"bits": 2, "head": 3}, ValueError, "head: expected 'auto' or None, got 3"),
         (
@@ -272,7 +273,25 @@ def test_threads_do_not_change_codes() -> None:
         ({"bits": 2, "rotate": transforms.hadamard(64)}, ValueError, "rotate: expected an orthogonal operator"),
         ({"bits": 2, "rotate": transforms.dft(64) / 8}, TypeError, "rotate: expected real numbers"),
         ({"bits": 2, "rotate": 0}, ValueError, "rotate: expected 'auto'"),
-        ({"bits": 2, "rotate": np.eye(64)}, ValueError, "rotate: expected 'auto'"),
+        ({"bits": 2, "rotate": np.eye(64)}, ValueError, r"rotate: expected an operator, or \(64,\) real scales"),
+        ({"bits": 2, "rotate": [1j] * 64}, ValueError, "rotate: expected an operator, or .* got an array, complex"),
+        ({"bits": 2, "rotate": np.arange(64.0)}, ValueError, "rotate: expected positive finite scales"),
+        (
+            {"bits": 2, "rotate": 10.0 ** np.arange(64)},
+            ValueError,
+            "rotate: expected scales near one, got 1 to 1e[+]63",
+        ),
+        (
+            {"bits": 2, "rotate": "scaled", "stages": 2},
+            ValueError,
+            "stages: expected 1 with a metric or with a rotation",
+        ),
+        ({"bits": 2, "outliers": -1}, ValueError, "outliers: expected a number that is not negative, got -1"),
+        ({"bits": 2, "outliers": 0.1}, TypeError, "outliers: expected an integer, got 0.1"),
+        ({"bits": 2, "outliers": "all"}, ValueError, "outliers: expected 'auto', None or a number of entries"),
+        ({"bits": 2, "outliers": 1000}, ValueError, "outliers: 1000 entries leave too few of the bits to codes"),
+        ({"bits": 2, "repair": 40}, ValueError, "repair: factors of rank 40 leave too few of the bits to codes"),
+        ({"rtol": 0.1, "repair": 1}, ValueError, "repair: expected 0 with rtol"),
         ({"bits": 2, "code": ["window7"]}, ValueError, "code: expected window7 or window11"),
         ({"nbytes": 100, "rotate": transforms.hadamard(64) / 8}, ValueError, r"at least 465 bytes.*, got 100"),
         ({"bits": 2, "shape": (3, 3)}, ValueError, "shape: expected"),
@@ -370,8 +389,8 @@ def test_arithmetic_knows_its_error() -> None:
     x, y = (bitterfly.quantize_dense(each, bits=5, rng=0) for each in (a, b))
     x.precision = "int8"  # what products round is no part of the matrix
     total, product = x + 2 * y, x @ y
-    for made, exact in ((total, a + 2 * b), (product, a @ b)):
-        assert relative(reference.dense(made), exact) <= made.relative_error < 0.25
+    for made, whole in ((total, a + 2 * b), (product, a @ b)):
+        assert relative(reference.dense(made), whole) <= made.relative_error < 0.25
         assert made.error_kind == "measured"
 
 
@@ -435,12 +454,12 @@ def test_errors_in_a_metric(rotate: Any, dtype: Any) -> None:
     plain = bitterfly.quantize_dense(a, bits=2, rotate=rotate, rng=0)
     op = bitterfly.quantize_dense(a, bits=2, metric=moments, rotate=rotate, rng=0)
     same = bitterfly.quantize_dense(a, bits=2, metric=2.0**900 * (x.T @ x), rotate=rotate, rng=0)
-    exact = a.astype(np.result_type(dtype, np.float64))
-    of = {key: relative(reference.dense(each) @ x.T, exact @ x.T) for key, each in (("op", op), ("plain", plain))}
+    wide = a.astype(np.result_type(dtype, np.float64))
+    of = {key: relative(reference.dense(each) @ x.T, wide @ x.T) for key, each in (("op", op), ("plain", plain))}
     assert of["op"] < 0.6 * of["plain"]
     assert of["op"] <= op.metric_error < of["op"] * (1 + 1e-6)
     assert same.metric_error == pytest.approx(op.metric_error, rel=0.05)
-    assert relative(reference.dense(op), exact) <= op.relative_error
+    assert relative(reference.dense(op), wide) <= op.relative_error
     assert np.isnan(plain.metric_error)
     assert op.mean_bits <= 2
 
@@ -594,3 +613,143 @@ def test_stages_in_bytes() -> None:
 def test_stages_that_are_none(asked: dict[str, Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         bitterfly.quantize_dense(np.random.default_rng(0).standard_normal((40, 64)), **asked, rng=0)
+
+
+def test_outliers_are_stored_by_themselves() -> None:
+    rng = np.random.default_rng(0)
+    for dtype in (np.float32, np.complex128):
+        a = own.gaussian(rng, (200, 160), dtype)
+        places = rng.integers(200, size=25), rng.integers(160, size=25)
+        a[places] *= 300
+        expected = a[places]
+        op, plain = (
+            bitterfly.quantize_dense(a, bits=4, rng=0, **more) for more in ({}, {"outliers": None, "head": None})
+        )
+        assert op.terms[0].kind == "sparse"
+        assert 0 < op.terms[0].nnz <= 25
+        assert op.mean_bits <= 4.01
+        assert op.relative_error < 0.3 * plain.relative_error
+        assert relative(reference.dense(op), a.astype(np.result_type(dtype, np.float64))) <= op.relative_error
+        np.testing.assert_array_less(abs(reference.dense(op)[places] - expected), 0.5)  # they are kept as they are
+        small = bitterfly.quantize_dense(a, rtol=0.02, rng=0)
+        assert small.relative_error <= 0.02
+        assert small.nbytes < 0.85 * bitterfly.quantize_dense(a, rtol=0.02, outliers=None, rng=0).nbytes
+
+
+def test_so_many_outliers() -> None:
+    a = np.random.default_rng(0).standard_normal((60, 70))
+    op = bitterfly.quantize_dense(a, nbytes=2500, outliers=12, rng=0)
+    stored = op.terms[0]
+    assert stored.nnz == 12
+    np.testing.assert_array_equal(np.sort(abs(stored.matrix.data)), np.sort(abs(a), axis=None)[-12:])
+    assert op.nbytes <= 2500
+    few = np.zeros((5, 6), np.float32)
+    few[2, 3], few[4, 0] = 2, -1e-30
+    whole = bitterfly.quantize_dense(few, bits=2, outliers=100)
+    assert whole.relative_error == 0
+    np.testing.assert_array_equal(whole.todense(), few)
+    assert bitterfly.quantize_dense(np.ones((30, 40)), bits=3, outliers=3, rng=0).terms[0].nnz == 3
+
+
+def test_gaussian_matrices_have_no_outliers_and_no_head() -> None:
+    a = np.random.default_rng(0).standard_normal((300, 300))
+    assert bitterfly.quantize_dense(a, bits=2, rng=0).kind == "dense"
+    assert bitterfly.quantize_dense(a, bits=2, metric=np.ones(300), rng=0).kind == "dense"
+
+
+def test_columns_over_scales() -> None:
+    rng = np.random.default_rng(0)
+    s = np.geomspace(1, 100, 96)
+    for dtype in (np.float32, np.complex128):
+        a = (own.gaussian(rng, (120, 96), dtype) * s).astype(dtype)
+        wide = a.astype(np.result_type(dtype, np.float64))
+        plain, given, norms = (
+            bitterfly.quantize_dense(a, bits=3, rotate=rotate, rng=0) for rotate in ("inputs", s, "scaled")
+        )
+        gain = np.sqrt(np.mean(s**2)) / np.exp(np.mean(np.log(s)))  # what the error model says
+        for op in (given, norms):
+            assert relative(reference.dense(op), wide) <= op.relative_error < 1.25 * plain.relative_error / gain
+            assert np.isnan(op.metric_error)
+        assert bitterfly.quantize_dense(a, rtol=0.02, rotate="scaled", rng=0).relative_error <= 0.02
+        assert bitterfly.quantize_dense(a, nbytes=6000, rotate="scaled", rng=0).nbytes <= 6000 * (
+            1 + (dtype != np.float32)
+        )
+    zeros = np.where(np.arange(96) % 3, a, 0)
+    assert bitterfly.quantize_dense(zeros, bits=3, rotate="scaled", rng=0).relative_error < 0.15
+    assert bitterfly.quantize_dense(0 * zeros, bits=3, rotate="scaled", rng=0).relative_error == 0
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.complex128])
+def test_what_stands_beside_codes_in_a_metric(dtype: Any) -> None:
+    rng = np.random.default_rng(0)
+    a, x = own.gaussian(rng, (130, 160), dtype), inputs(rng, 160)
+    a += 3 * np.outer(own.gaussian(rng, (130,), dtype), own.gaussian(rng, (160,), dtype))
+    wide = a.astype(np.result_type(dtype, np.float64))
+    metric = 2.0**-300 * (x.T @ x)
+    found = {}
+    for name, asked in {
+        "head": {},
+        "none": {"head": None},
+        "repair": {"repair": 4},
+        "outliers": {"outliers": 7},
+        "scaled": {"rotate": "scaled"},
+        "all": {"rotate": "scaled", "outliers": 3, "repair": 2},
+        "diagonal": {"metric": np.square(x).sum(axis=0)},
+    }.items():
+        op = bitterfly.quantize_dense(a, **{"bits": 2.5, "metric": metric, "rng": 0} | asked)
+        lost = relative(reference.dense(op) @ x.T, wide @ x.T)
+        if name == "diagonal":
+            weights = np.sqrt(np.square(x).sum(axis=0))
+            lost = relative(reference.dense(op) * weights, wide * weights)
+        assert lost <= op.metric_error < lost * (1 + 1e-5), name
+        assert relative(reference.dense(op), wide) <= op.relative_error
+        found[name] = op.metric_error
+    assert found["head"] < 0.6 * found["none"]
+    op = bitterfly.quantize_dense(a, rtol=0.03, metric=metric, rng=0)
+    assert relative(reference.dense(op) @ x.T, wide @ x.T) <= op.metric_error <= 0.03
+    assert op.nbytes < 0.8 * bitterfly.quantize_dense(a, rtol=0.03, metric=metric, head=None, rng=0).nbytes
+
+
+def test_a_repair_is_the_best_of_its_rank() -> None:
+    rng = np.random.default_rng(0)
+    a, x = rng.standard_normal((90, 100)), inputs(rng, 100)
+    for metric in (None, x.T @ x):
+        op = bitterfly.quantize_dense(a, bits=3, metric=metric, repair=6, head=None, rng=0)
+        codes, factors = op.terms
+        factor = np.eye(100) if metric is None else np.linalg.cholesky(metric)
+        apart = (a - reference.dense(codes)) @ factor
+        s = np.linalg.svd(apart, compute_uv=False)
+        least = np.linalg.norm(s[6:])
+        assert least < np.linalg.norm(apart - reference.dense(factors) @ factor) < least + 0.2 * np.linalg.norm(s[:6])
+
+
+def test_errors_in_a_metric_stay_with_views_and_files(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    a, x = rng.standard_normal((64, 80)) + 5, inputs(rng, 80)
+    op, single = (bitterfly.quantize_dense(each, bits=2, metric=x.T @ x, rng=0) for each in (a, a.astype(np.float32)))
+    assert op.kind == single.kind == "sum"
+    assert op.metric_error < 0.1
+    assert single.astype(np.float64).metric_error == single.metric_error
+    bitterfly.save(tmp_path / "op", op.T)
+    for each in (op.conj(), op.T.T, copy.copy(op), pickle.loads(pickle.dumps(op)), bitterfly.load(tmp_path / "op").T):
+        assert each.metric_error == op.metric_error
+    for each in (op.T, op.H, op.astype(np.float32), 2 * op, op + op, op @ op.T):
+        assert np.isnan(each.metric_error)
+
+
+@given(seed=own.seeds)
+def test_errors_in_a_metric_are_never_too_low(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    m, n = (int(each) for each in rng.integers(1, 40, 2))
+    dtype = own.DTYPES[rng.integers(4)]
+    a = own.ldexp(own.source(rng, (m, n), dtype), int(rng.integers(-90, 90))).astype(dtype)
+    x = rng.standard_normal((int(rng.integers(1, 50)), n)) * 10.0 ** rng.uniform(-3, 3, n)
+    metric = x.T @ x
+    asked: dict[str, Any] = {"rotate": ["auto", "both", False, "scaled"][rng.integers(4)]}
+    asked |= {"outliers": ["auto", 2][rng.integers(2)], "repair": int(rng.integers(2))}
+    op = bitterfly.quantize_dense(a, nbytes=1 << 14, metric=metric, rng=rng, **asked)
+    wide, g = a.astype(np.result_type(dtype, np.longdouble)), metric.astype(np.longdouble)
+    lost = exact.dense(op) - wide
+    above, below = (np.sum((d @ g * d.conj()).real) for d in (lost, wide))
+    if not np.isnan(op.metric_error):
+        assert above <= np.longdouble(op.metric_error) ** 2 * below * (1 + 1e-12)

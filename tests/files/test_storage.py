@@ -301,7 +301,7 @@ HEADERS: list[tuple[str, Any]] = [
     ("format_version", 3),
     ("format_version", True),
     ("format_version", "1"),
-    ("kind", "sparse"),
+    ("kind", "banded"),
     ("kind", "float"),
     ("kind", ["packed"]),
     ("shape", [8, 8]),

@@ -29,6 +29,8 @@ def counted(op: Any) -> tuple[int, int]:
         m, n = op.codes.shape
         columns = np.repeat(op.codes.half_bits, 32)[:n].astype(int)
         return m * n, m * int(columns.sum()) // 2
+    if op.kind == "sparse":
+        return planes * op.nnz, 8 * op.matrix.data.nbytes
     if not hasattr(op, "codes"):
         stored = op.store.factors() if isinstance(op.store, DyadicFloats) else op.store.stored()
         arrays = [f.t if isinstance(f, Skeleton) else f for f in stored]
@@ -51,6 +53,8 @@ def bytes_of_codes(op: Any) -> int:
     """Of one operator, with what pads them."""
     if op.kind == "dense":
         return int(op.codes.nbytes - op.codes.scale.nbytes)
+    if op.kind == "sparse":
+        return int(op.matrix.data.nbytes)
     return int(op.words.nbytes if op.kind == "packed" else op.store.nbytes)
 
 

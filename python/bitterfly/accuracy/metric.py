@@ -8,9 +8,14 @@ import numpy as np
 from scipy.linalg import LinAlgError, cholesky, eigh
 
 from bitterfly.accuracy.moments import SecondMoments
+from bitterfly.accuracy.rounding import log2_rounding
 from bitterfly.inputs import Array, as_floating
+from bitterfly.panels import identity_panel
+from bitterfly.powers import exponent_of
+from bitterfly.precision import in_double
 
 _SLACK = 1e-8  # of the largest entry, or eigenvalue: what rounding may have made of a metric
+_PANEL = 1 << 20  # entries of rows that are looked at at once
 _EPS = float(np.finfo(np.float64).eps)
 
 
@@ -108,6 +113,54 @@ def metric_error(difference: Array, x: Array, metric: Array | None) -> float:
     ratio = (above + above_rounding) / (below - below_rounding)
     with np.errstate(over="ignore", under="ignore"):
         return float(np.ldexp(np.sqrt(ratio) * (1 + 8 * _EPS), above_power - below_power))
+
+
+def measure_in_metric(a: Array, op: Any, metric: Array) -> float:
+    """Return a bound on the error of an operator in a metric of its inputs; infinite where the matrix may be nothing.
+
+    Parameters
+    ----------
+    a : numpy.ndarray
+        (m, n), finite, real or complex.
+    op : operator
+        Of the same shape, multiplied with unit vectors in double precision.
+    metric : numpy.ndarray
+        H as `as_metric` returns it.
+
+    Notes
+    -----
+    Products and differences are off by at most r in the Frobenius norm, hence by ``r sqrt(||H||)`` in the metric.
+    """
+    wide, exponent = in_double(op), exponent_of(a)
+    missed = least = lost = 0.0
+    height = max(_PANEL // a.shape[1], 1)
+    for first in range(0, len(a), height):
+        rows = a[first : first + height]
+        part = rows.astype(np.result_type(a.dtype, np.float64))
+        unit = identity_panel(len(a), first, len(part), wide.dtype)
+        apart = part - (wide.T @ unit).T
+        for x, d in zip(_planes(part), _planes(apart), strict=True):
+            x, d = np.ldexp(x, -exponent), np.ldexp(d, -exponent)
+            missed += bounds_of_trace(d, metric)[1]
+            least += bounds_of_trace(x, metric)[0]
+            lost += float(np.einsum("ij,ij", d, d))
+    rounding = float(np.exp2(log2_rounding(wide) - exponent)) + _EPS * np.sqrt(lost)
+    below = np.sqrt(max(least, 0.0) * (1 - 1e-9))
+    above = np.sqrt(missed * (1 + 1e-9)) + rounding * np.sqrt(np.linalg.norm(metric)) * (1 + 1e-9)
+    if below > 0:
+        return float(above / below * (1 + 1e-12))
+    return float("inf") if above > 0 else 0.0
+
+
+def _planes(x: Array) -> list[Array]:
+    return [x.real, x.imag] if x.dtype.kind == "c" else [x]
+
+
+def bounds_of_trace(x: Array, metric: Array | None) -> tuple[float, float]:
+    """Return ``trace(X H X^T)`` from below and from above, by what it rounds."""
+    value, rounding, power = trace(x, metric)
+    least, most = (np.ldexp(max(bound, 0.0), 2 * power) for bound in (value - 2 * rounding, value + 2 * rounding))
+    return float(least), float(most)
 
 
 def trace(x: Array, metric: Array | None) -> tuple[float, float, int]:

@@ -10,7 +10,7 @@ from operator import matmul
 from typing import Any
 
 import numpy as np
-from scipy.linalg import eigvalsh
+from scipy.linalg import LinAlgError, eigvalsh
 
 from bitterfly.accuracy.change import LEAST_PROBES, MEASURED, energies, probes, upright, vectors
 from bitterfly.accuracy.energy import Energy
@@ -93,7 +93,10 @@ def _spectral(x: Array) -> float:
     if not 0 < size < np.inf:
         return float(np.log2(size))
     gram = x @ x.conj().T if few == len(x) else x.conj().T @ x
-    largest = float(eigvalsh(gram, subset_by_index=(few - 1, few - 1), overwrite_a=True)[0])
+    try:
+        largest = float(eigvalsh(gram, subset_by_index=(few - 1, few - 1))[0])
+    except LinAlgError:  # of one eigenvalue alone where many are alike, that of a permutation for example
+        largest = float(np.linalg.eigvalsh(gram)[-1])
     off = (100 * few**2 * _UNIT + _rounding(many)) * size**2
     return float(np.log2(max(largest, 0.0) + off)) / 2 + _SLACK
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from bitterfly.inputs import Array
+from bitterfly.powers import exponent_of, scaled
 from bitterfly.stores.direction_codes import DirectionCodes
 from bitterfly.stores.tile_codes import TiledCodes, values_of
 
@@ -52,6 +53,8 @@ def log2_rounding(op: Any, gain: Gain | None = None) -> float:
     if op.kind == "sum":
         sides = [log2_rounding(t, gain) for t in op.terms], [log2_norm(t, gain) for t in op.terms]
         return log2_sum(_sum_rounding(op, *sides, max(op.shape)))
+    if op.kind == "sparse":  # of a unit vector, products are entries
+        return NOTHING
     if op.kind == "stack":  # each part rounds, and so do their sums
         unit = np.log2(len(op.parts) * float(np.finfo(op.dtype).eps))
         norms = [unit + log2_norm(part, gain) for part in op.parts]
@@ -74,6 +77,8 @@ def log2_norm(op: Any, gain: Gain | None = None) -> float:
         return sum(log2_norm(each, gain) for each in op.operators)
     if op.kind == "dense":
         return float(op.codes.log2_norm)
+    if op.kind == "sparse":
+        return _log2_length(op.matrix.data)
     factors, ranks = _factors(op), (1, *op.stored_chain.ranks, 1)
     a, _, c, d = factors[-1].shape
     grams = _Grams.ones(a * c, d)
@@ -91,7 +96,7 @@ def log2_gain(op: Any) -> float:
         return log2_sum(_log2_size(c) + log2_gain(t) for c, t in zip(op.coefficients, op.terms, strict=True))
     if op.kind == "stack":
         return log2_sum(map(log2_gain, op.parts))
-    if op.kind == "dense":
+    if op.kind in ("dense", "sparse"):
         return log2_norm(op)
     return float(sum(map(log2_gain, op.operators))) if op.members else float(sum(map(_factor_gain, _factors(op))))
 
@@ -102,6 +107,8 @@ def is_exact(op: Any) -> bool:
     If the numbers of factor l are multiples of ``2^g`` up to ``2^h`` in modulus, ``h - g`` bits hold them; a product
     whose bits, and those of the numbers of terms, together fit the precision is exact, whatever its order.
     """
+    if op.kind == "sparse":
+        return True
     if op.kind == "stack":  # a unit vector meets one part, or each by itself
         return all(map(is_exact, op.parts))
     if op.members:
@@ -116,6 +123,13 @@ def is_exact(op: Any) -> bool:
     limits = np.finfo(op.dtype)
     fits = np.sum(np.maximum(np.abs(low), np.abs(high))) + terms < -limits.minexp
     return bool(fits and np.sum(high - low) + terms <= limits.nmant + 1)
+
+
+def _log2_length(x: Array) -> float:
+    """Return the logarithm of the root of a sum of squared moduli, those of zeros nothing."""
+    exponent = exponent_of(x)
+    length = float(np.linalg.norm(scaled(x.astype(np.result_type(x.dtype, np.float64)), -exponent)))
+    return float(np.log2(length) + exponent) + _SLACK if length else NOTHING
 
 
 def _log2_size(x: complex) -> float:
@@ -158,6 +172,8 @@ def log2_applied(op: Any, size: float, count: int, gain: Gain | None = None) -> 
         return max(_one_by_one(ops, size, count, gain) for ops in (op.members, op.members[::-1]))
     if op.kind == "dense":
         return _dense_applied(op, size, count)
+    if op.kind == "sparse":
+        return _sparse_applied(op, size, count)
     factors, limits = _factors(op), np.finfo(op.dtype)
     gains = [_factor_gain(f) for f in factors]
     if NOTHING in gains:
@@ -186,6 +202,19 @@ def _dense_applied(op: Any, size: float, count: int) -> float:
     digits = float(np.sqrt(max(op.codes.shape))) / (2 * op.largest_digits)
     found = [float(np.log2(op.rotations_rounding(unit) + digits + _OTHERS * unit)) + norm + size]
     found.append(float(np.log2(limits.smallest_subnormal) + np.log2(_OTHERS * np.sqrt(max(op.shape) * count))))
+    return log2_sum(found)
+
+
+def _sparse_applied(op: Any, size: float, count: int) -> float:
+    """Return the logarithm of a bound on what products with a sparse matrix round: sums of the entries of a row."""
+    norm, limits = log2_norm(op), np.finfo(op.dtype)
+    if norm == NOTHING:
+        return NOTHING
+    planes, matrix = 2 if np.dtype(op.dtype).kind == "c" else 1, op.matrix
+    longest = max(np.max(np.diff(matrix.indptr)), np.max(np.bincount(matrix.indices)))
+    roundings = _OPERATIONS * planes * int(longest) + _OTHERS
+    found = [float(np.log2(roundings * float(limits.eps) / 2)) + norm + size]
+    found.append(float(np.log2(limits.smallest_subnormal) + np.log2(roundings * np.sqrt(max(op.shape) * count))))
     return log2_sum(found)
 
 

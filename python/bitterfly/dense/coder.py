@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bitterfly.accuracy.known import rounded_up
-from bitterfly.accuracy.metric import trace
+from bitterfly.accuracy.metric import bounds_of_trace
 from bitterfly.dense.basis import Basis
 from bitterfly.dense.feedback import DampedMetric, round_columns
 from bitterfly.dense.rates import Ladder, Neighbours, Unequal
@@ -117,9 +117,7 @@ class _Weighed:
 
     def bounds(self, x: Array) -> tuple[float, float]:
         """Return ``trace(X H X^T)`` from below and from above, by what it rounds."""
-        value, rounding, power = trace(x, self._metric)
-        least, most = (np.ldexp(max(bound, 0.0), 2 * power) for bound in (value - 2 * rounding, value + 2 * rounding))
-        return float(least), float(most)
+        return bounds_of_trace(x, self._metric)
 
     def error(self, weighed: float, missed: float, total: float, exponent: int) -> float:
         """Return a bound on the error in the metric, infinite where the matrix may be nothing in it.

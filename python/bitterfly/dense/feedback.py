@@ -44,6 +44,8 @@ class DampedMetric:
         The damped metric, or its diagonal.
     ridge : float
         What was added to the diagonal.
+    factor : numpy.ndarray or None
+        M; None where the metric is a diagonal.
     pull : numpy.ndarray or None
         M over its diagonal, column by column; None where the metric is a diagonal, and no column makes good for others.
     variances : numpy.ndarray
@@ -54,12 +56,13 @@ class DampedMetric:
         diagonal = metric if metric.ndim == 1 else metric.diagonal()
         self.ridge = damping * float(diagonal.mean())
         self.matrix = metric + (self.ridge if metric.ndim == 1 else self.ridge * np.eye(len(metric)))
+        self.factor: Array | None = None
         self.pull: Array | None = None
         self.variances: Array = self.matrix
         if metric.ndim == 2:
-            factor = _upper_factor(self.matrix)
-            self.variances = np.square(factor.diagonal())
-            self.pull = factor / factor.diagonal()
+            self.factor = _upper_factor(self.matrix)
+            self.variances = np.square(self.factor.diagonal())
+            self.pull = self.factor / self.factor.diagonal()
 
     @property
     def diagonal(self) -> Array:

@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from operator import index
 from typing import Any, Literal, cast
 
 import numpy as np
 
 from bitterfly.accuracy.known import Known
-from bitterfly.accuracy.measured import measure
 from bitterfly.accuracy.metric import as_metric
-from bitterfly.dense.head import worthwhile_head
-from bitterfly.dense.search import Asked, Rotate, coded
-from bitterfly.dense.stages import as_stages, staged
-from bitterfly.inputs import Array, UnmetError, as_bytes, as_number, check_rtol, require_names
+from bitterfly.dense.beside.best import Beside, best_codes, less, what_is_left
+from bitterfly.dense.beside.outliers import largest_entries, without
+from bitterfly.dense.beside.repair import bits_of, correction
+from bitterfly.dense.measured import measured_sum
+from bitterfly.dense.own_basis import as_scales, column_scales, in_basis_of, over_scales
+from bitterfly.dense.search import Asked, Rotate
+from bitterfly.dense.stages import as_stages
+from bitterfly.inputs import Array, UnmetError, as_bytes, as_count, as_number, check_rtol, require_names
 from bitterfly.operators.contract import ButterflyProduct, ButterflySum, Operator
 from bitterfly.operators.dense import DenseOperator
-from bitterfly.powers import exponent_of, near_one, scaled
+from bitterfly.powers import near_one, scaled
 from bitterfly.precision import in_double
 from bitterfly.sources.given import ArraySource, as_source, at_hand
 from bitterfly.stores.dense.codes import HALF_BITS
 from bitterfly.stores.dense.windows import WINDOW_BITS
 from bitterfly.workers import building_workers, set_workers
 
-_CLEARLY = 0.9  # of what is expected of codes alone: with less, they are not tried
-_ROOM = 60  # binary orders between a matrix that may have a head and the limits of its precision
-_ORTHOGONAL = 1e-4  # what Q^H Q may be off the identity
+_Basis = Rotate | Literal["scaled"] | Operator | Array
+
 _PANEL = 1 << 20  # entries that are looked at at once
 
 
@@ -37,10 +37,12 @@ def quantize_dense(
     nbytes: int | None = None,
     rtol: float | None = None,
     metric: Any = None,
-    rotate: Literal["auto", "inputs", "both"] | bool | Operator = "auto",
+    rotate: Literal["auto", "inputs", "both", "scaled"] | bool | Operator | Array = "auto",
     code: str = "window11",
     unequal: bool = True,
+    outliers: Literal["auto"] | int | None = "auto",
     head: Literal["auto"] | None = "auto",
+    repair: int = 0,
     stages: int | None = None,
     sweeps: int = 0,
     shape: tuple[int, int] | None = None,
@@ -65,19 +67,28 @@ def quantize_dense(
     metric : array_like of shape (n, n) or (n,), or SecondMoments, optional
         Which errors count: ``G = X^T X`` of the inputs X that the matrix is going to multiply, or its diagonal. Columns
         then make good for what those before them have lost, and blocks of columns that count more take more bits.
-    rotate : {"auto", "inputs", "both"}, bool or operator, optional
+    rotate : {"auto", "inputs", "both", "scaled"}, bool, operator or array_like of shape (n,), optional
         What random signs and Hadamard transforms mix: "inputs" the columns of the matrix, "both" its rows as well;
         False nothing. "auto" takes "inputs", and compares "both" where the energies of the mixed columns differ, as
         those of matrices of rows that are alike do. An orthogonal (unitary) operator Q of this package, such as a
-        learned butterfly: the codes are those of ``A Q^H``, the result is a product with Q, whose bytes count.
+        learned butterfly: the codes are those of ``A Q^H``, the result is a product with Q, whose bytes count. Positive
+        scales: the codes are those of the columns over these, in turn rotated, the result is a product with a diagonal,
+        and columns make good for each other as with a metric. "scaled": so with the norms of the columns, which are the
+        best: where these are uneven, errors fall from their root mean square towards their geometric mean.
     code : {"window11", "window7"}, optional
         "window11" errs the least; "window7" by 1 to 10 % more, and is quantized three to four times and multiplied up
         to twice as fast.
     unequal : bool, optional
         Whether blocks of 32 columns take unequal rates with a metric.
+    outliers : {"auto", None} or int, optional
+        Entries that are stored by themselves, as they are, while window codes hold the rest: those that save more bytes
+        than they take (of more than about nine times the root mean square of all), none, or so many of the largest.
     head : {"auto", None}, optional
         "auto": a part of low rank that saves more bytes than it takes is stored by itself, in factors of 4 to 8 bits,
-        and window codes hold the rest. With a metric there is none.
+        and window codes hold the rest. With a metric, the same without the part is made as well, and the better taken.
+    repair : int, optional
+        Rank of a correction, in factors of 4 bits: of all of that rank the one after which codes err the least, in the
+        metric where there is one. Where columns make good for each other, more bits for the codes gain more.
     stages : int, optional
         1 to 6: of how many operators the result is the sum, each coding what those before it leave, in equal shares of
         the bits. Two of 3 or 4 bits err by 0.019 and 0.0052, one of 6 or 8 bits, whose products take half the time, by
@@ -95,10 +106,10 @@ def quantize_dense(
     Returns
     -------
     DenseOperator, ButterflySum or ButterflyProduct
-        A sum where there is a head or several stages: of the head's product of factors, and of codes, the other
-        ``op.terms``, which have the ``precision``; with a `rotate` of yours a product, of the codes,
+        A sum where there are outliers, a head, a repair or several stages: of a `SparseOperator`, products of factors,
+        and of codes, those ``op.terms`` that have the ``precision``; with a `rotate` of yours a product, of the codes,
         ``op.operators[0]``, and of that. The ``relative_error`` is measured on all entries, what the measurement rounds
-        included, and with a metric so is the ``metric_error`` of the codes.
+        included, and with a metric so is the ``metric_error``.
 
     Raises
     ------
@@ -131,8 +142,6 @@ def quantize_dense(
     bits, rtol = (None if x is None else as_number(x, name) for x, name in ((bits, "bits"), (rtol, "rtol")))
     stages = as_stages(stages)
     _check_request(bits, nbytes, rtol, stages or 1)
-    if stages is not None and stages > 1 and (metric is not None or isinstance(rotate, Operator)):
-        raise ValueError(f"stages: expected 1 with a metric or with a rotation of your own, got {stages}")
     source = at_hand(as_source(a, shape))
     if not isinstance(source, ArraySource):
         source = ArraySource(source.whole(), getattr(source, "rounding", 0.0))  # type: ignore[attr-defined]
@@ -146,121 +155,68 @@ def quantize_dense(
         _as_code(code),
         bool(unequal),
         stages,
-        _as_sweeps(sweeps),
+        as_count(sweeps, "sweeps"),
         building_workers(workers),
     )
+    basis = _as_rotation(rotate, source.shape[1])
+    if (
+        stages is not None
+        and stages > 1
+        and (metric is not None or (isinstance(basis, (Operator, np.ndarray)) or basis == "scaled"))
+    ):
+        raise ValueError(f"stages: expected 1 with a metric or with a rotation of your own, got {stages}")
+    beside = Beside(_as_head(head), _as_outliers(outliers), as_count(repair, "repair"))
+    if beside.repair and rtol is not None:
+        raise ValueError(f"repair: expected 0 with rtol, whose codes need none, got {repair}")
     with set_workers(asked.workers):
-        op = _of_array(source.array, asked, rotate, head, np.random.default_rng(rng))
+        op = _of_array(source.array, asked, basis, beside, np.random.default_rng(rng))
     if not source.rounding:
         return op
     return op._viewed(_fact=Known(source.rounding, "exact").then(op.relative_error, kind=op.error_kind))
 
 
-def _of_array(
-    a: Array, asked: Asked, rotate: Any, head: Any, rng: np.random.Generator
-) -> DenseOperator | ButterflySum | ButterflyProduct:
-    if not (head is None or (isinstance(head, str) and head == "auto")):
-        raise ValueError(f"head: expected 'auto' or None, got {head!r}")
-    if isinstance(rotate, Operator):
-        return _in_basis_of(rotate, a, asked, rng)
-    asked = asked._replace(rotate=_as_rotation(rotate))
-    probes = np.random.default_rng(rng.integers(1 << 63))  # of their own: they do not change what is drawn after them
-    whole = _with_head(a, asked, probes) if head == "auto" and asked.metric is None else None
-    if whole is None:
-        return _summed(a, staged(a, asked, rng), asked.rtol)
-    expected = _CLEARLY * asked.expected(2 if a.dtype.kind == "c" else 1, a.shape)
-    rtol = asked.rtol
-    if whole.relative_error < expected if rtol is None else whole.nbytes < expected and whole.relative_error <= rtol:
-        return whole
-    try:
-        plain = _summed(a, staged(a, asked, rng), rtol)
-    except UnmetError:
-        if rtol is None or whole.relative_error <= rtol:
-            return whole
-        raise
-    if rtol is None:
-        return whole if whole.relative_error < plain.relative_error else plain
-    return whole if whole.relative_error <= rtol and whole.nbytes < plain.nbytes else plain
+def _of_array(a: Array, asked: Asked, basis: _Basis, beside: Beside, rng: np.random.Generator) -> Operator:
+    if not isinstance(beside.outliers, int):
+        return _repaired(a, asked, basis, beside, rng)
+    entries = largest_entries(a, min(beside.outliers, a.size))
+    rest = without(a, entries)
+    if not rest.any():
+        return measured_sum(a, [entries], asked.metric)
+    left = what_is_left(asked, entries, a, rest)
+    if left is None:
+        raise UnmetError(f"outliers: {entries.nnz} entries leave too few of the bits to codes")
+    return measured_sum(a, [entries, *_terms(_repaired(rest, left, basis, beside, rng))], asked.metric)
 
 
-def _summed(a: Array, terms: Sequence[DenseOperator], rtol: float | None) -> DenseOperator | ButterflySum:
-    """Return the sum of operators, its error measured; a single one as it is."""
-    if len(terms) == 1:
-        return terms[0]
-    whole = _measured(a, terms)
-    if rtol is not None and not whole.relative_error <= rtol:
-        raise UnmetError(f"rtol: {rtol:.3g} is not met: a sum of {len(terms)} codes reaches {whole.relative_error:.3g}")
-    return whole
-
-
-def _measured(a: Array, terms: Sequence[Operator]) -> ButterflySum:
-    whole = ButterflySum(terms)
-    return whole._viewed(_fact=Known(measure(a, whole), "measured"))
-
-
-def _with_head(a: Array, asked: Asked, rng: np.random.Generator) -> ButterflySum | None:
-    """Return a head and codes of the rest; None where there is no head, or too little is left for the rest."""
-    limits, largest = np.finfo(a.dtype), exponent_of(a)
-    if not limits.minexp + _ROOM < largest < limits.maxexp - _ROOM:  # factors would leave the range
-        return None
-    head = worthwhile_head(a, rng)
-    if head is None:
-        return None
-    rest = a - head.todense()
-    terms: list[Operator] = [head]
-    if rest.any():
-        left = _beside(asked, head, _norm(rest) / _norm(a))
-        if left is None:
-            return None
-        try:
-            terms += staged(rest, left, rng)
-        except UnmetError:  # too few bytes, or an error out of reach
-            return None
-    return _measured(a, terms)
-
-
-def _norm(a: Array) -> float:
-    """Return the norm of a matrix far from the limits of its precision."""
+def _repaired(a: Array, asked: Asked, basis: _Basis, beside: Beside, rng: np.random.Generator) -> Operator:
+    """Return codes and what they take beside them, with a correction of low rank where one is asked for."""
+    rank = min(beside.repair, *a.shape)
+    if rank == 0 or not a.any():
+        return _in_any_basis(a, asked, basis, beside, rng)
+    bits = bits_of(a.shape, rank, a.dtype)
+    left = less(asked, a, bits, -(-bits // 8))
+    if left is None:
+        raise UnmetError(f"repair: factors of rank {rank} leave too few of the bits to codes")
+    op = _in_any_basis(a, left, basis, beside, rng)
     x, exponent = near_one(a)
-    return float(np.linalg.norm(x)) * 2.0**exponent
+    apart = x - scaled(in_double(op).todense(), -exponent)
+    if not apart.any():
+        return op
+    return measured_sum(a, [*_terms(op), correction(apart, exponent, rank, asked.metric, a.dtype, rng)], asked.metric)
 
 
-def _beside(asked: Asked, head: Operator, ratio: float) -> Asked | None:
-    """Return what is left for the rest of a matrix, whose norm is `ratio` of the whole; None for too little."""
-    if asked.bits is not None:
-        left = asked.bits - sum(part.bits for part in head.numbers) / (head.shape[0] * head.shape[1])
-        return asked._replace(bits=left) if left >= 1 else None
-    if asked.nbytes is not None:
-        return asked._replace(beside=head.nbytes)
-    assert asked.rtol is not None
-    return asked._replace(rtol=min(asked.rtol / ratio * (1 - 1e-6), 0.99))
+def _in_any_basis(a: Array, asked: Asked, basis: _Basis, beside: Beside, rng: np.random.Generator) -> Operator:
+    if isinstance(basis, Operator):
+        return in_basis_of(basis, a, asked, rng)
+    if isinstance(basis, np.ndarray):
+        return over_scales(basis, a, asked, rng)
+    if basis == "scaled":
+        return over_scales(column_scales(a), a, asked, rng)
+    return best_codes(a, asked._replace(rotate=basis), beside, rng)
 
 
-def _in_basis_of(q: Operator, a: Array, asked: Asked, rng: np.random.Generator) -> ButterflyProduct:
-    """Return codes of ``a Q^H``, times Q."""
-    n = a.shape[1]
-    if q.shape != (n, n):
-        raise ValueError(f"rotate: expected an operator of shape {(n, n)}, got {q.shape}")
-    if q.dtype.kind == "c" and (a.dtype.kind != "c" or asked.metric is not None):
-        raise TypeError(f"rotate: expected real numbers for a real matrix, and for a metric, got {q.dtype}")
-    wide = in_double(q)
-    probe = rng.standard_normal((n, 4))
-    apart = float(np.linalg.norm(wide.H @ (wide @ probe) - probe) / np.linalg.norm(probe))
-    if not apart < _ORTHOGONAL:
-        raise ValueError(f"rotate: expected an orthogonal operator, got one whose Q^H Q is {apart:.2g} off")
-    x, exponent = near_one(a)
-    rotated = scaled((wide @ x.conj().T).conj().T, exponent).astype(a.dtype)
-    if not np.all(np.isfinite(rotated)):
-        raise OverflowError(f"rotate: the rotated matrix does not fit {a.dtype}")
-    if asked.metric is not None:
-        half = wide @ (np.diag(asked.metric) if asked.metric.ndim == 1 else asked.metric)
-        metric = wide @ half.T
-        asked = asked._replace(metric=as_metric((metric + metric.T) / 2, n))
-    if asked.rtol is not None:
-        asked = asked._replace(rtol=asked.rtol * (1 - 2 * apart))
-    whole = ButterflyProduct([coded(rotated, asked._replace(beside=q.nbytes), rng), q])
-    known = Known(measure(a, whole), "measured") if a.any() else Known(0.0, "exact")
-    return whole._viewed(_fact=known)
+def _terms(op: Operator) -> tuple[Operator, ...]:
+    return op.terms if isinstance(op, ButterflySum) else (op,)
 
 
 # ---- what users hand in ----
@@ -286,14 +242,18 @@ def _check_finite(a: Array) -> None:
             raise ValueError(f"a: expected finite entries, got {part[i, j]} at ({first + i}, {j})")
 
 
-def _as_sweeps(sweeps: int) -> int:
-    try:
-        count = index(sweeps)
-    except TypeError:
-        raise TypeError(f"sweeps: expected an integer, got {sweeps!r}") from None
-    if count < 0:
-        raise ValueError(f"sweeps: expected a number that is not negative, got {count}")
-    return count
+def _as_head(head: Any) -> Literal["auto"] | None:
+    if not (head is None or (isinstance(head, str) and head == "auto")):
+        raise ValueError(f"head: expected 'auto' or None, got {head!r}")
+    return cast(Literal["auto"] | None, head)
+
+
+def _as_outliers(outliers: Any) -> Literal["auto"] | int | None:
+    if outliers is None or (isinstance(outliers, str) and outliers == "auto"):
+        return cast(Literal["auto"] | None, outliers)
+    if isinstance(outliers, str):
+        raise ValueError(f"outliers: expected 'auto', None or a number of entries, got {outliers!r}")
+    return as_count(outliers, "outliers") or None
 
 
 def _as_code(code: Any) -> str:
@@ -302,9 +262,14 @@ def _as_code(code: Any) -> str:
     return code
 
 
-def _as_rotation(rotate: Any) -> Rotate:
+def _as_rotation(rotate: Any, n: int) -> _Basis:
     if isinstance(rotate, (bool, np.bool_)):
         return "inputs" if rotate else None
-    if not isinstance(rotate, str) or rotate not in ("auto", "inputs", "both"):
-        raise ValueError(f"rotate: expected 'auto', 'inputs', 'both', False or an operator, got {rotate!r}")
-    return cast(Rotate, rotate)
+    if isinstance(rotate, (np.ndarray, list, tuple)):
+        return as_scales(rotate, n)
+    if isinstance(rotate, Operator):
+        return rotate
+    if not isinstance(rotate, str) or rotate not in ("auto", "inputs", "both", "scaled"):
+        names = "'auto', 'inputs', 'both', 'scaled', False"
+        raise ValueError(f"rotate: expected {names}, an operator or scales of columns, got {rotate!r}")
+    return cast(_Basis, rotate)

@@ -24,12 +24,13 @@ from bitterfly.files.container import (
 )
 from bitterfly.inputs import Array
 from bitterfly.operators.butterfly import Butterfly
-from bitterfly.operators.contract import ButterflyProduct, ButterflySum, Operator
+from bitterfly.operators.contract import UNKNOWN, ButterflyProduct, ButterflySum, Operator
 from bitterfly.operators.kron import ButterflyKron
 from bitterfly.operators.stacks import ButterflyStack
 
 PLAIN_SUM = 3  # format version of sums of butterflies without coefficients
 COMPOSITE = 5  # and of all else, to any depth
+METRIC = 7  # of those whose error in a metric is known
 
 _MAX_TERMS = 1 << 10
 
@@ -65,7 +66,10 @@ def _describe(sealed: Callable[[Any], Parts], op: Any) -> Parts:
         headers.append(header)
         tensors |= {f"{at}.{name}": buffer for name, buffer in buffers.items()}
     version = PLAIN_SUM if isinstance(op, ButterflySum) and _is_plain(op) else COMPOSITE
+    version = version if all(map(math.isnan, op._metric_errors)) else METRIC
     facts = {name: fact.to_json(getattr(op, name)) for name, fact in _facts(version, op.kind).items()}
+    if version == METRIC:
+        facts["metric_errors"] = [None if math.isnan(each) else each for each in op._metric_errors]
     return {"format_version": version, "kind": op.kind, "terms": headers} | error_fields(op) | facts, tensors
 
 
@@ -99,16 +103,18 @@ class _Member:
 
 def _read(read: Callable[[Header, Tensors], Any], header: Header, file: Tensors) -> Operator:
     version, kind = header.get("format_version"), header["kind"]
-    versions = [PLAIN_SUM, COMPOSITE] if kind == "sum" else [COMPOSITE]
+    versions = [PLAIN_SUM, COMPOSITE, METRIC] if kind == "sum" else [COMPOSITE, METRIC]
     good = type(version) is int and version in versions
     expect(good, "format_version", f"{' or '.join(map(str, versions))} for kind {kind!r}", header)
     facts, terms = _facts(header["format_version"], kind), header.get("terms")
-    check_fields(header, {"terms", *facts})
+    has_metric = header["format_version"] == METRIC
+    check_fields(header, {"terms", *facts} | ({"metric_errors"} if has_metric else set()))
     good = isinstance(terms, list) and 1 <= len(terms) <= _MAX_TERMS and all(isinstance(t, dict) for t in terms)
     expect(good, "terms", f"1 to {_MAX_TERMS} objects", header)
     known = checked_error(header)
     check_digest(header)
     values = {name: fact.read(header) for name, fact in facts.items()}
+    errors = _read_metric_errors(header) if has_metric else UNKNOWN
     check_sum(header, {})
     members = _members(header, file, butterflies.CODEC.read if version == PLAIN_SUM else read)
     try:
@@ -117,7 +123,7 @@ def _read(read: Callable[[Header, Tensors], Any], header: Header, file: Tensors)
         raise ValueError(str(problem)) from problem
     if max(op.shape) > MAX_SIZE:
         raise ValueError(f"terms: an operator of shape {op.shape} exceeds {MAX_SIZE} rows or columns")
-    return op
+    return op._viewed(_metric_errors=errors)
 
 
 def _members(header: Header, file: Tensors, read: Callable[[Header, Tensors], Any]) -> list[Any]:
@@ -144,6 +150,18 @@ def _names_of(file: Tensors, count: int) -> list[list[str]]:
 
 
 # ---- kinds ----
+
+
+def _read_metric_errors(header: Header) -> tuple[float, float]:
+    errors = header["metric_errors"]
+    good = isinstance(errors, list) and len(errors) == 2 and all(each is None or _is_error(each) for each in errors)
+    expect(good, "metric_errors", "two finite floats, not negative, or null", header)
+    first, second = (math.nan if each is None else each for each in errors)
+    return first, second
+
+
+def _is_error(x: object) -> bool:
+    return type(x) is float and math.isfinite(x) and x >= 0
 
 
 def _read_axis(header: Header) -> Any:

@@ -53,7 +53,7 @@ def _describe(op: DenseOperator) -> Parts:
         "exponent": codes.exponent,
         "inputs": inputs,
         "outputs": outputs,
-        "metric_error": None if math.isnan(op.metric_error) else op.metric_error,
+        "metric_error": None if math.isnan(op.stored_metric_error) else op.stored_metric_error,
     }
     tensors = {f"tiles.{piece.code.half_bits}": piece.tiles[:-PADDING] for piece in codes.pieces}
     return header | error_fields(op), tensors | {"half_bits": codes.half_bits, "scale": codes.scale}

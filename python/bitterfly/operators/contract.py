@@ -20,6 +20,10 @@ from bitterfly.operators.report import CompressReport
 from bitterfly.panels import identity_panel, unit_panel
 from bitterfly.precision import cast_dtype
 
+MetricErrors = tuple[float, float]  # in a metric of the inputs, and in one of those of the transpose
+
+UNKNOWN: MetricErrors = (float("nan"), float("nan"))
+
 _PANEL = 256
 _UNIT = float(np.finfo(np.float64).eps) / 2
 
@@ -43,6 +47,7 @@ class Operator(Stored, LinearOperator):  # type: ignore[misc]
     kind: ClassVar[str]
     report: CompressReport | None = None
     _fact: Known | Derived
+    _metric_errors: MetricErrors = UNKNOWN
 
     def __init__(self, dtype: np.dtype[Any], shape: tuple[int, int], fact: Known | Derived) -> None:
         """Set the common facts. It comes last: nothing can be set from here on."""
@@ -80,6 +85,15 @@ class Operator(Stored, LinearOperator):  # type: ignore[misc]
     def error_kind(self) -> ErrorKind:
         """How the error is known: "exact", "ledger", "measured" or "estimated"."""
         return self._known_error().kind
+
+    @property
+    def metric_error(self) -> float:
+        """Bound on the error in the metric G of the inputs that codes were chosen for.
+
+        That is the root of ``tr(D G D^H) / tr(A G A^H)``, D the difference to the matrix A; NaN without a metric, where
+        it is not known, and of the transpose, whose inputs are others.
+        """
+        return self._metric_errors[0]
 
     def _known_error(self) -> Known:
         return self._fact if isinstance(self._fact, Known) else self._fact.known(self)
@@ -424,6 +438,18 @@ def checked_error(error: float, kind: str) -> Known:
     return Known(float(error), cast(ErrorKind, kind))
 
 
+def checked_metric_error(error: float) -> float:
+    """Return what is stated of an error in a metric, or raise a ValueError for what is none."""
+    if float(error) < 0:
+        raise ValueError(f"metric_error: expected a number >= 0 or nan (unknown), got {error!r}")
+    return float(error)
+
+
+def swapped(errors: MetricErrors, transposed: bool) -> MetricErrors:
+    """Return the errors of the transpose, or these."""
+    return (errors[1], errors[0]) if transposed else errors
+
+
 def check_columns(shape: tuple[int, ...], n: int, least: int = 1) -> None:
     """Raise a ValueError unless the shape is (n,), (n, k) or (..., n, k), of at least so many dimensions."""
     if len(shape) < least or shape[-2:][:1] != (n,):
@@ -564,7 +590,9 @@ class Composite(Operator):
 
     def _flipped(self, transposed: bool, conjugated: bool) -> Self:
         members = [op._flipped(transposed, conjugated) for op in self._members]
-        return self._remade(members, transposed, conjugated)._viewed(_fact=self._fact, report=self.report)
+        errors = swapped(self._metric_errors, transposed)
+        view = self._remade(members, transposed, conjugated)
+        return view._viewed(_fact=self._fact, report=self.report, _metric_errors=errors)
 
     def astype(self, dtype: Any) -> Self:
         """Return the operator with members of another precision.
@@ -575,7 +603,7 @@ class Composite(Operator):
         target = cast_dtype(dtype, self.dtype)
         cast = self._remade(self._members_as(target))._viewed(report=self.report)
         if np.finfo(target).eps <= np.finfo(self.dtype).eps:
-            return cast._viewed(_fact=self._fact)
+            return cast._viewed(_fact=self._fact, _metric_errors=self._metric_errors)
         if isinstance(self._fact, Derived) and self._fact.is_direct(self) and cast._derived().is_direct(cast):
             return cast
         known = Known.of(self)

@@ -10,7 +10,7 @@ import numpy as np
 from bitterfly.accuracy.known import Known
 from bitterfly.bits import Numbers
 from bitterfly.inputs import Array, IndexArray
-from bitterfly.operators.contract import Operator, checked_error
+from bitterfly.operators.contract import UNKNOWN, Operator, checked_error, checked_metric_error, swapped
 from bitterfly.operators.report import CompressReport
 from bitterfly.operators.views import FLAGS, MODES, Mode
 from bitterfly.precision import cast_dtype
@@ -43,7 +43,7 @@ class DenseOperator(Operator):
     relative_error, error_kind : float, str, optional
         What is known about the error against an original matrix.
     metric_error : float, optional
-        The error in the metric of the inputs, ``tr(D G D^T)`` over ``tr(A G A^T)``, its root; NaN where there is none.
+        What is known about the error in the metric of the inputs of the stored, forward operator.
     mode : {"forward", "transpose", "adjoint", "conjugate"}, optional
         Which view of the codes the operator is.
     precision : {"float", "half", "int8"}, optional
@@ -89,7 +89,7 @@ class DenseOperator(Operator):
         self._core = codes.kernel(self._inputs, self._outputs)
         self._precision = _checked_precision(precision)
         self.mode = _normal(mode, target)
-        self._metric_error = _checked_metric_error(metric_error)
+        self._metric_errors = swapped((checked_metric_error(metric_error), UNKNOWN[1]), FLAGS[self.mode][0])
         self.report = report
         self._stored_shape = (m // 2 if target.kind == "c" else m, n)
         shape = self._stored_shape[::-1] if FLAGS[self.mode][0] else self._stored_shape
@@ -116,13 +116,6 @@ class DenseOperator(Operator):
         return self._precision
 
     @property
-    def metric_error(self) -> float:
-        """Bound on the error in the metric that the codes were chosen for; NaN without one, where it is not known, and
-        of the transpose, whose inputs are others.
-        """
-        return float("nan") if FLAGS[self.mode][0] else self._metric_error
-
-    @property
     def codes(self) -> DenseCodes:
         """The stored codes."""
         return self._codes
@@ -131,6 +124,11 @@ class DenseOperator(Operator):
     def rotations(self) -> tuple[int | None, int | None]:
         """Seeds of the rotations of the columns and of the rows of the codes; None: not rotated."""
         return self._inputs, self._outputs
+
+    @property
+    def stored_metric_error(self) -> float:
+        """The ``metric_error`` of the stored, forward operator."""
+        return self._metric_errors[1 if FLAGS[self.mode][0] else 0]
 
     @property
     def stored_shape(self) -> tuple[int, int]:
@@ -223,7 +221,9 @@ class DenseOperator(Operator):
     def _flipped(self, transposed: bool, conjugated: bool) -> Self:
         transpose, conjugate = FLAGS[self.mode]
         mode = _normal(MODES[transpose ^ transposed, conjugate ^ conjugated], self.dtype)
-        return self._viewed(mode=mode, shape=self._stored_shape[::-1] if FLAGS[mode][0] else self._stored_shape)
+        shape = self._stored_shape[::-1] if FLAGS[mode][0] else self._stored_shape
+        errors = swapped(self._metric_errors, transposed)
+        return self._viewed(mode=mode, shape=shape, _metric_errors=errors)
 
     def astype(self, dtype: Any) -> Self:
         """Return the operator with products in another precision, "float"; the codes are shared, and so is the error.
@@ -249,8 +249,10 @@ class DenseOperator(Operator):
         """Return a view of the same buffers with another error or report; what is not given stays as it is."""
         error = self.relative_error if relative_error is None else relative_error
         known = checked_error(error, error_kind or self.error_kind)
-        lost = self._metric_error if metric_error is None else _checked_metric_error(metric_error)
-        return self._viewed(_fact=known, _metric_error=lost, report=report or self.report)
+        errors = self._metric_errors
+        if metric_error is not None:
+            errors = checked_metric_error(metric_error), errors[1]
+        return self._viewed(_fact=known, _metric_errors=errors, report=report or self.report)
 
     def __reduce__(self) -> tuple[Any, ...]:
         codes = self._codes
@@ -259,7 +261,7 @@ class DenseOperator(Operator):
 
     def _known_facts(self) -> dict[str, Any]:
         facts = {"inputs": self._inputs, "outputs": self._outputs, "dtype": self.dtype, "mode": self.mode}
-        facts |= {"metric_error": self._metric_error, "precision": self._precision, "report": self.report}
+        facts |= {"metric_error": self.stored_metric_error, "precision": self._precision, "report": self.report}
         return facts | Known.of(self).facts
 
 
@@ -270,12 +272,6 @@ def _rebuilt(stored: tuple[Any, ...], facts: dict[str, Any]) -> DenseOperator:
 def _normal(mode: str, dtype: np.dtype[Any]) -> Mode:
     transposed, conjugated = FLAGS[mode]
     return MODES[transposed, conjugated and dtype.kind == "c"]
-
-
-def _checked_metric_error(error: float) -> float:
-    if float(error) < 0:
-        raise ValueError(f"metric_error: expected a number >= 0 or nan (unknown), got {error!r}")
-    return float(error)
 
 
 def _checked_precision(precision: Any) -> Precision:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from scipy.linalg import qr, svd
 
+from bitterfly.dense.beside.outliers import Apart
 from bitterfly.inputs import Array
 from bitterfly.operators.butterfly import ButterflyOperator, PackedButterfly
 from bitterfly.operators.contract import ButterflyProduct
@@ -18,7 +19,7 @@ _FIRST, _MOST = 8, 64  # singular triples that are looked for
 _SAFE = 40  # exponents of single precision whose squares and sums stay far from its limits
 
 
-def worthwhile_head(a: Array, rng: np.random.Generator) -> ButterflyProduct | None:
+def worthwhile_head(a: Array, rng: np.random.Generator) -> Apart | None:
     """Return the leading singular triples of a matrix in few bits, where they take less than they save; else None.
 
     With r of them the rest has the energy ``E_r``: each of its ``m n`` numbers takes ``1/2 log2(E_0 / E_r)`` bits less
@@ -34,17 +35,34 @@ def worthwhile_head(a: Array, rng: np.random.Generator) -> ButterflyProduct | No
     count = _FIRST
     while True:
         count = min(count, min(m, n))
-        u, s, vh = _leading(x, count, rng)
-        rank, bits = _best(s, total, m, n)
+        u, s, vh = leading(x, count, rng)
+        rank, bits, saved = _best(s, total, m, n)
         if rank < count or count in (_MOST, min(m, n)):
             break
         count *= 2
     if rank == 0:
         return None
-    sides = [u[:, :rank] * np.sqrt(s[:rank]), vh[:rank].T * np.sqrt(s[:rank])]
-    powers = shift // 2, shift - shift // 2
-    left, right = (_packed(side, power, bits, a.dtype) for side, power in zip(sides, powers, strict=True))
-    return ButterflyProduct((left, right.T))
+    planes = 2 if a.dtype.kind == "c" else 1
+    return Apart(in_factors(u[:, :rank] * s[:rank], vh[:rank].T, shift, bits, a.dtype), planes * saved)
+
+
+def in_factors(left: Array, right: Array, power: int, bits: int, dtype: np.dtype[Any]) -> ButterflyProduct:
+    """Return ``left @ right.T`` times a power of two in integers of so many bits, columns of one length on both sides.
+
+    Parameters
+    ----------
+    left, right : ndarray
+        (m, r) and (n, r), none of their columns zero.
+    power, bits : int
+    dtype : dtype
+        Of the operator.
+    """
+    lengths = [np.linalg.norm(side, axis=0) for side in (left, right)]
+    both = np.sqrt(lengths[0] * lengths[1])
+    sides = [side * (both / length) for side, length in zip((left, right), lengths, strict=True)]
+    powers = power // 2, power - power // 2
+    first, second = (_packed(side, power, bits, dtype) for side, power in zip(sides, powers, strict=True))
+    return ButterflyProduct((first, second.T))
 
 
 def _packed(side: Array, power: int, bits: int, dtype: np.dtype[Any]) -> PackedButterfly:
@@ -53,7 +71,7 @@ def _packed(side: Array, power: int, bits: int, dtype: np.dtype[Any]) -> PackedB
     return quantize(ButterflyOperator([factor]), bits=bits, code="lattice", rng=0)
 
 
-def _leading(x: Array, count: int, rng: np.random.Generator) -> tuple[Array, Array, Array]:
+def leading(x: Array, count: int, rng: np.random.Generator) -> tuple[Array, Array, Array]:
     """Return singular triples by a randomized range finder with one power of the Gram matrix.
 
     Halko, Martinsson, Tropp, Finding structure with randomness (SIAM Review 53, 2011), algorithm 4.4.
@@ -65,8 +83,8 @@ def _leading(x: Array, count: int, rng: np.random.Generator) -> tuple[Array, Arr
     return (q @ u)[:, :count], s[:count].astype(np.float64), vh[:count]
 
 
-def _best(s: Array, total: float, m: int, n: int) -> tuple[int, int]:
-    """Return the rank and the bits of the numbers of the factors that save the most; rank 0 where none does."""
+def _best(s: Array, total: float, m: int, n: int) -> tuple[int, int, float]:
+    """Return the rank and the bits of the numbers of the factors that save the most bits; rank 0 where none does."""
     heads = np.cumsum(s**2)
     rest = np.maximum(total - heads, total * 1e-12)
     ranks = np.arange(1, len(s) + 1)
@@ -76,4 +94,4 @@ def _best(s: Array, total: float, m: int, n: int) -> tuple[int, int]:
         saved = 0.5 * np.log2(total / left) * m * n - ranks * (m + n) * bits - 32 * ranks
         at = int(np.argmax(saved))
         best = max(best, (float(saved[at]), at + 1, bits))
-    return best[1], best[2]
+    return best[1], best[2], best[0]

@@ -1,0 +1,193 @@
+"""Sparse matrices as operators: entries that stand apart from what others code, permutations, diagonals."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+from scipy.sparse import csr_array, issparse
+
+from bitterfly.accuracy.change import after_cast
+from bitterfly.accuracy.known import Known
+from bitterfly.bits import Numbers
+from bitterfly.inputs import Array, IndexArray, as_floating
+from bitterfly.operators.contract import UNKNOWN, MetricErrors, Operator, checked_error, checked_metric_error, swapped
+from bitterfly.operators.report import CompressReport
+from bitterfly.operators.views import FLAGS, MODES, Mode
+from bitterfly.precision import cast_dtype
+
+
+class SparseOperator(Operator):
+    """A sparse matrix as a SciPy ``LinearOperator`` of this package: it can be added, multiplied, stacked and saved.
+
+    Products are those of `scipy.sparse`, of one thread.
+
+    Parameters
+    ----------
+    matrix : sparse array or array_like, shape (m, n)
+        Entries are taken as they are, in rows (CSR); those that are stored twice are added, zeros are dropped. Integers
+        and booleans become float64.
+    dtype : dtype, optional
+        float32, float64, complex64 or complex128; default: that of `matrix`.
+    relative_error, error_kind : float, str, optional
+        What is known about the error against an original matrix. Default: none, this is the matrix.
+    metric_error : float, optional
+        The error in a metric of the inputs of the stored, forward operator.
+    mode : {"forward", "transpose", "adjoint", "conjugate"}, optional
+        Which view of the matrix the operator is.
+    report : CompressReport, optional
+        How :func:`compress` made the operator.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Where it is no matrix of finite numbers.
+    OverflowError
+        Where entries do not fit `dtype`.
+
+    Examples
+    --------
+    >>> import numpy as np, scipy.sparse, bitterfly
+    >>> op = bitterfly.SparseOperator(scipy.sparse.diags_array([1.0, 2.0, 3.0]))
+    >>> op @ np.ones(3), op.nbytes
+    (array([1., 2., 3.]), 52)
+    """
+
+    kind = "sparse"
+    mode: Mode
+
+    def __init__(
+        self,
+        matrix: Any,
+        *,
+        dtype: Any = None,
+        relative_error: float = 0.0,
+        error_kind: str = "exact",
+        metric_error: float = float("nan"),
+        mode: str = "forward",
+        report: CompressReport | None = None,
+    ) -> None:
+        if mode not in FLAGS:
+            raise ValueError(f"mode: expected one of {', '.join(FLAGS)}, got {mode!r}")
+        self._matrix = _as_rows(matrix, dtype)
+        own = np.dtype(self._matrix.dtype)
+        transposed, conjugated = FLAGS[mode]
+        self.mode = MODES[transposed, conjugated and own.kind == "c"]
+        self._metric_errors = swapped((checked_metric_error(metric_error), UNKNOWN[1]), transposed)
+        self.report = report
+        shape = self._matrix.shape
+        super().__init__(own, shape[::-1] if transposed else shape, checked_error(relative_error, error_kind))
+
+    # ---- what the operator is ----
+
+    @property
+    def matrix(self) -> csr_array:
+        """The stored, forward matrix, whose buffers are read-only."""
+        return self._matrix
+
+    @property
+    def stored_shape(self) -> tuple[int, int]:
+        """Shape of the stored, forward operator."""
+        m, n = self._matrix.shape
+        return m, n
+
+    @property
+    def nnz(self) -> int:
+        """The number of stored entries."""
+        return int(self._matrix.nnz)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the entries, of their columns, and of where rows begin."""
+        return sum(int(part.nbytes) for part in (self._matrix.data, self._matrix.indices, self._matrix.indptr))
+
+    @property
+    def numbers(self) -> tuple[Numbers, ...]:
+        """The numbers of the entries, real and imaginary parts one by one, and their bits."""
+        data = self._matrix.data
+        return (Numbers(data.size * (2 if data.dtype.kind == "c" else 1), 8 * data.nbytes),)
+
+    # ---- products ----
+
+    def _multiply(self, x: Array, out: Array, transposed: bool, conjugated: bool, workers: int | None) -> Array:
+        transpose, conjugate = FLAGS[self.mode]
+        matrix = self._matrix.T if transpose ^ transposed else self._matrix
+        if conjugate ^ conjugated and self.dtype.kind == "c":
+            np.conjugate(matrix @ x.conj(), out=out)
+        else:
+            out[...] = matrix @ x
+        return out
+
+    def _rows(self, index: IndexArray) -> Array:
+        transpose, conjugate = FLAGS[self.mode]
+        rows = (self._matrix.T.tocsr() if transpose else self._matrix)[index].toarray()
+        return np.asarray(rows.conj() if conjugate else rows)
+
+    # ---- views and copies ----
+
+    def _flipped(self, transposed: bool, conjugated: bool) -> Self:
+        transpose, conjugate = FLAGS[self.mode]
+        mode = MODES[transpose ^ transposed, (conjugate ^ conjugated) and self.dtype.kind == "c"]
+        shape = self.stored_shape[::-1] if FLAGS[mode][0] else self.stored_shape
+        return self._viewed(mode=mode, shape=shape, _metric_errors=swapped(self._metric_errors, transposed))
+
+    def astype(self, dtype: Any) -> Self:
+        """Return the operator in another precision; to a narrower one, the change is added to the error.
+
+        Raises
+        ------
+        TypeError, OverflowError
+            From complex to real numbers, and where entries do not fit.
+        """
+        target = cast_dtype(dtype, self.dtype)
+        if target == self.dtype:
+            return self
+        cast = self._viewed(_matrix=_as_rows(self._matrix, target), dtype=np.dtype(target.type))
+        if np.finfo(target).eps <= np.finfo(self.dtype).eps:
+            return cast
+        return cast._viewed(_fact=after_cast(self, cast), _metric_errors=UNKNOWN)
+
+    def replaced(
+        self,
+        *,
+        relative_error: float | None = None,
+        error_kind: str | None = None,
+        report: CompressReport | None = None,
+    ) -> Self:
+        """Return a view of the same buffers with another error or report; what is not given stays as it is."""
+        error = self.relative_error if relative_error is None else relative_error
+        known = checked_error(error, error_kind or self.error_kind)
+        return self._viewed(_fact=known, report=report or self.report)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        stored = self._matrix.data, self._matrix.indices, self._matrix.indptr
+        facts = {"mode": self.mode, "report": self.report} | Known.of(self).facts
+        return _rebuilt, (stored, self.stored_shape, facts, self._metric_errors)
+
+
+def _rebuilt(
+    stored: tuple[Array, ...], shape: tuple[int, int], facts: dict[str, Any], metric_errors: MetricErrors
+) -> SparseOperator:
+    return SparseOperator(csr_array(stored, shape=shape), **facts)._viewed(_metric_errors=metric_errors)
+
+
+def _as_rows(matrix: Any, dtype: Any) -> csr_array:
+    """Return a matrix in rows, each entry once and in order, in buffers of its own that are read-only."""
+    if not issparse(matrix):
+        matrix = as_floating(matrix, "matrix")
+    if matrix.ndim != 2 or 0 in matrix.shape:
+        raise ValueError(f"matrix: expected shape (m, n), neither of them zero, got {matrix.shape}")
+    rows = csr_array(matrix, copy=True)
+    given = as_floating(rows.data, "matrix").dtype
+    own = given if dtype is None else cast_dtype(dtype, given)
+    with np.errstate(over="ignore"):
+        rows = rows.astype(own)
+    rows.sum_duplicates()
+    rows.eliminate_zeros()
+    if not np.all(np.isfinite(rows.data)):
+        if np.all(np.isfinite(matrix.data if issparse(matrix) else matrix)):
+            raise OverflowError(f"dtype: the entries do not fit {own}")
+        raise ValueError("matrix: expected finite entries, got infinities or NaNs")
+    for part in (rows.data, rows.indices, rows.indptr):
+        part.flags.writeable = False
+    return rows
