@@ -35,6 +35,9 @@ WAYS: dict[str, dict[str, Any] | None] = {
     "window11": {},
     "window7": {"code": "window7"},
     "window11, a sweep": {"sweeps": 1},
+    "window11, no head": {"head": None},
+    "window11, repair of rank 8": {"repair": 8, "head": None},
+    "window11, columns over their norms": {"rotate": "scaled"},
 }
 PEER = "GPTQ, groups of 32"
 FACTS = ("metric", "held out", "Frobenius", "bits of all bytes")

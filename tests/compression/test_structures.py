@@ -41,11 +41,6 @@ def low_rank() -> Matrix:
     return rng.standard_normal((160, 3)) @ rng.standard_normal((3, 144)) * 2 + noise(160, 144, "f8")
 
 
-def noisy_butterfly() -> Matrix:
-    a = np.asarray(transforms.random(128, rng=0).todense())
-    return a + 0.3 * np.std(a) * noise(128, 128, "f8")
-
-
 DFT = np.fft.fft(np.eye(128))
 DENSE: dict[str, Matrix] = {
     "noise": noise(),
@@ -54,7 +49,6 @@ DENSE: dict[str, Matrix] = {
     "double complex": noise(33, 64, "c16"),
     "weights": weights(),
     "low rank": low_rank(),
-    "noisy butterfly": noisy_butterfly(),
 }
 REQUESTS: list[dict[str, float]] = [{"rtol": 1e-2}, {"rtol": 0.15}, {"bits": 6}, {"nbytes": 9000}]
 
@@ -77,7 +71,22 @@ def checked(a: Matrix, **asked: Any) -> Any:
 def test_what_is_no_butterfly_becomes_dense(name: str, request_: dict[str, float]) -> None:
     op = checked(DENSE[name], **request_)
     assert op.report.structure == "dense" and isinstance(op, DenseOperator | ButterflySum)
-    assert [each.name for each in op.report.tried] == ["butterfly", "dense"]
+    assert [each.name for each in op.report.tried][:2] == ["butterfly", "dense"]
+
+
+@pytest.mark.parametrize("dtype", ["f4", "c16"])
+@pytest.mark.parametrize("request_", [{"rtol": 1e-2}, {"rtol": 1e-4}, {"nbytes": 48_000}, {"nbytes": 60_000}], ids=str)
+def test_a_butterfly_below_noise_is_added_to_dense_codes_of_the_rest(dtype: str, request_: dict[str, float]) -> None:
+    n = 256
+    a = np.asarray(transforms.dft(n).todense() if dtype[0] == "c" else transforms.hadamard(n).todense()).astype(dtype)
+    a += 0.1 * noise(n, n, dtype)
+    op, alone = checked(a, **request_), checked(a, structure="dense", **request_)
+    assert op.report.structure == "butterfly + dense"
+    assert [each.name for each in op.report.tried] == ["butterfly", "dense", "butterfly + dense"]
+    butterfly, *rest = op.terms
+    assert isinstance(butterfly, PackedButterfly) and isinstance(rest[-1], DenseOperator)
+    assert op.nbytes < 0.85 * alone.nbytes if "rtol" in request_ else op.relative_error < 0.35 * alone.relative_error
+    assert "butterfly + dense" in str(op.report)
 
 
 @pytest.mark.parametrize("request_", [*REQUESTS, {"rtol": 1e-6}], ids=str)

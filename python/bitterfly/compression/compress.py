@@ -61,8 +61,8 @@ def compress(
         `bits` and `nbytes` is needed.
     structure : {"auto", "butterfly", "dense"}, or a list of the last two, optional
         What the operator may be: a packed butterfly, or window codes as of `quantize_dense`, with a head of low rank
-        where that pays. "auto", either: see Notes. With a chain, and for what is not held as an array (entry functions
-        of more than 16 MiB, operators of more than 4096 x 4096), that is a butterfly.
+        where that pays. "auto", either or the sum of both: see Notes. With a chain, and for what is not held as an
+        array (entry functions of more than 16 MiB, operators of more than 4096 x 4096), that is a butterfly.
     permute, rng
         Order of rows and columns, and the source of the probe's choices, see `factorize`, and of the rotations of dense
         codes.
@@ -75,9 +75,9 @@ def compress(
     Returns
     -------
     PackedButterfly, DenseOperator or ButterflySum
-        A sum is one of a head and dense codes. Its ``relative_error`` is measured against all of `a` (where that is an
-        entry function of more than 16 MiB, or an operator of more than 4096 x 4096: estimated, an upper bound with a
-        confidence of 97.7 %), and ``op.report`` is a `CompressReport`.
+        A sum is one of dense codes and what stands beside them: outliers, a head, a butterfly. Its ``relative_error``
+        is measured against all of `a` (where that is an entry function of more than 16 MiB, or an operator of more than
+        4096 x 4096: estimated, an upper bound with a confidence of 97.7 %), and ``op.report`` is a `CompressReport`.
 
     Raises
     ------
@@ -94,12 +94,13 @@ def compress(
     What dense codes take and how they err follows from the shape of the matrix; what a butterfly does is known from the
     blocks that a search looks at, from float factors, then from codes. Of the two, the one of fewer bytes is taken for
     `rtol`, the one of the lesser error for `nbytes` and `bits`; where a butterfly is better by a factor of 1.3, or with
-    `bits` of half of the bytes and float factors that err at most twice as much, no dense codes are made, and where
-    its float factors are too many or too far off, none of it. Sums of dense codes reach errors of 2e-6 in single, 3e-13
-    in double precision.
+    `bits` of half of the bytes and float factors that err at most twice as much, no dense codes are made, and where its
+    float factors are too many or too far off, none of it. For `rtol` and `nbytes`, a butterfly that holds the structure
+    of a matrix below its noise is then added to dense codes of the rest, where that is predicted to gain 10 %. Sums of
+    dense codes reach errors of 2e-6 in single, 3e-13 in double precision.
 
-    Measuring takes ``m n log n`` operations, by the products with panels of the identity; no second dense matrix is
-    formed.
+    Measuring takes ``m n log n`` operations, by the products with panels of the identity; a second dense matrix is
+    formed only of what a butterfly leaves to dense codes.
 
     Examples
     --------

@@ -32,7 +32,7 @@ _ROUNDED = 2000  # eps below which splits in single precision waste ranks
 class Measured(NamedTuple):
     """Codes, and what is known of their error against the matrix."""
 
-    packed: PackedButterfly
+    packed: Any
     known: Known
 
     @property
@@ -77,12 +77,12 @@ class Work:
         with self.stage("quantize"):
             return quantize(op, bits=bits, nbytes=nbytes)
 
-    def dense(self, **asked: Any) -> Operator:
-        """Return window codes, with a head or without."""
+    def dense(self, source: Any = None, **asked: Any) -> Operator:
+        """Return window codes of the matrix, or of another, and what they take beside them."""
         with self.stage("dense"):
-            return quantize_dense(self.source, **asked)
+            return quantize_dense(self.source if source is None else source, **asked)
 
-    def measure(self, op: ButterflyOperator | PackedButterfly) -> Known:
+    def measure(self, op: Operator) -> Known:
         """Return what is known of the error against the matrix: all of it, or random rows of what is no array."""
         with self.stage("measure"):
             m, n = self.source.shape

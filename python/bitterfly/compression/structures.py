@@ -9,7 +9,8 @@ import numpy as np
 
 from bitterfly.accuracy.known import Known
 from bitterfly.compression.butterflies import packed_butterfly
-from bitterfly.compression.request import Request, Structure
+from bitterfly.compression.remainders import butterfly_and_rest
+from bitterfly.compression.request import Request
 from bitterfly.compression.rivals import Rival
 from bitterfly.compression.stages import Work
 from bitterfly.dense.predicted import MOST_BITS
@@ -17,6 +18,7 @@ from bitterfly.factorization.search import WORTHWHILE, IncompressibleError
 from bitterfly.inputs import UnmetError
 from bitterfly.operators.contract import Operator
 from bitterfly.operators.report import Tried
+from bitterfly.sources.given import ArraySource
 
 _log = logging.getLogger("bitterfly")
 
@@ -24,7 +26,7 @@ _log = logging.getLogger("bitterfly")
 class Found(NamedTuple):
     """An operator, and what is known of its error against the matrix."""
 
-    structure: Structure
+    structure: str
     op: Operator
     known: Known
 
@@ -38,7 +40,8 @@ def best_structure(work: Work, request: Request) -> tuple[Found, tuple[Tried, ..
     """Return the best of the structures allowed, and what was found or predicted of each.
 
     Butterflies come first. Dense codes are made only where there is none, or where they are not predicted to be clearly
-    worse; a butterfly is given up where what its float factors take, or miss, is clearly more than dense codes do.
+    worse; a butterfly is given up where what its float factors take, or miss, is clearly more than dense codes do. Last
+    comes a coarse butterfly with dense codes of the rest, where that is predicted to be clearly better.
 
     Raises
     ------
@@ -59,17 +62,27 @@ def best_structure(work: Work, request: Request) -> tuple[Found, tuple[Tried, ..
         tried = Tried("butterfly", None, None, _note(error))
         _log.info("butterfly: %s", tried.note)
     if butterfly is not None and not rival.may_beat(butterfly.op.nbytes, butterfly.known.error):
-        return butterfly, (tried, *_predicted(rival))
+        both = tried, *_predicted(rival)
+        return (butterfly, both) if request.is_for_least_bytes else _or_sum(work, request, butterfly, both)
     try:
         dense = _dense(work, request)
     except UnmetError as error:
         if butterfly is None:  # given up too early, or to be refused for what it is
             butterfly = _butterfly(work, request, Rival(work, request._replace(structures=("butterfly",))))
         return butterfly, (butterfly.tried, Tried("dense", None, None, _note(error)))
-    both = tried, dense.tried
-    if butterfly is None:
-        return dense, both
-    return min(butterfly, dense, key=lambda each: _cost(each, request)), both
+    best = dense if butterfly is None else min(butterfly, dense, key=lambda each: _cost(each, request))
+    return _or_sum(work, request, best, (tried, dense.tried))
+
+
+def _or_sum(work: Work, request: Request, best: Found, tried: tuple[Tried, ...]) -> tuple[Found, tuple[Tried, ...]]:
+    """Return the best so far, or the sum of a coarse butterfly and dense codes of the rest where that is better."""
+    if request.bits is not None or not isinstance(work.source, ArraySource):
+        return best, tried
+    both = butterfly_and_rest(work, request, _cost(best, request))
+    if both is None:
+        return best, tried
+    found = Found("butterfly + dense", both.packed, both.known)
+    return min(best, found, key=lambda each: _cost(each, request)), (*tried, found.tried)
 
 
 def _butterfly(work: Work, request: Request, rival: Rival) -> Found:

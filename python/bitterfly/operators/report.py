@@ -14,7 +14,7 @@ class Tried(NamedTuple):
     Attributes
     ----------
     name : str
-        "butterfly" or "dense".
+        "butterfly", "dense" or "butterfly + dense".
     nbytes : int or None
         Bytes of all buffers; None where none are known.
     error : float or None
@@ -45,7 +45,7 @@ class CompressReport:
     rtol : float or None
         Largest relative error asked for.
     structure : str
-        What the operator is: "butterfly", or "dense" for window codes, with their head or without.
+        What the operator is: "butterfly", "dense" for window codes and what stands beside them, or "butterfly + dense".
     tried : tuple of Tried
         Each structure that was looked at: its bytes and its error, measured or predicted, or why it was refused.
     bits : float
@@ -81,11 +81,12 @@ class CompressReport:
         asked = "no error asked for" if self.rtol is None else f"at most {self.rtol:.3g} asked for"
         stages = ", ".join(f"{stage} {s:.3g} s" for stage, s in self.seconds.items())
         stages += f"; {sum(self.seconds.values()):.3g} s in all"
+        width = max(14, *(len(each.name) + 2 for each in self.tried), 0)
         return "\n".join(
             [
                 f"matrix          {self.shape[0]} x {self.shape[1]}, {self.dtype}",
                 f"structure       {self.structure}",
-                *(f"  {each.name:<14}{each}" for each in self.tried),
+                *(f"  {each.name:<{width}}{each}" for each in self.tried),
                 f"relative error  {self.relative_error:.3g} ({self.error_kind}; {asked})",
                 f"bytes           {self.nbytes:,} of {self.dense_nbytes:,} ({self.nbytes / self.dense_nbytes:.3%};"
                 f" {self.bits_per_entry:.3g} bits per matrix entry)",
