@@ -12,6 +12,7 @@ from bitterfly.accuracy.known import Known
 from bitterfly.compression.request import Request
 from bitterfly.compression.stages import Measured, Work
 from bitterfly.dense.predicted import least_bytes, predicted
+from bitterfly.factorization.search import WORTHWHILE
 from bitterfly.inputs import UnmetError
 from bitterfly.operators.butterfly import ButterflyOperator
 from bitterfly.operators.contract import ButterflySum
@@ -68,7 +69,7 @@ def _best_plan(work: Work, request: Request, least: float) -> _Plan | None:
         return None
     while rtol >= _LEAST and (request.rtol is None or rtol > request.rtol):
         try:  # more numbers than this take more bits than the rest saves
-            op = work.searched(rtol, worthwhile=min(1.0, (1 - log2(rtol)) / 6), **request.order)
+            op = work.searched(rtol, worthwhile=min(WORTHWHILE, (1 - log2(rtol)) / 6), **request.order)
         except ValueError:
             break
         plan = _planned(work, request, op)
