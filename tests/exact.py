@@ -55,8 +55,8 @@ def dense(op: Any) -> np.ndarray:
         return reference.together(op, [dense(member) for member in op.members])
     if op.kind == "dense":
         return reference.in_mode(op, reference.rotated(op, reference.dense_codes(op, np.longdouble)))
-    if op.kind == "sparse":
-        return reference.in_mode(op, reference.sparse(op).astype(np.result_type(op.dtype, np.longdouble)))
+    if op.kind in reference._STRUCTURES:  # of numbers that are stored one by one
+        return reference.dense(op).astype(np.result_type(op.dtype, np.longdouble))
     stored = _in_order(_product(_stored(op)), op)
     stored = stored.T if op.mode in ("transpose", "adjoint") else stored
     return stored.conj() if op.mode in ("adjoint", "conjugate") else stored

@@ -31,6 +31,7 @@ from bitterfly.files import storage
 from bitterfly.files.container import canonical, checksum
 from bitterfly.inputs import Array
 from bitterfly.stores.floats import HadamardFloats
+from bitterfly.structures import PermutationOperator, ToeplitzOperator
 
 Header = dict[str, Any]
 Tensors = dict[str, Array]
@@ -49,6 +50,8 @@ _ODD += [
     "kron",
     "dense",
     "sparse",
+    "permutation",
+    "toeplitz",
     "window7",
     "diagonal",
     "skeleton",
@@ -125,6 +128,11 @@ def operators() -> dict[str, Any]:
         out[f"dense {dtype}"] = bitterfly.quantize_dense(noise, bits=2.25, rotate="both", rng=0).H
         sparse = bitterfly.SparseOperator(noise * (np.abs(noise) > 1.5))
         out[f"sparse {dtype}"] = sparse.H
+        order = PermutationOperator(rng.permutation(9), dtype=dtype)
+        out[f"permutation {dtype}"] = order.T
+        kernel = own.gaussian(rng, (2, 1, 3, 2), dtype)
+        out[f"convolution {dtype}"] = ToeplitzOperator(kernel, [3, 4], [5, 4], first=[-1, 0], strides=[2, 1]).H
+        out[f"circulant {dtype}"] = ToeplitzOperator(kernel[0, 0], [3, 2], [3, 2], periodic=True)
         known = out[f"dense {dtype}"].H.replaced(metric_error=0.25)
         out[f"metric {dtype}"] = algebra.ButterflySum([sparse, known])._viewed(_metric_errors=(0.125, np.nan)).T
         out[f"window7 {dtype}"] = -bitterfly.quantize_dense(noise[:3], bits=6, code="window7", rotate=False)

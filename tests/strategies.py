@@ -168,14 +168,16 @@ def operator(seed: int) -> Drawn:
         "hadamard": _hadamard,
         "dense": _dense,
         "sparse": _sparse,
+        "structure": _structure,
     }[kind](rng)
     for _ in range(rng.integers(0, 3)):
         drawn = _become(drawn, rng)
     return drawn
 
 
-_SHARES = {"floats": 0.16, "directions": 0.12, "tiles": 0.2, "dense": 0.1, "made": 0.06, "sparse": 0.04}
-_SHARES |= {"sum": 0.07, "stack": 0.07, "product": 0.07, "kron": 0.06, "inverse": 0.03, "hadamard": 0.02}
+_SHARES = {"floats": 0.16, "directions": 0.12, "tiles": 0.2, "dense": 0.1, "made": 0.05, "sparse": 0.02}
+_SHARES |= {"structure": 0.05, "sum": 0.07, "stack": 0.06, "product": 0.07, "kron": 0.05, "inverse": 0.03}
+_SHARES |= {"hadamard": 0.02}
 _COEFFICIENTS = [1, 1, -1, 2.0, np.float32(0.1), 1 / 3, 0, 1e-3, -1j, 0.6 + 0.8j]
 _MOST_OF_KRON = 24  # rows or columns of each operator of a Kronecker product
 _SIDES = [1, 1, 2, 2, 3, 4, 5, 7, 8, 9, 16, 17]
@@ -355,7 +357,67 @@ def _sparse(rng: np.random.Generator) -> Drawn:
         given = given if rng.random() < 0.5 else given.tocsc()
     mode = str(rng.choice(["forward", "transpose", "adjoint", "conjugate"], p=[0.55, 0.15, 0.15, 0.15]))
     op = bitterfly.SparseOperator(given, mode=mode)
-    return Drawn(op, reference.in_mode(op, matrix), f"{dtype} sparse, {op.nnz} of {op.shape}, {mode}")
+    wide = matrix.astype(np.result_type(dtype, np.float64))
+    return Drawn(op, reference.in_mode(op, wide), f"{dtype} sparse, {op.nnz} of {op.shape}, {mode}")
+
+
+def _structure(rng: np.random.Generator) -> Drawn:
+    """An operator of the structures beside butterflies, of any of their facts."""
+    return _STRUCTURES[rng.integers(len(_STRUCTURES))](rng)
+
+
+def _permutation(rng: np.random.Generator) -> Drawn:
+    from bitterfly import reference
+    from bitterfly.structures import PermutationOperator
+
+    n, dtype, mode = int(rng.integers(1, 130)), np.dtype(DTYPES[rng.integers(4)]), _mode(rng)
+    order = rng.permutation(n)
+    op = PermutationOperator(order, dtype=dtype, mode=mode)
+    matrix = np.eye(n, dtype=np.result_type(dtype, np.float64))[order]
+    return Drawn(op, reference.in_mode(op, matrix), f"{dtype} permutation of {n}, {mode}")
+
+
+def _mode(rng: np.random.Generator) -> str:
+    return str(rng.choice(["forward", "transpose", "adjoint", "conjugate"], p=[0.55, 0.15, 0.15, 0.15]))
+
+
+def _toeplitz(rng: np.random.Generator) -> Drawn:
+    """Toeplitz and circulant matrices of one to three levels, of blocks, with strides; coefficients nobody meets."""
+    from bitterfly import reference
+    from bitterfly.structures import ToeplitzOperator
+
+    dtype, d, mode = np.dtype(DTYPES[rng.integers(4)]), int(rng.choice([1, 1, 2, 3])), _mode(rng)
+    most = {1: 100, 2: 11, 3: 5}[d]
+    rows, columns = ([int(each) for each in rng.integers(1, most, d)] for _ in range(2))
+    blocks = [int(each) for each in rng.integers(1, 4, 2)] if rng.random() < 0.4 else [1, 1]
+    known: dict[str, Any] = {}
+    kind = str(rng.choice(["whole", "periodic", "any"]))
+    sizes = [m + n - 1 for m, n in zip(rows, columns, strict=True)]
+    if kind == "periodic":
+        columns = sizes = rows
+        known["periodic"] = True
+    elif kind == "any":
+        sizes = [int(each) for each in rng.integers(1, most + 3, d)]
+        known = {name: [int(each) for each in rng.integers(*ends, d)] for name, ends in _ANY.items()}
+    t = ldexp(_numbers(rng, (*blocks, *sizes), dtype), _exponents(rng, 2, dtype)[1] // 2).astype(dtype)
+    op = ToeplitzOperator(t if blocks != [1, 1] else t[0, 0], rows, columns, mode=mode, **known)
+    matrix = np.zeros((blocks[0], *rows, blocks[1], *columns), np.result_type(dtype, np.float64))
+    strides, first = known.get("strides", [1] * d), known.get("first", [1 - n for n in columns])
+    places = np.ix_(*[np.arange(n) for n in (*rows, *columns)])
+    ks, seen = [], np.ones((*rows, *columns), bool)
+    for at in range(d):
+        k = strides[at] * places[at] - places[d + at] - first[at]
+        k = (places[at] - places[d + at]) % rows[at] if kind == "periodic" else k
+        seen &= (k >= 0) & (k < sizes[at])
+        ks.append(np.clip(k, 0, sizes[at] - 1))
+    for p, q in np.ndindex(*blocks):
+        matrix[(p, *[slice(None)] * d, q)] = np.where(seen, t[(p, q, *ks)], 0)
+    how = f"{dtype} toeplitz of {blocks} blocks, {rows} x {columns}, {sizes} {known}, {mode}"
+    return Drawn(op, reference.in_mode(op, matrix.reshape(op.stored_shape)), how)
+
+
+_ANY = {"first": (-9, 9), "strides": (1, 4)}
+_STRUCTURES = [_permutation, _toeplitz, _toeplitz]
 
 
 def _pivots(rng: np.random.Generator, pattern: Sequence[int], rank: int) -> np.ndarray:
@@ -506,7 +568,8 @@ def packed(seed: int) -> Drawn:
 
 
 def _member(rng: np.random.Generator) -> Drawn:
-    return (_floats, _directions, _tiles, _dense, _sparse)[int(rng.choice(5, p=[0.28, 0.28, 0.28, 0.1, 0.06]))](rng)
+    some = _floats, _directions, _tiles, _dense, _sparse, _structure
+    return some[int(rng.choice(6, p=[0.26, 0.26, 0.26, 0.1, 0.05, 0.07]))](rng)
 
 
 def _sum(rng: np.random.Generator) -> Drawn:

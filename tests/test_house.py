@@ -21,6 +21,7 @@ FLOORS = [
     ["stores", "sources"],
     ["accuracy"],
     ["operators"],
+    ["structures"],
     ["transforms", "algebra", "interop", "factorization", "quantization", "files"],
     ["dense"],
     ["compression"],

@@ -168,6 +168,11 @@ def products(op: Any) -> tuple[np.ndarray, np.ndarray, float]:
         return _dense(op)
     if op.kind == "sparse":
         return _sparse(op)
+    if op.kind == "permutation":
+        moduli = np.abs(reference.dense(op))
+        return gamma(1, np.float64) * moduli, moduli, 0.0
+    if op.kind == "toeplitz":
+        return _by_transforms(op)
     factors, scale = reference.stored_factors(op)
     dense = [np.abs(reference.dense_factor(f)) for f in factors]
     paths = [np.eye(dense[0].shape[0])]
@@ -249,6 +254,22 @@ def _sparse(op: Any) -> tuple[np.ndarray, np.ndarray, float]:
     planes = 4 if np.dtype(op.dtype).kind == "c" else 1
     rounding = np.sqrt(2) * (gamma(planes * k, op.dtype) + gamma(planes * max(moduli.shape), np.float64))
     return rounding * moduli, moduli, 4 * planes * k * float(np.finfo(op.dtype).smallest_subnormal)
+
+
+def _by_transforms(op: Any) -> tuple[np.ndarray, np.ndarray, float]:
+    """Bounds of products by Fourier transforms: of all of the vector, whatever meets what.
+
+    A transform of L numbers rounds ``4 log2(L) eps`` of their length, three of them and what stands between them; the
+    transform of the coefficients is at most ``sqrt(L) |t|``. L is at most twice ``N + K``, along each axis.
+    """
+    from bitterfly import reference
+
+    t, moduli = op.coefficients, np.abs(reference.dense(op))
+    sizes = [2 * (n + k) for n, k in zip(op.sizes[1], t.shape[2:], strict=True)]
+    roundings = 12 * np.log2(2 * np.prod(sizes)) + t.shape[1] + 16
+    length = float(np.linalg.norm(t.astype(np.result_type(t.dtype, np.float64)))) * np.sqrt(np.prod(sizes))
+    error = roundings * eps(op.dtype) * length * np.ones(moduli.shape) + gamma(sum(moduli.shape), np.float64) * moduli
+    return error, moduli, 64 * float(np.prod(sizes)) * float(np.finfo(op.dtype).smallest_subnormal)
 
 
 def _summed(op: Any, members: list[tuple[np.ndarray, np.ndarray, float]]) -> tuple[np.ndarray, np.ndarray, float]:

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from bitterfly import algebra, ordering, transforms
+from bitterfly import algebra, ordering, structures, transforms
 from bitterfly.accuracy.moments import SecondMoments
 from bitterfly.algebra import block_diag, hstack, kron, vstack
 from bitterfly.chains.chain import Chain
@@ -47,6 +47,7 @@ __all__ = [
     "save",
     "set_workers",
     "show_config",
+    "structures",
     "transforms",
     "vstack",
 ]

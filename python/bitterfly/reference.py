@@ -46,8 +46,8 @@ def dense(op: Any) -> Array:
     if op.kind == "dense":
         matrix = dense_codes(op)
         return in_mode(op, np.asarray(rotated(op, matrix)))
-    if op.kind == "sparse":
-        return in_mode(op, sparse(op))
+    if op.kind in _STRUCTURES:
+        return in_mode(op, _STRUCTURES[op.kind](op))
     factors, scale = stored_factors(op)
     matrix = product(factors)
     return viewed(op, matrix if scale is None else matrix * scale)
@@ -61,6 +61,27 @@ def sparse(op: Any) -> Array:
         for at in range(first, last):
             out[i, rows.indices[at]] += rows.data[at]
     return out
+
+
+def permutation(op: Any) -> Array:
+    """Return the stored matrix of a permutation."""
+    out: Array = np.zeros(op.shape, np.result_type(op.dtype, np.float64))
+    for i, j in enumerate(op.stored_order):
+        out[i, j] = 1
+    return out
+
+
+def toeplitz(op: Any) -> Array:
+    """Return the stored, forward matrix of a Toeplitz operator in double precision, coefficient by coefficient."""
+    t, (rows, columns) = op.coefficients, op.sizes
+    out: Array = np.zeros((t.shape[0], *rows, t.shape[1], *columns), np.result_type(t.dtype, np.float64))
+    for i in np.ndindex(*rows):
+        for j in np.ndindex(*columns):
+            differences = zip(i, j, rows, op.strides, op.first, strict=True)
+            k = tuple((a - b) % n if op.is_periodic else s * a - b - first for a, b, n, s, first in differences)
+            if all(0 <= each < size for each, size in zip(k, t.shape[2:], strict=True)):
+                out[(slice(None), *i, slice(None), *j)] = t[(slice(None), slice(None), *k)]
+    return out.reshape(op.stored_shape)
 
 
 def rotation(n: int, seed: int, real: Any = np.float64) -> Array:
@@ -522,3 +543,10 @@ def rank_one_by_exhaustion(x: Array, y: Array, t: int) -> float:
         mu = q @ x / (q @ q) if np.any(q) else 0.0
         best = min(best, float(np.linalg.norm(np.outer(x, y) - np.outer(q, round_significand(mu * y, t)))))
     return best / total if total > 0 else 0.0
+
+
+_STRUCTURES: dict[str, Callable[[Any], Array]] = {
+    "sparse": sparse,
+    "permutation": permutation,
+    "toeplitz": toeplitz,
+}

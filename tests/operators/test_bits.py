@@ -31,6 +31,10 @@ def counted(op: Any) -> tuple[int, int]:
         return m * n, m * int(columns.sum()) // 2
     if op.kind == "sparse":
         return planes * op.nnz, 8 * op.matrix.data.nbytes
+    if op.kind == "permutation":
+        return 0, 0
+    if op.kind == "toeplitz":
+        return planes * op.coefficients.size, 8 * op.coefficients.nbytes
     if not hasattr(op, "codes"):
         stored = op.store.factors() if isinstance(op.store, DyadicFloats) else op.store.stored()
         arrays = [f.t if isinstance(f, Skeleton) else f for f in stored]
@@ -55,6 +59,8 @@ def bytes_of_codes(op: Any) -> int:
         return int(op.codes.nbytes - op.codes.scale.nbytes)
     if op.kind == "sparse":
         return int(op.matrix.data.nbytes)
+    if op.kind in ("permutation", "toeplitz"):
+        return int(op.nbytes)
     return int(op.words.nbytes if op.kind == "packed" else op.store.nbytes)
 
 

@@ -59,7 +59,9 @@ def log2_rounding(op: Any, gain: Gain | None = None) -> float:
         unit = np.log2(len(op.parts) * float(np.finfo(op.dtype).eps))
         norms = [unit + log2_norm(part, gain) for part in op.parts]
         return log2_sum([log2_rounding(part, gain) for part in op.parts] + norms)
-    if op.kind in ("product", "kron", "dense"):  # of unit vectors, the first operator makes any vectors
+    if op.kind in ("product", "kron", "dense") or _knows_itself(
+        op
+    ):  # of unit vectors, the first operator makes any vectors
         size = max(op.shape)
         return log2_applied(op, np.log2(size) / 2, size, gain)
     return _chain_rounding(_factors(op), (1, *op.stored_chain.ranks, 1), np.dtype(op.dtype))
@@ -79,6 +81,8 @@ def log2_norm(op: Any, gain: Gain | None = None) -> float:
         return float(op.codes.log2_norm)
     if op.kind == "sparse":
         return _log2_length(op.matrix.data)
+    if _knows_itself(op):
+        return float(op.log2_norm)
     factors, ranks = _factors(op), (1, *op.stored_chain.ranks, 1)
     a, _, c, d = factors[-1].shape
     grams = _Grams.ones(a * c, d)
@@ -96,7 +100,7 @@ def log2_gain(op: Any) -> float:
         return log2_sum(_log2_size(c) + log2_gain(t) for c, t in zip(op.coefficients, op.terms, strict=True))
     if op.kind == "stack":
         return log2_sum(map(log2_gain, op.parts))
-    if op.kind in ("dense", "sparse"):
+    if op.kind in ("dense", "sparse") or _knows_itself(op):
         return log2_norm(op)
     return float(sum(map(log2_gain, op.operators))) if op.members else float(sum(map(_factor_gain, _factors(op))))
 
@@ -115,6 +119,8 @@ def is_exact(op: Any) -> bool:
         return op.kind == "sum" and op.coefficients in ((1,), (-1,)) and is_exact(op.terms[0])
     if op.kind == "dense":
         return log2_norm(op) == NOTHING
+    if _knows_itself(op):
+        return bool(op.log2_rounding_gain == NOTHING)
     if isinstance(op.store, DirectionCodes):
         return False  # decoded by rotations
     numbers = _stored_numbers(op)
@@ -123,6 +129,11 @@ def is_exact(op: Any) -> bool:
     limits = np.finfo(op.dtype)
     fits = np.sum(np.maximum(np.abs(low), np.abs(high))) + terms < -limits.minexp
     return bool(fits and np.sum(high - low) + terms <= limits.nmant + 1)
+
+
+def _knows_itself(op: Any) -> bool:
+    """Whether an operator says of itself how long it is, and what its products round of a vector of length one."""
+    return hasattr(op, "log2_rounding_gain")
 
 
 def _log2_length(x: Array) -> float:
@@ -174,6 +185,10 @@ def log2_applied(op: Any, size: float, count: int, gain: Gain | None = None) -> 
         return _dense_applied(op, size, count)
     if op.kind == "sparse":
         return _sparse_applied(op, size, count)
+    if _knows_itself(op):
+        gain_of, limits = op.log2_rounding_gain, np.finfo(op.dtype)
+        tiny = float(np.log2(limits.smallest_subnormal) + np.log2(_OTHERS * max(op.shape) * np.sqrt(count)))
+        return NOTHING if gain_of == NOTHING else log2_sum([gain_of + size, tiny])
     factors, limits = _factors(op), np.finfo(op.dtype)
     gains = [_factor_gain(f) for f in factors]
     if NOTHING in gains:

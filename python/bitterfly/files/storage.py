@@ -6,7 +6,7 @@ import os
 import textwrap
 from typing import Any, cast
 
-from bitterfly.files import butterflies, composites, dense, sparse
+from bitterfly.files import butterflies, composites, dense, structures
 from bitterfly.files.container import Codec, Header, Parts, Tensors, canonical, check_size, checksum, parse
 from bitterfly.files.replacing import Path, as_regular_file, replacing
 from bitterfly.operators.contract import Operator
@@ -109,6 +109,6 @@ CODECS: dict[str, Codec] = {
     "float": butterflies.CODEC,
     "packed": butterflies.CODEC,
     "dense": dense.CODEC,
-    "sparse": sparse.CODEC,
+    **structures.codecs(),
     **composites.codecs(sealed, _read_any),
 }

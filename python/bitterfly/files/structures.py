@@ -1,0 +1,187 @@
+"""Structures beside butterflies in files: sparse matrices, permutations, Toeplitz operators."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from bitterfly.accuracy.known import Known
+from bitterfly.files.container import (
+    MAX_SIZE,
+    Codec,
+    Expected,
+    Header,
+    Parts,
+    Tensors,
+    are_ints,
+    as_reals,
+    check_digest,
+    check_fields,
+    check_sum,
+    checked_dtype,
+    checked_error,
+    error_fields,
+    expect,
+    is_int,
+    is_one_of,
+    numbers,
+    numbers_of,
+    read_tensors,
+)
+from bitterfly.inputs import Array
+from bitterfly.operators.contract import Operator
+from bitterfly.operators.sparse import SparseOperator
+from bitterfly.operators.views import FLAGS
+from bitterfly.structures.permutation import PermutationOperator
+from bitterfly.structures.toeplitz import ToeplitzOperator
+
+VERSION = 7
+
+_MOST_NUMBERS = 1 << 40
+_MOST_AXES = 8
+
+
+class _Kind(NamedTuple):
+    """How a kind is stored: facts and tensors of an operator, the tensors that a header promises, the operator."""
+
+    fields: frozenset[str]
+    describe: Callable[[Any], Parts]
+    expected: Callable[[Header, np.dtype[Any]], Expected]
+    read: Callable[[Header, np.dtype[Any], dict[str, Array], Known], Operator]
+
+
+def codecs() -> dict[str, Codec]:
+    """Return the codecs of all kinds of this module."""
+    return {name: Codec(partial(_describe, kind), partial(_read, kind)) for name, kind in _KINDS.items()}
+
+
+def _describe(kind: _Kind, op: Any) -> Parts:
+    facts, tensors = kind.describe(op)
+    common: Header = {"format_version": VERSION, "kind": op.kind, "dtype": str(op.dtype), "mode": op.mode}
+    return common | facts | error_fields(op), tensors
+
+
+def _read(kind: _Kind, header: Header, file: Tensors) -> Operator:
+    expect(header.get("format_version") == VERSION, "format_version", f"{VERSION} for kind {header['kind']!r}", header)
+    check_fields(header, {"dtype", "mode", *kind.fields})
+    known, dtype = checked_error(header), checked_dtype(header)
+    check_digest(header)
+    expect(is_one_of(header["mode"], FLAGS), "mode", ", ".join(FLAGS), header)
+    tensors = read_tensors(file, kind.expected(header, dtype))
+    check_sum(header, tensors)
+    return kind.read(header, dtype, tensors, known)
+
+
+def _check_shape(header: Header) -> None:
+    shape = header["shape"]
+    good = are_ints(shape, 2) and all(1 <= size < MAX_SIZE for size in shape)
+    expect(good, "shape", f"two sizes below {MAX_SIZE}", header)
+
+
+# ---- sparse matrices ----
+
+
+def _describe_sparse(op: SparseOperator) -> Parts:
+    matrix = op.matrix
+    counts = np.diff(matrix.indptr).astype(np.uint32)
+    tensors = {"numbers": as_reals(matrix.data), "columns": matrix.indices.astype(np.uint32), "counts": counts}
+    return {"shape": list(op.stored_shape), "entries": op.nnz}, tensors
+
+
+def _expected_of_sparse(header: Header, dtype: np.dtype[Any]) -> Expected:
+    _check_shape(header)
+    shape, count = header["shape"], header["entries"]
+    good = is_int(count) and 0 <= count <= min(_MOST_NUMBERS, shape[0] * shape[1])
+    expect(good, "entries", "a number of entries", header)
+    return {"numbers": numbers_of(dtype, count), "columns": ("U32", [count]), "counts": ("U32", [shape[0]])}
+
+
+def _read_sparse(header: Header, dtype: np.dtype[Any], tensors: dict[str, Array], known: Known) -> Operator:
+    shape, count = header["shape"], header["entries"]
+    counts, columns = tensors["counts"].astype(np.int64), tensors["columns"].astype(np.int64)
+    if counts.sum() != count:
+        raise ValueError(f"counts: expected {count} entries in all, got {counts.sum()}")
+    starts = np.concatenate([[0], np.cumsum(counts)])
+    is_first = np.zeros(count + 1, bool)
+    is_first[starts] = True
+    if (count and columns.max() >= shape[1]) or not np.all(is_first[1:count] | (np.diff(columns) > 0)):
+        raise ValueError(f"columns: expected ascending columns below {shape[1]} in each row")
+    narrow = np.int32 if max(count, shape[1]) < MAX_SIZE else np.int64
+    parts = numbers(tensors, "numbers", dtype), columns.astype(narrow), starts.astype(narrow)
+    op = SparseOperator(csr_array(parts, shape=tuple(shape)), mode=header["mode"], **known.facts)
+    expect(op.nnz == count, "entries", "numbers that are not zero", header)
+    return op
+
+
+# ---- permutations ----
+
+
+def _expected_of_permutation(header: Header, dtype: np.dtype[Any]) -> Expected:
+    n = header["size"]
+    expect(is_int(n) and 1 <= n < MAX_SIZE, "size", f"a size below {MAX_SIZE}", header)
+    return {"order": ("U32", [n])}
+
+
+def _read_permutation(header: Header, dtype: np.dtype[Any], tensors: dict[str, Array], known: Known) -> Operator:
+    expect(known.error == 0 and known.kind == "exact", "relative_error", "0, exact", header)
+    return PermutationOperator(tensors["order"], dtype=dtype, mode=header["mode"])
+
+
+# ---- Toeplitz operators ----
+
+
+def _describe_toeplitz(op: ToeplitzOperator) -> Parts:
+    rows, columns = op.sizes
+    facts = {"rows": list(rows), "columns": list(columns), "coefficients": list(op.coefficients.shape)}
+    places = None if op.is_periodic else [list(op.first), list(op.strides)]
+    return facts | {"places": places}, {"numbers": as_reals(op.coefficients)}
+
+
+def _expected_of_toeplitz(header: Header, dtype: np.dtype[Any]) -> Expected:
+    rows, columns, sizes, places = (header[name] for name in ("rows", "columns", "coefficients", "places"))
+    d = len(rows) if isinstance(rows, list) else 0
+    expect(1 <= d <= _MOST_AXES and _are_sizes(rows, d), "rows", f"1 to {_MOST_AXES} sizes", header)
+    expect(_are_sizes(columns, d), "columns", f"{d} sizes", header)
+    expect(_are_sizes(sizes, d + 2), "coefficients", f"{d + 2} sizes", header)
+    for size, name in ((sizes[0] * prod(rows), "rows"), (sizes[1] * prod(columns), "columns")):
+        expect(size < MAX_SIZE, name, f"sizes whose product is below {MAX_SIZE}", header)
+    if places is None:
+        expect(rows == columns == sizes[2:], "places", "null only for equal sizes", header)
+    else:
+        good = isinstance(places, list) and len(places) == 2 and all(are_ints(each, d) for each in places)
+        good = good and all(abs(first) < MAX_SIZE for first in places[0]) and _are_sizes(places[1], d)
+        expect(good, "places", f"two lists of {d} integers, the second positive", header)
+    return {"numbers": numbers_of(dtype, *sizes)}
+
+
+def _are_sizes(x: Any, count: int) -> bool:
+    return are_ints(x, count) and all(1 <= each < MAX_SIZE for each in x) and prod(x) < _MOST_NUMBERS
+
+
+def _read_toeplitz(header: Header, dtype: np.dtype[Any], tensors: dict[str, Array], known: Known) -> Operator:
+    places = header["places"]
+    where: dict[str, Any] = {"periodic": True} if places is None else {"first": places[0], "strides": places[1]}
+    t = numbers(tensors, "numbers", dtype)
+    return ToeplitzOperator(t, header["rows"], header["columns"], mode=header["mode"], **where, **known.facts)
+
+
+_KINDS = {
+    "sparse": _Kind(frozenset({"shape", "entries"}), _describe_sparse, _expected_of_sparse, _read_sparse),
+    "permutation": _Kind(
+        frozenset({"size"}),
+        lambda op: ({"size": op.shape[0]}, {"order": op.stored_order}),
+        _expected_of_permutation,
+        _read_permutation,
+    ),
+    "toeplitz": _Kind(
+        frozenset({"rows", "columns", "coefficients", "places"}),
+        _describe_toeplitz,
+        _expected_of_toeplitz,
+        _read_toeplitz,
+    ),
+}
