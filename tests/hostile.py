@@ -36,7 +36,7 @@ from bitterfly.structures import PermutationOperator, ToeplitzOperator
 Header = dict[str, Any]
 Tensors = dict[str, Array]
 
-_TYPES = {"U32": "<u4", "F32": "<f4", "F64": "<f8", "U8": "u1", "F16": "<f2"}
+_TYPES = {"U32": "<u4", "I32": "<i4", "F32": "<f4", "F64": "<f8", "U8": "u1", "F16": "<f2"}
 _ODD_TYPES = ["U32", "F32", "F64", "I32", "U8", "BF16", "F16", "U64", "BOOL", "F4", "X9"]
 _ODD = [0, -1, 1, 2, 3, 7, 2**16, 2**31, 2**31 - 1, 2**32, 2**62, 2**63, 2**64, 10**40, 1.5, 1e308, -0.0, True, False]
 _ODD += [
@@ -128,6 +128,8 @@ def operators() -> dict[str, Any]:
         out[f"dense {dtype}"] = bitterfly.quantize_dense(noise, bits=2.25, rotate="both", rng=0).H
         sparse = bitterfly.SparseOperator(noise * (np.abs(noise) > 1.5))
         out[f"sparse {dtype}"] = sparse.H
+        banded = np.where(np.abs(np.subtract.outer(range(5), range(7))) == 2, noise[:5, :7], 0).astype(dtype)
+        out[f"diagonals {dtype}"] = bitterfly.SparseOperator(own.by_diagonals(banded))
         order = PermutationOperator(rng.permutation(9), dtype=dtype)
         out[f"permutation {dtype}"] = order.T
         kernel = own.gaussian(rng, (2, 1, 3, 2), dtype)

@@ -337,6 +337,18 @@ def _dense(rng: np.random.Generator) -> Drawn:
     return Drawn(op, reference.in_mode(op, reference.rotated(op, matrix)), how)
 
 
+def by_diagonals(matrix: np.ndarray) -> Any:
+    """The diagonals that are not zero, longest column first, with rubbish outside of the matrix."""
+    m, n = matrix.shape
+    rows, columns = np.nonzero(matrix)
+    offsets = np.unique(columns - rows)[::-1]
+    data = np.full((len(offsets), n), 7, matrix.dtype)
+    for at, offset in enumerate(offsets):
+        j = np.arange(max(offset, 0), min(n, m + offset))
+        data[at, j] = matrix[j - offset, j]
+    return scipy.sparse.dia_array((data, offsets), shape=matrix.shape)
+
+
 def _sparse(rng: np.random.Generator) -> Drawn:
     """A few entries, all, or none; permutations; entries stored twice, zeros that are stored."""
     import bitterfly
@@ -354,8 +366,8 @@ def _sparse(rng: np.random.Generator) -> Drawn:
         halves = np.concatenate([matrix[rows, columns] / 2] * 2)  # entries of two halves
         twice = (np.concatenate([each] * 2)[order] for each in (rows, columns))
         given = scipy.sparse.coo_array((halves[order], tuple(twice)), shape=matrix.shape)
-        given = given if rng.random() < 0.5 else given.tocsc()
-    mode = str(rng.choice(["forward", "transpose", "adjoint", "conjugate"], p=[0.55, 0.15, 0.15, 0.15]))
+        given = given if rng.random() < 0.4 else given.tocsc() if rng.random() < 0.3 else by_diagonals(matrix)
+    mode = _mode(rng)
     op = bitterfly.SparseOperator(given, mode=mode)
     wide = matrix.astype(np.result_type(dtype, np.float64))
     return Drawn(op, reference.in_mode(op, wide), f"{dtype} sparse, {op.nnz} of {op.shape}, {mode}")

@@ -57,6 +57,12 @@ def sparse(op: Any) -> Array:
     """Return the stored, forward matrix of a sparse operator in double precision, entry by entry."""
     rows = op.matrix
     out: Array = np.zeros(op.stored_shape, np.result_type(op.dtype, np.float64))
+    if rows.format == "dia":
+        for offset, diagonal in zip(rows.offsets, rows.data, strict=True):
+            for j, number in enumerate(diagonal):
+                if 0 <= j - offset < len(out):
+                    out[j - offset, j] = number
+        return out
     for i, (first, last) in enumerate(pairwise(rows.indptr)):
         for at in range(first, last):
             out[i, rows.indices[at]] += rows.data[at]

@@ -150,7 +150,7 @@ def test_report() -> None:
     assert report.nbytes == op.nbytes and report.dense_nbytes == a.nbytes
     assert report.bits_per_entry == op.bits_per_entry == 8 * op.nbytes / a.size
     assert report.bits == op.mean_bits and report.bits_per_number == op.bits_per_number
-    assert set(report.seconds) == {"factorize", "quantize", "measure", "allocate"}
+    assert set(report.seconds) == {"look", "factorize", "quantize", "measure", "allocate"}
     assert all(seconds >= 0 for seconds in report.seconds.values())
     text = str(report)
     assert "64 x 64, float32" in text and "at most 0.01 asked for" in text and "measured" in text

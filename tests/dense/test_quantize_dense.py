@@ -753,3 +753,13 @@ def test_errors_in_a_metric_are_never_too_low(seed: int) -> None:
     above, below = (np.sum((d @ g * d.conj()).real) for d in (lost, wide))
     if not np.isnan(op.metric_error):
         assert above <= np.longdouble(op.metric_error) ** 2 * below * (1 + 1e-12)
+
+
+def test_a_head_is_as_large_as_the_bits_allow() -> None:
+    rng = np.random.default_rng(0)
+    a = 10 * rng.standard_normal((256, 24)) @ rng.standard_normal((24, 256)) + rng.standard_normal((256, 256))
+    found = [bitterfly.quantize_dense(a, bits=bits, rng=0) for bits in (1.25, 1.5, 2)]
+    plain = [bitterfly.quantize_dense(a, bits=bits, head=None, rng=0) for bits in (1.25, 1.5, 2)]
+    assert all(op.kind == "sum" and op.mean_bits <= 2 for op in found)
+    assert all(op.relative_error < 0.9 * other.relative_error for op, other in zip(found, plain, strict=True))
+    assert all(op.nbytes < 1.05 * other.nbytes for op, other in zip(found, plain, strict=True))

@@ -30,7 +30,7 @@ def counted(op: Any) -> tuple[int, int]:
         columns = np.repeat(op.codes.half_bits, 32)[:n].astype(int)
         return m * n, m * int(columns.sum()) // 2
     if op.kind == "sparse":
-        return planes * op.nnz, 8 * op.matrix.data.nbytes
+        return planes * op.matrix.data.size, 8 * op.matrix.data.nbytes
     if op.kind == "permutation":
         return 0, 0
     if op.kind == "toeplitz":

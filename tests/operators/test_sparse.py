@@ -21,7 +21,10 @@ def test_matrices_of_all_sorts(make: Any, dtype: Any) -> None:
     assert op.dtype == (dtype if np.dtype(dtype).kind in "fc" else np.float64)
     assert op.nnz == np.count_nonzero(a)
     assert (op.relative_error, op.error_kind) == (0, "exact")
-    assert op.nbytes == op.nnz * (op.dtype.itemsize + 4) + 4 * 6
+    if make is scipy.sparse.dia_array:
+        assert op.nbytes == 7 * len(op.matrix.offsets) * op.dtype.itemsize + 4 * len(op.matrix.offsets)
+    else:
+        assert op.nbytes == op.nnz * (op.dtype.itemsize + 4) + 4 * 6
     np.testing.assert_array_equal(op.todense(), a)
     np.testing.assert_array_equal(op.rows([3, -1, 3]), a[[3, -1, 3]])
     np.testing.assert_array_equal(op.H.rows([6]), a.T[[6]])

@@ -225,8 +225,8 @@ def _sparse_applied(op: Any, size: float, count: int) -> float:
     norm, limits = log2_norm(op), np.finfo(op.dtype)
     if norm == NOTHING:
         return NOTHING
-    planes, matrix = 2 if np.dtype(op.dtype).kind == "c" else 1, op.matrix
-    longest = max(np.max(np.diff(matrix.indptr)), np.max(np.bincount(matrix.indices)))
+    planes, matrix = 2 if np.dtype(op.dtype).kind == "c" else 1, op.matrix.tocsr()
+    longest = max(np.max(np.diff(matrix.indptr)), np.max(np.bincount(matrix.indices), initial=0))
     roundings = _OPERATIONS * planes * int(longest) + _OTHERS
     found = [float(np.log2(roundings * float(limits.eps) / 2)) + norm + size]
     found.append(float(np.log2(limits.smallest_subnormal) + np.log2(roundings * np.sqrt(max(op.shape) * count))))

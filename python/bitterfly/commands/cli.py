@@ -91,10 +91,10 @@ def main(context: click.Context) -> None:
 @click.option("-o", "--output", type=_output_path, help=f"File to write. Default: the matrix's name{_SUFFIX}.")
 @click.option(
     "--structure",
-    type=click.Choice(["auto", "butterfly", "dense"]),
+    type=click.Choice(["auto", "permutation", "toeplitz", "sparse", "kronecker", "butterfly", "dense"]),
     default="auto",
     show_default=True,
-    help="Butterfly factors, dense codes, or the better of both.",
+    help="What the operator may be: the best of all, or one of them.",
 )
 @click.option(
     "--permute",

@@ -59,25 +59,28 @@ def compress(
         Instead of `bits`: the least error found in at most so many bytes, all buffers counted; without a chain, float
         factors of several tolerances are tried. With `rtol` as well, the error is checked. At least one of `rtol`,
         `bits` and `nbytes` is needed.
-    structure : {"auto", "butterfly", "dense"}, or a list of the last two, optional
-        What the operator may be: a packed butterfly, or window codes as of `quantize_dense`, with a head of low rank
-        where that pays. "auto", either or the sum of both: see Notes. With a chain, and for what is not held as an
-        array (entry functions of more than 16 MiB, operators of more than 4096 x 4096), that is a butterfly.
+    structure : {"auto", "permutation", "toeplitz", "sparse", "kronecker", "butterfly", "dense"}, or a list, optional
+        What the operator may be: a permutation, a Toeplitz or circulant matrix, the entries that are not zero (by rows
+        or by diagonals), a Kronecker product of two, a packed butterfly, or window codes as of `quantize_dense` and
+        what stands beside them. "auto": the best of all, and the sum of a butterfly and window codes: see Notes. With a
+        chain, and for what is not held as an array (entry functions of more than 16 MiB, operators of more than 4096 x
+        4096), that is a butterfly.
     permute, rng
         Order of rows and columns, and the source of the probe's choices, see `factorize`, and of the rotations of dense
         codes.
     progress : callable, optional
-        Called as ``progress(stage, fraction)`` with the stage "factorize", "quantize", "measure", "allocate" (bits of
-        each factor) or "dense" and the share of it that is done.
+        Called as ``progress(stage, fraction)`` with the stage "look" (at the entries), "factorize", "quantize",
+        "measure", "allocate" (bits of each factor) or "dense" and the share of it that is done.
     workers : int, optional
         Threads of all stages, as for `factorize`.
 
     Returns
     -------
-    PackedButterfly, DenseOperator or ButterflySum
-        A sum is one of dense codes and what stands beside them: outliers, a head, a butterfly. Its ``relative_error``
-        is measured against all of `a` (where that is an entry function of more than 16 MiB, or an operator of more than
-        4096 x 4096: estimated, an upper bound with a confidence of 97.7 %), and ``op.report`` is a `CompressReport`.
+    Operator
+        Of the class of its structure. A sum is one of dense codes and what stands beside them: outliers, a head, a
+        butterfly. Its ``relative_error`` is measured against all of `a` (where that is an entry function of more than
+        16 MiB, or an operator of more than 4096 x 4096: estimated, an upper bound with a confidence of 97.7 %), and
+        ``op.report`` is a `CompressReport`.
 
     Raises
     ------
@@ -91,13 +94,14 @@ def compress(
 
     Notes
     -----
-    What dense codes take and how they err follows from the shape of the matrix; what a butterfly does is known from the
-    blocks that a search looks at, from float factors, then from codes. Of the two, the one of fewer bytes is taken for
-    `rtol`, the one of the lesser error for `nbytes` and `bits`; where a butterfly is better by a factor of 1.3, or with
-    `bits` of half of the bytes and float factors that err at most twice as much, no dense codes are made, and where its
-    float factors are too many or too far off, none of it. For `rtol` and `nbytes`, a butterfly that holds the structure
-    of a matrix below its noise is then added to dense codes of the rest, where that is predicted to gain 10 %. Sums of
-    dense codes reach errors of 2e-6 in single, 3e-13 in double precision.
+    A look at the entries finds the first four; where one of them takes next to nothing, it is the answer. What dense
+    codes take and how they err follows from the shape of the matrix; what a butterfly does is known from the blocks
+    that a search looks at, from float factors, then from codes. Of the two, the one of fewer bytes is taken for `rtol`,
+    the one of the lesser error for `nbytes` and `bits`; where a butterfly is better by a factor of 1.3, or with `bits`
+    of half of the bytes and float factors that err at most twice as much, no dense codes are made, and where its float
+    factors are too many or too far off, none of it. For `rtol` and `nbytes`, a butterfly that holds the structure of a
+    matrix below its noise is then added to dense codes of the rest, where that is predicted to gain 10 %. Sums of dense
+    codes reach errors of 2e-6 in single, 3e-13 in double precision.
 
     Measuring takes ``m n log n`` operations, by the products with panels of the identity; a second dense matrix is
     formed only of what a butterfly leaves to dense codes.

@@ -11,9 +11,9 @@ from bitterfly.chains.chain import Chain
 from bitterfly.factorization.orderings import Permute
 from bitterfly.inputs import as_bytes, as_number, check_rtol
 
-Structure = Literal["butterfly", "dense"]
+Structure = Literal["permutation", "toeplitz", "sparse", "kronecker", "butterfly", "dense"]
 
-_STRUCTURES: tuple[Structure, ...] = get_args(Structure)
+STRUCTURES: tuple[Structure, ...] = get_args(Structure)
 
 
 class Request(NamedTuple):
@@ -57,7 +57,7 @@ def checked_request(
     structures = _structures(structure)
     if chain is not None:
         if "butterfly" not in structures:
-            raise ValueError("structure: expected 'butterfly' or 'auto' beside a chain, got 'dense'")
+            raise ValueError(f"structure: expected 'butterfly' or 'auto' beside a chain, got {structure!r}")
         structures = ("butterfly",)
     return Request(rtol, bits, None if nbytes is None else as_bytes(nbytes), structures, chain, permute, rng)
 
@@ -65,9 +65,10 @@ def checked_request(
 def _structures(structure: Any) -> tuple[Structure, ...]:
     """Return the names of structures, in the order in which they are tried."""
     if isinstance(structure, str) and structure == "auto":
-        return _STRUCTURES
+        return STRUCTURES
     is_list = isinstance(structure, Sequence) and not isinstance(structure, str)
     names = list(structure) if is_list else [structure]
-    if not names or any(name not in _STRUCTURES for name in names):
-        raise ValueError(f"structure: expected 'auto', 'butterfly', 'dense' or a list of both, got {structure!r}")
-    return tuple(name for name in _STRUCTURES if name in names)
+    if not names or any(name not in STRUCTURES for name in names):
+        known = ", ".join(map(repr, STRUCTURES))
+        raise ValueError(f"structure: expected 'auto', one of {known}, or a list of these, got {structure!r}")
+    return tuple(name for name in STRUCTURES if name in names)

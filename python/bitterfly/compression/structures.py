@@ -9,6 +9,7 @@ import numpy as np
 
 from bitterfly.accuracy.known import Known
 from bitterfly.compression.butterflies import packed_butterfly
+from bitterfly.compression.exact import found_by_entries, is_final
 from bitterfly.compression.remainders import butterfly_and_rest
 from bitterfly.compression.request import Request
 from bitterfly.compression.rivals import Rival
@@ -19,6 +20,8 @@ from bitterfly.inputs import UnmetError
 from bitterfly.operators.contract import Operator
 from bitterfly.operators.report import Tried
 from bitterfly.sources.given import ArraySource
+
+_OTHERS = {"butterfly", "dense"}
 
 _log = logging.getLogger("bitterfly")
 
@@ -38,6 +41,32 @@ class Found(NamedTuple):
 
 def best_structure(work: Work, request: Request) -> tuple[Found, tuple[Tried, ...]]:
     """Return the best of the structures allowed, and what was found or predicted of each.
+
+    What a look at the entries finds comes first; nothing else is tried where that takes next to nothing.
+
+    Raises
+    ------
+    UnmetError
+        Where no structure meets what is asked for.
+    """
+    simple = [Found(name, each.packed, each.known) for name, each in found_by_entries(work, request).items()]
+    tried = tuple(each.tried for each in simple)
+    best = min(simple, key=lambda each: _cost(each, request), default=None)
+    if best is not None and (is_final(best.op, work, request) or not _OTHERS & set(request.structures)):
+        return best, tried
+    if not _OTHERS & set(request.structures):
+        raise UnmetError(f"structure: the matrix is none of {', '.join(request.structures)} as far as asked for")
+    try:
+        other, found = _butterfly_or_dense(work, request)
+    except UnmetError:
+        if best is None:
+            raise
+        return best, tried
+    return other if best is None else min(best, other, key=lambda each: _cost(each, request)), (*tried, *found)
+
+
+def _butterfly_or_dense(work: Work, request: Request) -> tuple[Found, tuple[Tried, ...]]:
+    """Return a butterfly, dense codes or the sum of both.
 
     Butterflies come first. Dense codes are made only where there is none, or where they are not predicted to be clearly
     worse; a butterfly is given up where what its float factors take, or miss, is clearly more than dense codes do. Last

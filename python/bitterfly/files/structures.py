@@ -8,7 +8,7 @@ from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, dia_array
 
 from bitterfly.accuracy.known import Known
 from bitterfly.files.container import (
@@ -87,35 +87,53 @@ def _check_shape(header: Header) -> None:
 
 
 def _describe_sparse(op: SparseOperator) -> Parts:
-    matrix = op.matrix
+    matrix, shape = op.matrix, list(op.stored_shape)
+    if matrix.format == "dia":
+        tensors = {"numbers": as_reals(matrix.data), "offsets": matrix.offsets.astype(np.int32)}
+        return {"shape": shape, "stored": "diagonals", "entries": len(matrix.offsets)}, tensors
     counts = np.diff(matrix.indptr).astype(np.uint32)
     tensors = {"numbers": as_reals(matrix.data), "columns": matrix.indices.astype(np.uint32), "counts": counts}
-    return {"shape": list(op.stored_shape), "entries": op.nnz}, tensors
+    return {"shape": shape, "stored": "rows", "entries": op.nnz}, tensors
 
 
 def _expected_of_sparse(header: Header, dtype: np.dtype[Any]) -> Expected:
     _check_shape(header)
-    shape, count = header["shape"], header["entries"]
-    good = is_int(count) and 0 <= count <= min(_MOST_NUMBERS, shape[0] * shape[1])
-    expect(good, "entries", "a number of entries", header)
-    return {"numbers": numbers_of(dtype, count), "columns": ("U32", [count]), "counts": ("U32", [shape[0]])}
+    (m, n), count = header["shape"], header["entries"]
+    expect(is_one_of(header["stored"], ("rows", "diagonals")), "stored", "rows or diagonals", header)
+    most = m * n if header["stored"] == "rows" else m + n - 1
+    expect(is_int(count) and 0 <= count <= min(_MOST_NUMBERS, most), "entries", "a number of entries", header)
+    if header["stored"] == "diagonals":
+        return {"numbers": numbers_of(dtype, count, n), "offsets": ("I32", [count])}
+    return {"numbers": numbers_of(dtype, count), "columns": ("U32", [count]), "counts": ("U32", [m])}
 
 
 def _read_sparse(header: Header, dtype: np.dtype[Any], tensors: dict[str, Array], known: Known) -> Operator:
-    shape, count = header["shape"], header["entries"]
-    counts, columns = tensors["counts"].astype(np.int64), tensors["columns"].astype(np.int64)
-    if counts.sum() != count:
-        raise ValueError(f"counts: expected {count} entries in all, got {counts.sum()}")
-    starts = np.concatenate([[0], np.cumsum(counts)])
-    is_first = np.zeros(count + 1, bool)
-    is_first[starts] = True
-    if (count and columns.max() >= shape[1]) or not np.all(is_first[1:count] | (np.diff(columns) > 0)):
-        raise ValueError(f"columns: expected ascending columns below {shape[1]} in each row")
-    narrow = np.int32 if max(count, shape[1]) < MAX_SIZE else np.int64
-    parts = numbers(tensors, "numbers", dtype), columns.astype(narrow), starts.astype(narrow)
-    op = SparseOperator(csr_array(parts, shape=tuple(shape)), mode=header["mode"], **known.facts)
-    expect(op.nnz == count, "entries", "numbers that are not zero", header)
+    shape, x = tuple(header["shape"]), numbers(tensors, "numbers", dtype)
+    matrix = _diagonals(shape, x, tensors) if header["stored"] == "diagonals" else _rows(shape, x, tensors)
+    op = SparseOperator(matrix, mode=header["mode"], **known.facts)
+    expect(np.array_equal(op.matrix.data, x), "entries", "numbers that are not zero, inside of the matrix", header)
     return op
+
+
+def _diagonals(shape: tuple[int, int], x: Array, tensors: dict[str, Array]) -> dia_array:
+    offsets = tensors["offsets"].astype(np.int64)
+    good = np.all(np.diff(offsets) > 0) and np.all((offsets > -shape[0]) & (offsets < shape[1]))
+    if not good:
+        raise ValueError(f"offsets: expected ascending diagonals of a matrix of shape {shape}")
+    return dia_array((x, offsets), shape=shape)
+
+
+def _rows(shape: tuple[int, int], x: Array, tensors: dict[str, Array]) -> csr_array:
+    counts, columns, n = tensors["counts"].astype(np.int64), tensors["columns"].astype(np.int64), shape[1]
+    if counts.sum() != len(x):
+        raise ValueError(f"counts: expected {len(x)} entries in all, got {counts.sum()}")
+    starts = np.concatenate([[0], np.cumsum(counts)])
+    is_first = np.zeros(len(x) + 1, bool)
+    is_first[starts] = True
+    if (len(x) and columns.max() >= n) or not np.all(is_first[1 : len(x)] | (np.diff(columns) > 0)):
+        raise ValueError(f"columns: expected ascending columns below {n} in each row")
+    narrow = np.int32 if max(len(x), n) < MAX_SIZE else np.int64
+    return csr_array((x, columns.astype(narrow), starts.astype(narrow)), shape=shape)
 
 
 # ---- permutations ----
@@ -171,7 +189,7 @@ def _read_toeplitz(header: Header, dtype: np.dtype[Any], tensors: dict[str, Arra
 
 
 _KINDS = {
-    "sparse": _Kind(frozenset({"shape", "entries"}), _describe_sparse, _expected_of_sparse, _read_sparse),
+    "sparse": _Kind(frozenset({"shape", "stored", "entries"}), _describe_sparse, _expected_of_sparse, _read_sparse),
     "permutation": _Kind(
         frozenset({"size"}),
         lambda op: ({"size": op.shape[0]}, {"order": op.stored_order}),

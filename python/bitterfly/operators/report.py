@@ -14,7 +14,7 @@ class Tried(NamedTuple):
     Attributes
     ----------
     name : str
-        "butterfly", "dense" or "butterfly + dense".
+        One of the structures of `compress`, or "butterfly + dense".
     nbytes : int or None
         Bytes of all buffers; None where none are known.
     error : float or None
@@ -45,7 +45,7 @@ class CompressReport:
     rtol : float or None
         Largest relative error asked for.
     structure : str
-        What the operator is: "butterfly", "dense" for window codes and what stands beside them, or "butterfly + dense".
+        What the operator is: one of the structures of `compress`, or "butterfly + dense".
     tried : tuple of Tried
         Each structure that was looked at: its bytes and its error, measured or predicted, or why it was refused.
     bits : float
@@ -59,8 +59,8 @@ class CompressReport:
     bits_per_number, bits_per_entry : float
         Bits of all buffers over the real numbers that the operator stores, and over the entries of the matrix.
     seconds : dict
-        Wall time of the stages: "factorize", "quantize", "measure", "allocate" (bits of each factor), "dense", each
-        without those that run within it.
+        Wall time of the stages: "look" (at the entries), "factorize", "quantize", "measure", "allocate" (bits of each
+        factor), "dense", each without those that run within it.
     """
 
     shape: tuple[int, int]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Self
 
 import numpy as np
-from scipy.sparse import csr_array, issparse
+from scipy.sparse import csr_array, dia_array, issparse
 
 from bitterfly.accuracy.change import after_cast
 from bitterfly.accuracy.known import Known
@@ -25,8 +25,8 @@ class SparseOperator(Operator):
     Parameters
     ----------
     matrix : sparse array or array_like, shape (m, n)
-        Entries are taken as they are, in rows (CSR); those that are stored twice are added, zeros are dropped. Integers
-        and booleans become float64.
+        Entries are taken as they are, in rows (CSR), those that are stored twice added and zeros dropped; or by
+        diagonals where `matrix` is a `scipy.sparse.dia_array`. Integers and booleans become float64.
     dtype : dtype, optional
         float32, float64, complex64 or complex128; default: that of `matrix`.
     relative_error, error_kind : float, str, optional
@@ -69,7 +69,7 @@ class SparseOperator(Operator):
     ) -> None:
         if mode not in FLAGS:
             raise ValueError(f"mode: expected one of {', '.join(FLAGS)}, got {mode!r}")
-        self._matrix = _as_rows(matrix, dtype)
+        self._matrix = _stored(matrix, dtype)
         own = np.dtype(self._matrix.dtype)
         transposed, conjugated = FLAGS[mode]
         self.mode = MODES[transposed, conjugated and own.kind == "c"]
@@ -81,8 +81,8 @@ class SparseOperator(Operator):
     # ---- what the operator is ----
 
     @property
-    def matrix(self) -> csr_array:
-        """The stored, forward matrix, whose buffers are read-only."""
+    def matrix(self) -> csr_array | dia_array:
+        """The stored, forward matrix, by rows or by diagonals, whose buffers are read-only."""
         return self._matrix
 
     @property
@@ -93,13 +93,13 @@ class SparseOperator(Operator):
 
     @property
     def nnz(self) -> int:
-        """The number of stored entries."""
-        return int(self._matrix.nnz)
+        """The number of entries that are not zero."""
+        return int(np.count_nonzero(self._matrix.data))
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the entries, of their columns, and of where rows begin."""
-        return sum(int(part.nbytes) for part in (self._matrix.data, self._matrix.indices, self._matrix.indptr))
+        """Bytes of the entries and of where they stand."""
+        return sum(int(part.nbytes) for part in _buffers(self._matrix))
 
     @property
     def numbers(self) -> tuple[Numbers, ...]:
@@ -120,7 +120,7 @@ class SparseOperator(Operator):
 
     def _rows(self, index: IndexArray) -> Array:
         transpose, conjugate = FLAGS[self.mode]
-        rows = (self._matrix.T.tocsr() if transpose else self._matrix)[index].toarray()
+        rows = (self._matrix.T if transpose else self._matrix).tocsr()[index].toarray()
         return np.asarray(rows.conj() if conjugate else rows)
 
     # ---- views and copies ----
@@ -142,7 +142,7 @@ class SparseOperator(Operator):
         target = cast_dtype(dtype, self.dtype)
         if target == self.dtype:
             return self
-        cast = self._viewed(_matrix=_as_rows(self._matrix, target), dtype=np.dtype(target.type))
+        cast = self._viewed(_matrix=_stored(self._matrix, target), dtype=np.dtype(target.type))
         if np.finfo(target).eps <= np.finfo(self.dtype).eps:
             return cast
         return cast._viewed(_fact=after_cast(self, cast), _metric_errors=UNKNOWN)
@@ -160,34 +160,57 @@ class SparseOperator(Operator):
         return self._viewed(_fact=known, report=report or self.report)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        stored = self._matrix.data, self._matrix.indices, self._matrix.indptr
         facts = {"mode": self.mode, "report": self.report} | Known.of(self).facts
-        return _rebuilt, (stored, self.stored_shape, facts, self._metric_errors)
+        return _rebuilt, (self._matrix, facts, self._metric_errors)
 
 
-def _rebuilt(
-    stored: tuple[Array, ...], shape: tuple[int, int], facts: dict[str, Any], metric_errors: MetricErrors
-) -> SparseOperator:
-    return SparseOperator(csr_array(stored, shape=shape), **facts)._viewed(_metric_errors=metric_errors)
+def _rebuilt(matrix: Any, facts: dict[str, Any], metric_errors: MetricErrors) -> SparseOperator:
+    return SparseOperator(matrix, **facts)._viewed(_metric_errors=metric_errors)
 
 
-def _as_rows(matrix: Any, dtype: Any) -> csr_array:
-    """Return a matrix in rows, each entry once and in order, in buffers of its own that are read-only."""
+def _buffers(matrix: csr_array | dia_array) -> tuple[Array, ...]:
+    if matrix.format == "dia":
+        return matrix.data, matrix.offsets
+    return matrix.data, matrix.indices, matrix.indptr
+
+
+def _stored(matrix: Any, dtype: Any) -> csr_array | dia_array:
+    """Return a matrix by rows, each entry once and in order, or by diagonals, in read-only buffers of its own."""
     if not issparse(matrix):
         matrix = as_floating(matrix, "matrix")
     if matrix.ndim != 2 or 0 in matrix.shape:
         raise ValueError(f"matrix: expected shape (m, n), neither of them zero, got {matrix.shape}")
-    rows = csr_array(matrix, copy=True)
-    given = as_floating(rows.data, "matrix").dtype
+    by_diagonals = issparse(matrix) and matrix.format == "dia"
+    stored = dia_array(matrix, copy=True) if by_diagonals else csr_array(matrix, copy=True)
+    given = as_floating(stored.data, "matrix").dtype
     own = given if dtype is None else cast_dtype(dtype, given)
     with np.errstate(over="ignore"):
-        rows = rows.astype(own)
-    rows.sum_duplicates()
-    rows.eliminate_zeros()
-    if not np.all(np.isfinite(rows.data)):
+        stored = stored.astype(own)
+    if by_diagonals:
+        stored = _inside(stored)
+    else:
+        stored.sum_duplicates()
+        stored.eliminate_zeros()
+        if max(stored.nnz, stored.shape[1]) < 1 << 31:
+            indices, starts = (part.astype(np.int32) for part in (stored.indices, stored.indptr))
+            stored = csr_array((stored.data, indices, starts), shape=stored.shape)
+    if not np.all(np.isfinite(stored.data)):
         if np.all(np.isfinite(matrix.data if issparse(matrix) else matrix)):
             raise OverflowError(f"dtype: the entries do not fit {own}")
         raise ValueError("matrix: expected finite entries, got infinities or NaNs")
-    for part in (rows.data, rows.indices, rows.indptr):
+    for part in _buffers(stored):
         part.flags.writeable = False
-    return rows
+    return stored
+
+
+def _inside(matrix: dia_array) -> dia_array:
+    """Return diagonals in order, as long as the matrix is wide, with zeros where they leave it."""
+    m, n = matrix.shape
+    order = np.argsort(matrix.offsets)
+    offsets = matrix.offsets[order]
+    data = np.zeros((len(offsets), n), matrix.dtype)
+    width = min(n, matrix.data.shape[1])
+    data[:, :width] = matrix.data[order, :width]
+    rows = np.arange(n) - offsets[:, None]
+    data[(rows < 0) | (rows >= m)] = 0
+    return dia_array((data, offsets.astype(np.int32)), shape=(m, n))

@@ -11,6 +11,7 @@ from bitterfly.accuracy.metric import bounds_of_trace
 from bitterfly.dense.beside.head import worthwhile_head
 from bitterfly.dense.beside.outliers import Apart, without, worthwhile_outliers
 from bitterfly.dense.measured import counted, measured_sum
+from bitterfly.dense.predicted import least_bytes
 from bitterfly.dense.search import Asked
 from bitterfly.dense.stages import staged
 from bitterfly.inputs import Array, UnmetError
@@ -69,15 +70,27 @@ def _worthwhile(a: Array, asked: Asked, beside: Beside, rng: np.random.Generator
     """Return outliers and a head, one of them or none, whichever saves the most bits."""
     limits, largest = np.finfo(a.dtype), exponent_of(a)
     has_head = beside.head is not None and limits.minexp + _ROOM < largest < limits.maxexp - _ROOM
-    head = worthwhile_head(a, rng) if has_head else None  # of other matrices, factors would leave the range
+    room = _room(asked, a)
+    head = worthwhile_head(a, rng, room) if has_head else None  # of other matrices, factors would leave the range
     best = [] if head is None else [head]
     outliers = worthwhile_outliers(a) if beside.outliers == "auto" else None
     if outliers is not None:
-        after = worthwhile_head(without(a, outliers.op), rng) if has_head else None
+        room -= 8 * outliers.op.nbytes
+        after = worthwhile_head(without(a, outliers.op), rng, room) if has_head else None
         best = max(best, [outliers] if after is None else [outliers, after], key=_saved)
     if asked.metric is not None and _saved(best) < _WORTHWHILE * a.size:
         return []
     return [part.op for part in best]
+
+
+def _room(asked: Asked, a: Array) -> float:
+    """Return how many bits the least codes leave to others."""
+    planes = 2 if a.dtype.kind == "c" else 1
+    if asked.bits is not None:
+        return (asked.bits - (asked.stages or 1)) * planes * a.size
+    if asked.nbytes is None:
+        return float("inf")
+    return 8.0 * (asked.nbytes - asked.beside - least_bytes((planes * a.shape[0], a.shape[1])))
 
 
 def _saved(parts: Sequence[Apart]) -> float:

@@ -19,8 +19,10 @@ _FIRST, _MOST = 8, 64  # singular triples that are looked for
 _SAFE = 40  # exponents of single precision whose squares and sums stay far from its limits
 
 
-def worthwhile_head(a: Array, rng: np.random.Generator) -> Apart | None:
+def worthwhile_head(a: Array, rng: np.random.Generator, most: float = np.inf) -> Apart | None:
     """Return the leading singular triples of a matrix in few bits, where they take less than they save; else None.
+
+    They take at most so many bits in all.
 
     With r of them the rest has the energy ``E_r``: each of its ``m n`` numbers takes ``1/2 log2(E_0 / E_r)`` bits less
     for the same error, and the factors take b bits for each of ``r (m + n)`` numbers, whose errors stay in the rest.
@@ -32,17 +34,16 @@ def worthwhile_head(a: Array, rng: np.random.Generator) -> Apart | None:
     total = float(np.linalg.norm(x)) ** 2
     if total == 0:
         return None
-    count = _FIRST
+    count, planes = _FIRST, 2 if a.dtype.kind == "c" else 1
     while True:
         count = min(count, min(m, n))
         u, s, vh = leading(x, count, rng)
-        rank, bits, saved = _best(s, total, m, n)
+        rank, bits, saved = _best(s, total, m, n, most / planes)
         if rank < count or count in (_MOST, min(m, n)):
             break
         count *= 2
     if rank == 0:
         return None
-    planes = 2 if a.dtype.kind == "c" else 1
     return Apart(in_factors(u[:, :rank] * s[:rank], vh[:rank].T, shift, bits, a.dtype), planes * saved)
 
 
@@ -83,7 +84,7 @@ def leading(x: Array, count: int, rng: np.random.Generator) -> tuple[Array, Arra
     return (q @ u)[:, :count], s[:count].astype(np.float64), vh[:count]
 
 
-def _best(s: Array, total: float, m: int, n: int) -> tuple[int, int, float]:
+def _best(s: Array, total: float, m: int, n: int, most: float) -> tuple[int, int, float]:
     """Return the rank and the bits of the numbers of the factors that save the most bits; rank 0 where none does."""
     heads = np.cumsum(s**2)
     rest = np.maximum(total - heads, total * 1e-12)
@@ -91,7 +92,8 @@ def _best(s: Array, total: float, m: int, n: int) -> tuple[int, int, float]:
     best = (0.0, 0, _WIDTHS[0])
     for bits in _WIDTHS:
         left = rest + 2 * heads * 4.0**-bits
-        saved = 0.5 * np.log2(total / left) * m * n - ranks * (m + n) * bits - 32 * ranks
+        taken = ranks * ((m + n) * bits + 32)
+        saved = np.where(taken > most, -np.inf, 0.5 * np.log2(total / left) * m * n - taken)
         at = int(np.argmax(saved))
         best = max(best, (float(saved[at]), at + 1, bits))
     return best[1], best[2], best[0]

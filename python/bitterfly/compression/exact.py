@@ -1,0 +1,173 @@
+"""Structures that a look at the entries finds: sparse and Toeplitz matrices, permutations, Kronecker products."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from bitterfly.accuracy.known import Known
+from bitterfly.compression.request import Request
+from bitterfly.compression.stages import Measured, Work
+from bitterfly.inputs import Array
+from bitterfly.operators.contract import Operator
+from bitterfly.powers import exponent_of, near_one, scaled
+from bitterfly.sources.given import ArraySource
+from bitterfly.structures import projections
+
+_SHARE = 0.25  # of the entries, above which matrices are not looked at as sparse
+_SAMPLES, _ROWS = 400, 8  # entries that tests look at, and rows in which these are not zero
+_LOOSER = 4.0  # times a tolerance: how far off they may be
+_FEW, _LITTLE = 16, 0.03  # numbers for each row and column, or share of the bytes: with less, nothing else is tried
+_MUCH = 0.25  # of the bytes, with more something else is in any case
+_HALF = 0.5  # an error, above which there is no structure
+
+
+def found_by_entries(work: Work, request: Request) -> dict[str, Measured]:
+    """Return operators of the structures allowed that meet what is asked for, by their names.
+
+    Parameters
+    ----------
+    work : Work
+        Of an array; what is no array has none.
+    request : Request
+        With `rtol`, or `nbytes`.
+    """
+    if not isinstance(work.source, ArraySource) or request.bits is not None or request.chain is not None:
+        return {}
+    a = work.source.array
+    if not _is_finite(a):  # others say where it is not
+        return {}
+    found: dict[str, Measured] = {}
+    with work.stage("look"):
+        for name, look in _LOOKS.items():
+            if name not in request.structures:
+                continue
+            op = look(a, request.rtol)
+            if op is None:
+                continue
+            known = Known(work.source.rounding, "exact").then(op.relative_error, kind=op.error_kind)
+            if _meets(request, op, known):
+                found[name] = Measured(op, known)
+    return found
+
+
+def _is_finite(a: Array) -> bool:
+    planes = (a.real, a.imag) if a.dtype.kind == "c" else (a,)
+    return all(np.isfinite(x.max()) and np.isfinite(x.min()) for x in planes)
+
+
+def is_final(op: Operator, work: Work, request: Request) -> bool:
+    """Whether an operator is so small, and as exact as is asked for, that nothing else has to be tried."""
+    if not op.relative_error <= (request.rtol or _unit(work.source)):
+        return False
+    few = _FEW * sum(work.source.shape) * work.source.dtype.itemsize
+    return op.nbytes <= min(max(few, _LITTLE * work.nbytes), _MUCH * work.nbytes)
+
+
+def _meets(request: Request, op: Operator, known: Known) -> bool:
+    if request.nbytes is not None and op.nbytes > request.nbytes:
+        return False
+    return known.error <= (_HALF if request.rtol is None else request.rtol)
+
+
+def _sparse(a: Array, rtol: float | None) -> Operator | None:
+    """Return the entries that are not zero, without the least of them as far as a tolerance allows."""
+    count = int(np.count_nonzero(a))
+    if count > _SHARE * a.size:
+        return None
+    if rtol:
+        squares = np.sort(np.square(np.abs(near_one(a[a != 0])[0])))
+        count -= int(np.searchsorted(np.cumsum(squares), rtol**2 * (1 - 1e-6) * squares.sum(), side="right"))
+    return projections.sparse(a, count)
+
+
+def _permutation(a: Array, rtol: float | None) -> Operator | None:
+    if a.shape[0] != a.shape[1] or np.count_nonzero(a) != len(a):
+        return None
+    try:
+        return projections.permutation(a)
+    except ValueError:
+        return None
+
+
+def _toeplitz(a: Array, rtol: float | None) -> Operator | None:
+    """Return the circulant matrix, where it does, else the Toeplitz one; none where two neighbours are far apart."""
+    if min(a.shape) < 2 or not _repeats(a, rtol):
+        return None
+    if a.shape[0] == a.shape[1]:
+        op = projections.circulant(a)
+        if op.relative_error <= max(rtol or 0.0, _unit(a)):
+            whole = projections.toeplitz(a)
+            return whole if whole.nbytes < op.nbytes else op
+    return projections.toeplitz(a)
+
+
+def _repeats(a: Array, rtol: float | None) -> bool:
+    """Whether sampled entries are about their neighbours down the diagonal."""
+    rng = np.random.default_rng(0)
+    i, j = (rng.integers(0, size - 1, _SAMPLES) for size in a.shape)
+    x = near_one(np.stack([a[i, j], a[i + 1, j + 1]]))[0]
+    apart, size = float(np.linalg.norm(x[0] - x[1])), float(np.linalg.norm(x[0]))
+    return not apart > _LOOSER * max(rtol or 0.5, _unit(a)) * size
+
+
+def _unit(a: Any) -> float:
+    return 4 * float(np.finfo(a.dtype).eps)
+
+
+def _kronecker(a: Array, rtol: float | None) -> Operator | None:
+    """Return the smallest Kronecker product that passes a test on samples; of many small ones butterflies are made."""
+    m, n = a.shape
+    if not a.any():
+        return None
+    sizes = sorted((m // p * (n // q) + p * q, p, q) for p in _divisors(m) for q in _divisors(n) if 1 < p * q < m * n)
+    for most in (_unit(a), 0.1) if rtol is None else (max(rtol, _unit(a)),):
+        test = _KroneckerTest(a, most)
+        if m == n > 2 and m & (m - 1) == 0 and test(2, 2) and test(m // 2, n // 2):
+            return None
+        for _, p, q in sizes:
+            if test(p, q):
+                return projections.kronecker(a, (p, q))
+    return None
+
+
+def _divisors(n: int) -> list[int]:
+    return [d for d in range(1, n + 1) if n % d == 0]
+
+
+class _KroneckerTest:
+    """Whether ``a[b, r] a[B, R] = a[b, R] a[B, r]``, B the block of the largest entry, R its place in there."""
+
+    def __init__(self, a: Array, rtol: float) -> None:
+        rng = np.random.default_rng(0)
+        self._a = a
+        self._i0, self._j0 = np.unravel_index(np.argmax(np.abs(a)), a.shape)
+        i, j = (rng.integers(0, size, _SAMPLES) for size in a.shape)
+        rows = np.unique(np.append(rng.integers(0, len(a), _ROWS), self._i0))
+        some = np.argwhere(a[rows])  # a random entry may well be zero
+        some = some[rng.integers(0, len(some), _SAMPLES)]
+        self._i, self._j = np.concatenate([i, rows[some[:, 0]]]), np.concatenate([j, some[:, 1]])
+        self._whole = self._over(self._i, self._j)
+        self._most = _LOOSER * rtol * float(np.linalg.norm(self._whole))
+
+    def _over(self, i: Array, j: Array) -> Array:
+        """Return entries over the largest one."""
+        both = np.append(self._a[i, j], self._a[self._i0, self._j0]).astype(np.complex128)
+        both = scaled(both, -exponent_of(both[-1:]))
+        return np.asarray(both[:-1] / both[-1])
+
+    def __call__(self, p: int, q: int) -> bool:
+        i, j, i0, j0 = self._i, self._j, self._i0, self._j0
+        outer = self._over(i - i % p + i0 % p, j - j % q + j0 % q)
+        inner = self._over(i0 - i0 % p + i % p, j0 - j0 % q + j % q)
+        return float(np.linalg.norm(self._whole - outer * inner)) <= self._most
+
+
+_LOOKS: dict[str, Callable[[Array, float | None], Operator | None]] = {
+    "permutation": _permutation,
+    "toeplitz": _toeplitz,
+    "sparse": _sparse,
+    "kronecker": _kronecker,
+}
