@@ -298,8 +298,8 @@ def _hadamard(rng: np.random.Generator) -> Drawn:
     return Drawn(op, reference.viewed(op, matrix), f"{dtype} Hadamard of {n}, {known}")
 
 
-_DENSE_ROWS = [1, 2, 15, 16, 17, 31, 48, 49, 63, 64, 65, 80, 100, 127, 128, 130, 193]
-_DENSE_COLUMNS = [1, 2, 3, 4, 5, 11, 12, 31, 32, 33, 40, 63, 64, 65, 96, 100, 128, 140, 210]
+_DENSE_ROWS = [1, 2, 15, 16, 17, 31, 48, 49, 63, 64, 65, 80, 100, 127, 128, 130, 193, 330]
+_DENSE_COLUMNS = [1, 2, 3, 4, 5, 11, 12, 31, 32, 33, 40, 63, 64, 65, 96, 100, 128, 140, 210, 270]
 
 
 def _dense(rng: np.random.Generator) -> Drawn:

@@ -66,22 +66,17 @@ void read_columns(const View& x, std::size_t first, std::size_t count, double* o
 }
 
 double largest(const double* z, std::size_t count) {
-    constexpr std::size_t kBeside = 8;  // maxima: each waits for the one before
-    double most[kBeside] = {}, zero[kBeside] = {};
+    // Magnitudes are ordered as the integers of the same bits, with what is not finite behind all others.
+    constexpr std::size_t kBeside = 4;
+    std::uint64_t most[kBeside] = {};
+    const auto take = [&](std::uint64_t& to, double x) { to = std::max(to, std::bit_cast<std::uint64_t>(x) << 1); };
     std::size_t i = 0;
     for (; i + kBeside <= count; i += kBeside) {
-        for (std::size_t j = 0; j < kBeside; ++j) {
-            const double magnitude = std::fabs(z[i + j]);
-            most[j] = magnitude > most[j] ? magnitude : most[j];
-            zero[j] += magnitude - magnitude;
-        }
+        for (std::size_t j = 0; j < kBeside; ++j) take(most[j], z[i + j]);
     }
-    for (; i < count; ++i) {
-        most[0] = std::max(most[0], std::fabs(z[i]));
-        zero[0] += z[i] - z[i];
-    }
-    const bool is_finite = std::all_of(zero, zero + kBeside, [](double x) { return x == 0; });
-    return is_finite ? *std::max_element(most, most + kBeside) : std::numeric_limits<double>::infinity();
+    for (; i < count; ++i) take(most[0], z[i]);
+    const double magnitude = std::bit_cast<double>(*std::max_element(most, most + kBeside) >> 1);
+    return std::isfinite(magnitude) ? magnitude : std::numeric_limits<double>::infinity();
 }
 
 int bring_near_one(double* z, std::size_t count) {
@@ -144,14 +139,14 @@ void split_columns(const std::int32_t* value, std::size_t count, std::size_t par
 }
 
 void split_panel(const std::int32_t* value, std::size_t count, std::size_t parts, std::size_t positions,
-                 std::size_t stride, std::int8_t* out) {
+                 std::size_t stride, std::size_t four_stride, std::int8_t* out) {
     const std::uint32_t offset = digits_offset(parts);
     std::uint32_t shifted[kPanelRows];
     for (std::size_t p = 0; p < positions - count; ++p) shifted[p] = offset;
     for (std::size_t i = 0; i < count; ++i) shifted[positions - 1 - i] = static_cast<std::uint32_t>(value[i]) + offset;
     for (std::size_t q = 0; q < parts; ++q) {
         for (std::size_t p = 0; p < positions; p += 4) {
-            write_digits(shifted + p, 8 * (parts - 1 - q), out + q * stride + p);
+            write_digits(shifted + p, 8 * (parts - 1 - q), out + q * stride + p / 4 * four_stride);
         }
     }
 }

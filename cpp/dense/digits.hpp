@@ -40,10 +40,10 @@ Scaled take_values(double* z, std::size_t count, std::int32_t* value);
 void split_columns(const std::int32_t* value, std::size_t count, std::size_t parts, std::size_t group_stride,
                    std::int8_t* out);
 
-// Of a panel: digit q of values count - 1, ..., 0 to the last bytes of the `positions` from out + q * stride on, zeros
-// before.
+// Of a panel: values count - 1, ..., 0 to the last of its positions, zeros before; digit q of positions 4 f, ... to
+// out + q * stride + f * four_stride.
 void split_panel(const std::int32_t* value, std::size_t count, std::size_t parts, std::size_t positions,
-                 std::size_t stride, std::int8_t* out);
+                 std::size_t stride, std::size_t four_stride, std::int8_t* out);
 
 // 2^exponent in two factors, so that neither is out of range where a product with both is not.
 struct PowerOfTwo {

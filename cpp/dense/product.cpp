@@ -2,6 +2,7 @@
 #include "dense/product.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <limits>
 
@@ -40,8 +41,17 @@ struct Panels {
 // Uses of the workspaces of a thread that may live side by side.
 enum Use : int { kDigits, kNumbers = 2, kOfPiece, kTotals };
 
-// How many vectors the next call of the kernels takes: 1, 2, 4 or 8.
-std::size_t vectors_together(std::size_t left) { return left >= 5 ? 8 : left >= 3 ? 4 : left; }
+// Sums that a task makes before it uses them: they stay in the cache.
+constexpr std::size_t kSumsAtOnce = std::size_t{1} << 14;
+// Numbers of vectors and results that are in memory at once, where more than a few vectors are.
+constexpr std::size_t kMostNumbers = std::size_t{1} << 20;
+
+// How many of the vectors that are left the next call of the kernels takes: shares that are alike.
+std::size_t vectors_together(std::size_t left, std::size_t numbers) {
+    const std::size_t most = std::min(kernels().dense.together, std::max(kMostNumbers / numbers, std::size_t{8}));
+    const std::size_t calls = (left + most - 1) / most;
+    return (left + calls - 1) / calls;
+}
 
 // A few vectors with one matrix.
 class Block {
@@ -58,14 +68,15 @@ public:
           x_(x),
           y_(y),
           first_(first),
-          count_(std::min(x.columns - first, kernels().dense.together)),
-          vectors_(vectors_together(count_)),
+          count_(vectors_together(x.columns - first, x.rows + y.rows)),
+          is_few_(count_ <= kFewVectors),
+          vectors_(transposed && is_few_ ? std::bit_ceil(count_) : count_),
           workers_(workers),
           numbers_(count_ * x.rows),
           of_piece_(transposed ? 0 : count_ * most_columns()),
           totals_(is_direct_ ? 0 : count_ * y.rows),
           digits_(vectors_ * kMostParts * (transposed ? padded_rows() : padded_columns())),
-          sums_(vectors_ * (transposed ? padded_columns() : padded_rows())) {}
+          sums_(vectors_ * (transposed ? rounded_up(padded_columns(), kPanelRows) : padded_rows())) {}
 
     std::size_t count() const { return count_; }
     void run() {
@@ -109,8 +120,7 @@ private:
     // Digits of all vectors in this round, and what each contributes; whether there are any.
     bool split(const DensePiece& piece, std::size_t round) {
         const std::size_t n = transposed_ ? product_.rows : piece.columns;
-        std::fill_n(digits_.data(), vectors_ * parts_ * (transposed_ ? padded_rows() : rounded_up(n, kTileColumns)),
-                    std::int8_t{0});
+        if (vectors_ > count_) std::fill_n(digits_.data(), vectors_ * parts_ * padded_rows(), std::int8_t{0});
         parallel_for(count_, workers_, [&](std::size_t, std::size_t v) {
             Workspace<std::int32_t> values(n);
             double* z = numbers_of_piece(piece, v, round);
@@ -128,14 +138,35 @@ private:
         for (const ColumnRun& run : piece.runs) to = std::copy_n(numbers(v) + run.first, run.count, to);
         return out;
     }
+    // Where the digits of vector v and word `at` stand, of `words` that follow the first `before` of all vectors, and
+    // how far from it those of the next word.
+    struct DigitPlace {
+        std::int8_t* begin;
+        std::size_t stride;
+    };
+    DigitPlace place_of_digits(std::size_t v, std::size_t before, std::size_t words, std::size_t at) const {
+        const std::size_t sums = vectors_ * parts_, s = v * parts_, within = s % kSumsBeside, first = s - within,
+                          beside = std::min(kSumsBeside, sums - first);
+        return {digits_.data() + 4 * (sums * before + first * words + beside * at + within), 4 * beside};
+    }
     void split_inputs(const std::int32_t* values, std::size_t n, std::size_t v) const {
-        split_columns(values, n, parts_, vectors_ * parts_ * 4, digits_.data() + v * parts_ * 4);
+        const DigitPlace to = place_of_digits(v, 0, rounded_up(n, kTileColumns) / 4, 0);
+        split_columns(values, n, parts_, to.stride, to.begin);
     }
     void split_rows(const std::int32_t* values, std::size_t v) const {
+        constexpr std::size_t words = kPanelRows / 4;
+        const std::size_t whole = rounded_up(product_.rows, kChunkPositions) / kPanelRows;
         for (std::size_t row = 0; row < product_.rows; row += kPanelRows) {
-            const std::size_t i = row / kPanelRows;
-            split_panel(values + row, std::min(kPanelRows, product_.rows - row), parts_, panel_rows(product_.rows, i),
-                        kPanelRows, digits_.data() + (i * vectors_ + v) * parts_ * kPanelRows);
+            const std::size_t i = row / kPanelRows, count = std::min(kPanelRows, product_.rows - row),
+                              positions = panel_rows(product_.rows, i);
+            if (is_few_) {
+                split_panel(values + row, count, parts_, positions, kPanelRows, 4,
+                            digits_.data() + (i * vectors_ + v) * parts_ * kPanelRows);
+            } else {
+                const DigitPlace to = i < whole ? place_of_digits(v, 0, whole * words, i * words)
+                                                : place_of_digits(v, whole * words, positions / 4, 0);
+                split_panel(values + row, count, parts_, positions, 4, to.stride, to.begin);
+            }
         }
     }
     std::size_t rounds() const { return is_exact_ ? kMostRounds : 1; }
@@ -159,7 +190,9 @@ private:
     }
     void multiply_rows(const DensePiece& piece) const {
         const Panels panels(piece, product_.rows);
-        const std::size_t tasks = std::min(panels.count, workers_ > 1 ? kTasksOfWorker * workers_ : 1);
+        const std::size_t tasks =
+            std::min(panels.count, std::max(workers_ > 1 ? kTasksOfWorker * workers_ : 1,
+                                            panels.count * kPanelRows * vectors_ / kSumsAtOnce + 1));
         const auto kernel = kernels().dense.rows[static_cast<int>(piece.code)];
         parallel_for(tasks, workers_, [&](std::size_t, std::size_t t) {
             const std::size_t begin = panels.count * t / tasks, end = panels.count * (t + 1) / tasks;
@@ -173,27 +206,27 @@ private:
                 last.sums += panels.whole.panels * vectors_ * kPanelRows;
                 kernel(last);
             }
-            for (std::size_t v = 0; v < count_; ++v) use_rows(piece, v, begin, end);
+            use_rows(piece, begin, end);
         });
     }
-    void use_rows(const DensePiece& piece, std::size_t v, std::size_t begin, std::size_t end) const {
-        const Sum number(piece, scaled_[v]);
-        const auto for_each = [&](auto use) {
-            for (std::size_t i = begin; i < end; ++i) {
-                const std::size_t row = i * kPanelRows, last = panel_rows(product_.rows, i) - 1;
-                const std::int64_t* sums = sums_.data() + (i * vectors_ + v) * kPanelRows;
-                for (std::size_t r = 0; r < std::min(kPanelRows, product_.rows - row); ++r)
-                    use(row + r, sums[last - r]);
+    void use_rows(const DensePiece& piece, std::size_t begin, std::size_t end) const {
+        for (std::size_t i = begin; i < end; ++i) {
+            const std::size_t row = i * kPanelRows, count = std::min(kPanelRows, product_.rows - row),
+                              last = panel_rows(product_.rows, i) - 1;
+            double scale[kPanelRows], out[kPanelRows];
+            for (std::size_t r = 0; is_direct_ && r < count; ++r) scale[r] = number_of_half(product_.scale[row + r]);
+            for (std::size_t v = 0; v < count_; ++v) {
+                const Sum number(piece, scaled_[v]);
+                const std::int64_t* sums = sums_.data() + (i * vectors_ + v) * kPanelRows + last;
+                if (is_direct_) {
+                    for (std::size_t r = 0; r < count; ++r) out[r] = number(*(sums - r), scale[r]);
+                    write(v, scaled_[v].exponent, row, count, out);
+                } else {
+                    double* total = totals(v) + row;
+                    for (std::size_t r = 0; r < count; ++r) total[r] += number.whole(*(sums - r));
+                }
             }
-        };
-        if (is_direct_) {
-            const Writer write(*this, v, scaled_[v].exponent);
-            return for_each([&](std::size_t row, std::int64_t sum) {
-                write(row, number(sum, number_of_half(product_.scale[row])));
-            });
         }
-        double* out = totals(v);
-        for_each([&](std::size_t row, std::int64_t sum) { out[row] += number.whole(sum); });
     }
 
     void run_columns() {
@@ -204,53 +237,64 @@ private:
     }
     void multiply_columns(const DensePiece& piece) const {
         const Panels panels(piece, product_.rows);
-        const std::size_t most = groups_at_once(vectors_, parts_);
+        const std::size_t most = is_few_
+                                     ? groups_at_once(vectors_, parts_)
+                                     : rounded_up(kSumsAtOnce / (kTileColumns * vectors_), kPanelRows / kTileColumns);
         const std::size_t shared = workers_ > 1 ? panels.groups / (kTasksOfWorker * workers_) + 1 : most;
-        const std::size_t step = std::min(most, rounded_up(shared, 8));
+        const std::size_t step = std::min(most, rounded_up(shared, is_few_ ? 8 : kPanelRows / kTileColumns));
         const auto kernel = kernels().dense.columns[static_cast<int>(piece.code)];
         parallel_for((panels.groups + step - 1) / step, workers_, [&](std::size_t, std::size_t t) {
             const std::size_t begin = t * step, end = std::min(begin + step, panels.groups);
             DenseArgs part = args(piece, panels.whole);
             part.first = begin, part.count = end - begin;
             part.sums += begin * vectors_ * kTileColumns;
-            std::fill_n(part.sums, (end - begin) * vectors_ * kTileColumns, std::int64_t{0});
+            std::fill_n(part.sums, vectors_ * rounded_up((end - begin) * kTileColumns, sums_beside()), std::int64_t{0});
             kernel(part);
             part.matrix = panels.last;
             part.digits += panels.whole.panels * vectors_ * parts_ * kPanelRows;
             if (part.matrix.panels > 0) kernel(part);
-            for (std::size_t v = 0; v < count_; ++v) use_columns(piece, v, begin, end);
+            use_columns(piece, begin, end);
         });
     }
-    void use_columns(const DensePiece& piece, std::size_t v, std::size_t begin, std::size_t end) const {
-        const Sum number(piece, scaled_[v]);
+    // Sums of one vector with so many columns are next to each other.
+    std::size_t sums_beside() const { return is_few_ ? kTileColumns : kPanelRows; }
+    void use_columns(const DensePiece& piece, std::size_t begin, std::size_t end) const {
+        const std::size_t beside = sums_beside(), first = begin * kTileColumns,
+                          last = std::min(end * kTileColumns, piece.columns);
         // Columns from `begin` tiles on of the piece are those of its runs.
-        const auto for_each = [&](auto use) {
-            std::size_t c = 0;
-            const std::size_t first = begin * kTileColumns, last = std::min(end * kTileColumns, piece.columns);
-            for (const ColumnRun& run : piece.runs) {
-                const std::size_t from = std::max(c, first), to = std::min(c + run.count, last);
-                for (std::size_t at = from; at < to; ++at) {
-                    use(run.first + at - c,
-                        sums_.data()[(at / kTileColumns * vectors_ + v) * kTileColumns + at % kTileColumns]);
+        std::size_t c = 0;
+        for (const ColumnRun& run : piece.runs) {
+            for (std::size_t at = std::max(c, first), to; at < std::min(c + run.count, last); at = to) {
+                to = std::min({at - at % beside + beside, c + run.count, last});
+                for (std::size_t v = 0; v < count_; ++v) {
+                    const std::int64_t* sums = sums_.data() + (at / beside * vectors_ + v) * beside + at % beside;
+                    use_sums(piece, v, run.first + at - c, to - at, sums);
                 }
-                c += run.count;
             }
-        };
-        if (is_direct_) {
-            const Writer write(*this, v, scaled_[v].exponent);
-            return for_each([&](std::size_t column, std::int64_t sum) { write(column, number(sum, 1)); });
+            c += run.count;
         }
-        double* out = totals(v);
-        for_each([&](std::size_t column, std::int64_t sum) { out[column] += number.whole(sum); });
+    }
+    void use_sums(const DensePiece& piece, std::size_t v, std::size_t first, std::size_t count,
+                  const std::int64_t* sums) const {
+        const Sum number(piece, scaled_[v]);
+        if (!is_direct_) {
+            double* total = totals(v) + first;
+            for (std::size_t i = 0; i < count; ++i) total[i] += number.whole(sums[i]);
+            return;
+        }
+        double out[kPanelRows];
+        for (std::size_t i = 0; i < count; ++i) out[i] = number(sums[i], 1);
+        write(v, scaled_[v].exponent, first, count, out);
     }
 
     void write_totals(std::size_t v) const {
         double* z = totals(v);
         if (!transposed_) multiply_by_scale(z);
         const int exponent = after_ ? rotate(*after_, true, z, y_.rows) : 0;
-        const Writer write(*this, v, exponent);
-        const double factor = after_ ? after_->scale() : 1;
-        for (std::size_t i = 0; i < y_.rows; ++i) write(i, z[i] * factor);
+        if (after_) {
+            for (std::size_t i = 0; i < y_.rows; ++i) z[i] *= after_->scale();
+        }
+        write(v, exponent, 0, y_.rows, z);
     }
 
     // What a sum of a kernel stands for.
@@ -271,30 +315,20 @@ private:
         std::int64_t bias_;
     };
 
-    // Numbers of one vector, times its power of two, that of the matrix, and 2^exponent.
-    class Writer {
-    public:
-        Writer(const Block& block, std::size_t v, int exponent)
-            : y_(block.y_),
-              column_(block.y_.re + static_cast<std::ptrdiff_t>(block.first_ + v) * block.y_.column_stride),
-              power_(power_of_two(
-                  std::clamp(block.exponents_[v] + block.product_.exponent + exponent, -kMostPower, kMostPower))) {}
-
-        void operator()(std::size_t row, double near_one) const {
-            const double number = near_one * power_.first * power_.second;
-            char* to = column_ + static_cast<std::ptrdiff_t>(row) * y_.row_stride;
-            if (y_.is_double) {
-                *reinterpret_cast<double*>(to) = number;
-            } else {
-                *reinterpret_cast<float*>(to) = static_cast<float>(number);
-            }
-        }
-
-    private:
-        const MutableView& y_;
-        char* column_;
-        PowerOfTwo power_;
-    };
+    // Rows first, ..., first + count - 1 of vector v: numbers times its power of two, that of the matrix, and
+    // 2^exponent.
+    void write(std::size_t v, int exponent, std::size_t first, std::size_t count, const double* near_one) const {
+        const PowerOfTwo power =
+            power_of_two(std::clamp(exponents_[v] + product_.exponent + exponent, -kMostPower, kMostPower));
+        char* to = y_.re + static_cast<std::ptrdiff_t>(first_ + v) * y_.column_stride +
+                   static_cast<std::ptrdiff_t>(first) * y_.row_stride;
+        y_.is_double ? write_as<double>(to, power, count, near_one) : write_as<float>(to, power, count, near_one);
+    }
+    template <class Real>
+    void write_as(char* to, const PowerOfTwo& power, std::size_t count, const double* near_one) const {
+        for (std::size_t i = 0; i < count; ++i, to += y_.row_stride)
+            *reinterpret_cast<Real*>(to) = static_cast<Real>(near_one[i] * power.first * power.second);
+    }
 
     const DenseProduct& product_;
     const std::optional<Rotation>&before_, &after_;
@@ -303,7 +337,10 @@ private:
     std::size_t parts_;
     const View& x_;
     const MutableView& y_;
-    std::size_t first_, count_, vectors_, workers_;
+    std::size_t first_, count_;
+    bool is_few_;          // columns are those of the kernels of a few vectors
+    std::size_t vectors_;  // with those that kernels of a few vectors take besides
+    std::size_t workers_;
     Workspace<double, kNumbers> numbers_;
     Workspace<double, kOfPiece> of_piece_;
     Workspace<double, kTotals> totals_;

@@ -275,7 +275,7 @@ struct Bytes : CopiedTiles {
         __m256i half[2];
     };
     using Sums = Vec;
-    static constexpr std::size_t together = 8;
+    static constexpr std::size_t together = 32;
     static Vec bytes(Line line) { return load(line); }
 
     // 16 bytes of each stream from byte 16 line + skipped on, of a tile of `lines` times 16.
@@ -373,6 +373,18 @@ struct Bytes : CopiedTiles {
         const __m256i all = load16(reinterpret_cast<const std::uint8_t*>(p));
         return {{_mm256_permutevar8x32_epi32(all, _mm256_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1)),
                  _mm256_permutevar8x32_epi32(all, _mm256_setr_epi32(2, 2, 2, 2, 3, 3, 3, 3))}};
+    }
+
+    // Four by four quarters transposed.
+    static void transpose_quarters(Vec (&v)[4]) {
+        Vec out[4];
+        for (int h = 0; h < 2; ++h) {
+            for (int k = 0; k < 2; ++k) {
+                out[2 * k].half[h] = _mm256_permute2x128_si256(v[2 * h].half[k], v[2 * h + 1].half[k], 0x20);
+                out[2 * k + 1].half[h] = _mm256_permute2x128_si256(v[2 * h].half[k], v[2 * h + 1].half[k], 0x31);
+            }
+        }
+        for (int i = 0; i < 4; ++i) v[i] = out[i];
     }
 
     static Sums zero() { return {{_mm256_setzero_si256(), _mm256_setzero_si256()}}; }

@@ -284,7 +284,7 @@ struct Bytes {
     using Line = __m512i;
     // Whether tiles are read where they lie; else from copies that go on behind their end as they begin.
     static constexpr bool is_direct = true;
-    static constexpr std::size_t together = 8;
+    static constexpr std::size_t together = 32;
     static constexpr int chunks_at_once = 4;
 
     // Where the 16 positions from 16 * chunk on lie in a tile of 16 * chunks positions: the words of a line that stands
@@ -410,6 +410,14 @@ struct Bytes {
     template <bool IsWide>
     static Sums add_products(Sums sums, Vec a, Vec b) {
         return _mm512_dpbusd_epi32(sums, a, b);
+    }
+
+    // Four by four quarters transposed.
+    static void transpose_quarters(Vec (&v)[4]) {
+        const Vec a = _mm512_shuffle_i32x4(v[0], v[1], 0x88), b = _mm512_shuffle_i32x4(v[0], v[1], 0xdd);
+        const Vec c = _mm512_shuffle_i32x4(v[2], v[3], 0x88), d = _mm512_shuffle_i32x4(v[2], v[3], 0xdd);
+        v[0] = _mm512_shuffle_i32x4(a, c, 0x88), v[1] = _mm512_shuffle_i32x4(b, d, 0x88);
+        v[2] = _mm512_shuffle_i32x4(a, c, 0xdd), v[3] = _mm512_shuffle_i32x4(b, d, 0xdd);
     }
 };
 

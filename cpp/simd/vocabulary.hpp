@@ -149,7 +149,7 @@ concept ByteVocabulary = requires(
     typename B::Place place, typename B::Cut cut, const std::uint16_t* start, std::size_t chunk, int half_bits) {
     requires std::same_as<decltype(B::is_direct), const bool>;
     requires B::chunks_at_once == 1 || B::chunks_at_once == 4;
-    requires B::together == 1 || B::together == 8;  // vectors of one call of a kernel
+    requires B::together == 1 || B::together == 32;  // vectors of one call of a kernel
     { B::place(chunk, chunk, half_bits) } -> std::same_as<typename B::Place>;
     { B::is_one_line(half_bits, half_bits) } -> std::same_as<bool>;
     { B::line(from, place) } -> std::same_as<typename B::Line>;
@@ -173,6 +173,9 @@ concept ByteVocabulary = requires(
     // Adds four products of unsigned with signed bytes to each sum; false: the unsigned ones are below 128.
     { B::template add_products<true>(sum, a, a) } -> std::same_as<typename B::Sums>;
     { B::template add_products<false>(sum, a, a) } -> std::same_as<typename B::Sums>;
+    requires B::together == 1 || requires(typename B::Vec(&four)[4]) {
+        { B::transpose_quarters(four) } -> std::same_as<void>;  // four by four quarters of 16 bytes
+    };
 };
 
 template <class V>

@@ -13,7 +13,7 @@ from bitterfly import _core
 from bitterfly.stores.dense import tiles as window_tiles
 
 EDGES = (1, 2, 4, 5, 15, 16, 17, 32, 33, 48, 49, 63, 64, 65, 128, 130)
-VECTORS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 17)
+VECTORS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 17, 32, 33, 70)
 OF_CODE = pytest.mark.parametrize(("code", "half_bits"), CODES)
 
 
@@ -57,7 +57,7 @@ def test_long_sides(isa: str, code: str, half_bits: int, shape: tuple[int, int])
         np.testing.assert_array_equal(op.apply(x, transposed), op.expected(x, transposed))
 
 
-@pytest.mark.parametrize("vectors", [1, 8])
+@pytest.mark.parametrize("vectors", [1, 3, 8])
 @pytest.mark.parametrize("code", ["window7", "scalar8"])
 @pytest.mark.parametrize("transposed", [False, True])
 def test_sums_beyond_32_bits(isa: str, code: str, transposed: bool, vectors: int) -> None:
@@ -83,14 +83,14 @@ def test_neither_other_vectors_nor_workers_nor_layouts_change_a_bit(isa: str, co
     before = _core.set_least_parallel_work(0)
     try:
         for transposed in (False, True):
-            x = gaussian(rng, op, transposed, 17, "float32")
+            x = gaussian(rng, op, transposed, 70, "float32")
             alone = np.stack([op.apply(v.copy(), transposed) for v in x.T], axis=1)
             for workers in (1, 2, 3):
                 for vectors in VECTORS:
                     some = op.apply(x[:, :vectors], transposed, workers=workers)
                     np.testing.assert_array_equal(some, alone[:, :vectors])
             np.testing.assert_array_equal(op.apply(np.asfortranarray(x)[:, ::-2], transposed), alone[:, ::-2])
-            out = np.full((2 * len(alone), 34), 7, np.float32)
+            out = np.full((2 * len(alone), 140), 7, np.float32)
             op.kernel.apply(x, out[::-2, ::2], transposed, 3)
             np.testing.assert_array_equal(out[::-2, ::2], alone)
             assert np.all(out[::2] == 7)

@@ -7,7 +7,9 @@
 namespace bitterfly {
 
 inline constexpr std::size_t kPanelRows = 64, kChunkPositions = 16, kTileColumns = 4;
-inline constexpr std::size_t kMostParts = 3, kMostTogether = 8;
+inline constexpr std::size_t kMostParts = 3, kMostTogether = 32;
+// Vectors up to which columns are formed for a few of them: 1, 2 or 4. Kernels of more form so many sums side by side.
+inline constexpr std::size_t kFewVectors = 4, kSumsBeside = 6;
 // What kernels may read behind the last tile, without its having an influence.
 inline constexpr std::size_t kTilePadding = 64;
 // Sums of so many products of two bytes fit 32 bits: 255 * 128 * 2^16 < 2^31.
@@ -39,24 +41,28 @@ struct DenseTable {
 };
 
 // Sums of (weight + bias) times the digits of a vector, sum_q 256^(parts - 1 - q) of those with digit q. Digits are
-// signed bytes; `vectors` is 1, 2, 4 or 8.
+// signed bytes, four of them a word: those of four columns, or of four positions of a panel.
 //
-// Rows: digit q of vector v and four columns g at digits + 4 ((g * vectors + v) * parts + q), and the sum of position p
-// of panel i is sums[(i * vectors + v) * 64 + p].
+// The digits v * parts + q of all vectors stand in blocks of kSumsBeside, the last one of what is left: of word f the
+// digits of the block are side by side, then those of word f + 1.
 //
-// Columns: groups first, ..., first + count - 1 of each panel; digit q of vector v and the positions p of panel i at
-// digits + ((i * vectors + v) * parts + q) * 64 + p, and the sum of column j of group g is added to
-// sums[((g - first) * vectors + v) * 4 + j].
+// Rows: a word for each group; the sum of position p of panel i is sums[(i * vectors + v) * 64 + p].
+//
+// Columns: groups first, ..., first + count - 1 of each panel. More than kFewVectors vectors: words of all panels, one
+// behind the other; `first` is a multiple of 16, and the sum of column c, counted from there, is added to
+// sums[(c / 64 * vectors + v) * 64 + c % 64], others up to the next 64 columns are any. Up to kFewVectors: 1, 2 or 4
+// vectors; digit q of vector v and the positions p of panel i at digits + ((i * vectors + v) * parts + q) * 64 + p, and
+// the sum of column j of group g is added to sums[((g - first) * vectors + v) * 4 + j].
 struct DenseArgs {
     DenseTiles matrix;
     const DenseTable* table;
     std::size_t vectors, parts;
     const std::int8_t* digits;
     std::int64_t* sums;
-    std::size_t first, count;  // columns only; at most kMostGroups of them
+    std::size_t first, count;  // columns only; for a few vectors at most groups_at_once
 };
 
-// Groups of one call of the kernels of columns: their sums stay in the cache.
+// Groups of one call of the kernels of columns for a few vectors: their sums stay in the cache.
 inline constexpr std::size_t kMostGroups = 512;
 inline std::size_t groups_at_once(std::size_t vectors, std::size_t parts) { return kMostGroups / (vectors * parts); }
 

@@ -90,34 +90,37 @@ private:
     [[no_unique_address]] std::conditional_t<Code == kWindow11, typename B::Table16, NoMasks> masks_;
 };
 
-// Calls run with the decoder of a matrix, and constants for the numbers of vectors and of digits.
+// Calls run with the decoder of a matrix.
+template <class B, bitterfly::DenseCode Code, bool IsRows, class Run>
+void with_decoder_of(const bitterfly::DenseArgs& args, Run run) {
+    using enum bitterfly::DenseCode;
+    if constexpr (Code == kScalar8) {
+        run(std::type_identity<Decoder<B, Code, IsRows, !IsRows>>{});
+    } else if constexpr (!IsRows) {
+        run(std::type_identity<Decoder<B, Code, false, false>>{});
+    } else {
+        if constexpr (Code != kWindow11 || B::cuts_long_rows) {
+            if (B::cuts_rows(args.matrix.half_bits)) return run(std::type_identity<Decoder<B, Code, true, false>>{});
+        }
+        if constexpr (B::turns_rows) run(std::type_identity<Decoder<B, Code, true, true>>{});
+    }
+}
+
+// The same with constants for the numbers of vectors and of digits.
 template <class B, bitterfly::DenseCode Code, bool IsRows, class Run>
 void with_decoder(const bitterfly::DenseArgs& args, Run run) {
-    using enum bitterfly::DenseCode;
-    const auto counted = [&](auto decoder) __attribute__((always_inline)) {
+    with_decoder_of<B, Code, IsRows>(args, [&](auto decoder) __attribute__((always_inline)) {
         const auto of_vectors = [&](auto vectors) __attribute__((always_inline)) {
             if (args.parts == 1) return run(decoder, vectors, std::integral_constant<int, 1>{});
             if (args.parts == 2) return run(decoder, vectors, std::integral_constant<int, 2>{});
             return run(decoder, vectors, std::integral_constant<int, 3>{});
         };
-        if (B::together == 1 || args.vectors == 1) return of_vectors(std::integral_constant<int, 1>{});
-        if constexpr (B::together > 1) {
+        if (B::together == 1 || IsRows || args.vectors == 1) return of_vectors(std::integral_constant<int, 1>{});
+        if constexpr (B::together > 1 && !IsRows) {
             if (args.vectors == 2) return of_vectors(std::integral_constant<int, 2>{});
-            if (args.vectors == 4) return of_vectors(std::integral_constant<int, 4>{});
-            return of_vectors(std::integral_constant<int, 8>{});
+            return of_vectors(std::integral_constant<int, 4>{});
         }
-    };
-    if constexpr (Code == kScalar8) {
-        counted(std::type_identity<Decoder<B, Code, IsRows, !IsRows>>{});
-    } else if constexpr (!IsRows) {
-        counted(std::type_identity<Decoder<B, Code, false, false>>{});
-    } else {
-        if constexpr (Code != kWindow11 || B::cuts_long_rows) {
-            if (B::cuts_rows(args.matrix.half_bits))
-                return counted(std::type_identity<Decoder<B, Code, true, false>>{});
-        }
-        if constexpr (B::turns_rows) counted(std::type_identity<Decoder<B, Code, true, true>>{});
-    }
+    });
 }
 
 // Tiles as kernels read them, AtOnce of them: where they lie, or copies that go on as they begin.
@@ -152,7 +155,7 @@ inline void prefetch_tile(const std::uint8_t* tile, bool is_one_line) {
 
 // Adds the sums of all digits, the first the most significant: digit q of number i is sums[q * Count + i].
 template <int Parts, int Count>
-void add_digits(const std::int32_t* sums, std::int64_t* out) {
+void add_digits(const std::int32_t* __restrict sums, std::int64_t* __restrict out) {
     for (int i = 0; i < Count; ++i) {
         std::int64_t sum = sums[i];
         unroll<Parts - 1>([&](auto q) __attribute__((always_inline)) { sum = sum * 256 + sums[(q + 1) * Count + i]; });

@@ -2,16 +2,33 @@
 #pragma once
 
 #include "kernels/dense/columns.inl"
+#include "kernels/dense/many.inl"
 #include "kernels/dense/rows.inl"
 
 namespace {
 
+template <class B, bitterfly::DenseCode Code>
+void rows_of_any(const bitterfly::DenseArgs& args) {
+    if constexpr (B::together > 1) {
+        if (args.vectors > 1) return many_rows<B, Code>(args);
+    }
+    dense_rows<B, Code>(args);
+}
+
+template <class B, bitterfly::DenseCode Code>
+void columns_of_any(const bitterfly::DenseArgs& args) {
+    if constexpr (B::together > 1) {
+        if (args.vectors > bitterfly::kFewVectors) return many_columns<B, Code>(args);
+    }
+    dense_columns<B, Code>(args);
+}
+
 constexpr bitterfly::DenseKernels dense_kernels() {
     using enum bitterfly::DenseCode;
-    return {{dense_rows<Bytes, kWindow7>, dense_rows<Bytes, kWindow11>, dense_rows<Bytes, kScalar6>,
-             dense_rows<Bytes, kScalar8>},
-            {dense_columns<Bytes, kWindow7>, dense_columns<Bytes, kWindow11>, dense_columns<Bytes, kScalar6>,
-             dense_columns<Bytes, kScalar8>},
+    return {{rows_of_any<Bytes, kWindow7>, rows_of_any<Bytes, kWindow11>, rows_of_any<Bytes, kScalar6>,
+             rows_of_any<Bytes, kScalar8>},
+            {columns_of_any<Bytes, kWindow7>, columns_of_any<Bytes, kWindow11>, columns_of_any<Bytes, kScalar6>,
+             columns_of_any<Bytes, kScalar8>},
             Bytes::together};
 }
 

@@ -1,4 +1,4 @@
-// y = W x for dense matrices in window codes: tiles decoded once, multiplied by the digits of up to eight vectors.
+// y = W x for dense matrices in window codes, one vector.
 #pragma once
 
 #include "kernels/dense/decoders.inl"
