@@ -279,9 +279,18 @@ struct Bytes : CopiedTiles {
     static Vec bytes(Line line) { return load(line); }
 
     // 16 bytes of each stream from byte 16 line + skipped on, of a tile of `lines` times 16.
+    static constexpr bool streams_are_direct = true;
     template <int Skipped>
-    static Vec stream_bytes(const std::uint8_t* tile, int line, int) {
-        return load(tile + 64 * line + 4 * Skipped);
+    static Vec stream_bytes(const std::uint8_t* tile, int line, int lines) {
+        Vec out = load(tile + 64 * line + 4 * Skipped);
+        if (Skipped > 0 && line + 1 == lines) {
+            std::int64_t first;
+            __builtin_memcpy(&first, tile, 8);
+            const __m256i wrapped =
+                Skipped == 1 ? _mm256_set1_epi32(static_cast<std::int32_t>(first)) : _mm256_set1_epi64x(first);
+            out.half[1] = _mm256_blend_epi32(out.half[1], wrapped, 0xff << (8 - Skipped) & 0xff);
+        }
+        return out;
     }
 
     // How 64 windows are cut from a line: that of lane l begins at bit start[l] of the stream of column[l], counted
@@ -343,6 +352,20 @@ struct Bytes : CopiedTiles {
     }
     static Vec lookup64(const Table64& table, const Vec& index) { return lookup<4>(table, index); }
     static Vec lookup128(const Table128& table, const Vec& index) { return lookup<8>(table, index); }
+    // Tables that are odd, entry i ^ 64 the negative of entry i, of entries + 64: half of them is enough.
+    static constexpr bool looks_up_odd = true;
+    template <int Start>
+    static Vec lookup_odd(const Table64& table, const Vec& bytes, const Vec& next) {
+        const Vec entry = lookup64(table, joined<Start, 6>(bytes, next));
+        Vec out;
+        for (int h = 0; h < 2; ++h) {
+            const __m256i sign = _mm256_and_si256(at_top<Start + 6>(bytes.half[h], next.half[h]),
+                                                  _mm256_set1_epi8(static_cast<char>(128)));
+            out.half[h] = _mm256_abs_epi8(_mm256_xor_si256(entry.half[h], sign));
+        }
+        return out;
+    }
+
     static Vec bit_xor(const Vec& a, const Vec& b) {
         return {{_mm256_xor_si256(a.half[0], b.half[0]), _mm256_xor_si256(a.half[1], b.half[1])}};
     }
@@ -375,6 +398,18 @@ struct Bytes : CopiedTiles {
                  _mm256_permutevar8x32_epi32(all, _mm256_setr_epi32(2, 2, 2, 2, 3, 3, 3, 3))}};
     }
 
+    // In each quarter, byte c of word i of vector t becomes byte t of word c of vector i.
+    static constexpr bool zips_words = true;
+    static void zip_words(Vec (&v)[4]) {
+        for (int h = 0; h < 2; ++h) {
+            const __m256i a = _mm256_unpacklo_epi8(v[0].half[h], v[1].half[h]);
+            const __m256i b = _mm256_unpackhi_epi8(v[0].half[h], v[1].half[h]);
+            const __m256i c = _mm256_unpacklo_epi8(v[2].half[h], v[3].half[h]);
+            const __m256i d = _mm256_unpackhi_epi8(v[2].half[h], v[3].half[h]);
+            v[0].half[h] = _mm256_unpacklo_epi16(a, c), v[1].half[h] = _mm256_unpackhi_epi16(a, c);
+            v[2].half[h] = _mm256_unpacklo_epi16(b, d), v[3].half[h] = _mm256_unpackhi_epi16(b, d);
+        }
+    }
     // Four by four quarters transposed.
     static void transpose_quarters(Vec (&v)[4]) {
         Vec out[4];
@@ -400,6 +435,11 @@ struct Bytes : CopiedTiles {
 
 private:
     static __m256i load32(const std::uint8_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
+    // Bit `At` as the highest of its byte.
+    template <int At>
+    static __m256i at_top(__m256i bytes, __m256i next) {
+        return _mm256_slli_epi16(At < 8 ? bytes : next, 7 - At % 8);
+    }
     static __m256i load16(const std::uint8_t* p) {
         return _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
     }

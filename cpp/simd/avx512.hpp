@@ -284,6 +284,7 @@ struct Bytes {
     using Line = __m512i;
     // Whether tiles are read where they lie; else from copies that go on behind their end as they begin.
     static constexpr bool is_direct = true;
+    static constexpr bool looks_up_odd = false, zips_words = false;
     static constexpr std::size_t together = 32;
     static constexpr int chunks_at_once = 4;
 
@@ -312,6 +313,7 @@ struct Bytes {
     static Vec bytes(Line line) { return line; }
 
     // 16 bytes of each stream from byte 16 line + skipped on, of a tile of `lines` times 16.
+    static constexpr bool streams_are_direct = true;
     template <int Skipped>
     static Vec stream_bytes(const std::uint8_t* tile, int line, int lines) {
         const std::uint8_t* p = tile + 64 * line + 4 * Skipped;

@@ -99,12 +99,14 @@ struct Bytes : CopiedTiles {
     struct Sums {
         std::int32_t lane[16];
     };
+    static constexpr bool looks_up_odd = false, zips_words = false;
     static constexpr std::size_t together = 1;  // vectors of a call: the fallback is kept small
     static Vec bytes(Line line) {
         return each([&](int l) { return line[l]; });
     }
 
     // 16 bytes of each stream from byte 16 line + skipped on, of a tile of `lines` times 16.
+    static constexpr bool streams_are_direct = false;
     template <int Skipped>
     static Vec stream_bytes(const std::uint8_t* tile, int line, int) {
         return load(tile + 64 * line + 4 * Skipped);

@@ -148,6 +148,7 @@ concept ByteVocabulary = requires(
     std::int32_t* sums, typename B::Vec a, typename B::Vec& b, typename B::Sums sum, typename B::Line line,
     typename B::Place place, typename B::Cut cut, const std::uint16_t* start, std::size_t chunk, int half_bits) {
     requires std::same_as<decltype(B::is_direct), const bool>;
+    requires std::same_as<decltype(B::streams_are_direct), const bool>;
     requires B::chunks_at_once == 1 || B::chunks_at_once == 4;
     requires B::together == 1 || B::together == 32;  // vectors of one call of a kernel
     { B::place(chunk, chunk, half_bits) } -> std::same_as<typename B::Place>;
@@ -173,6 +174,14 @@ concept ByteVocabulary = requires(
     // Adds four products of unsigned with signed bytes to each sum; false: the unsigned ones are below 128.
     { B::template add_products<true>(sum, a, a) } -> std::same_as<typename B::Sums>;
     { B::template add_products<false>(sum, a, a) } -> std::same_as<typename B::Sums>;
+    requires !B::zips_words || requires(typename B::Vec(&four)[4]) {
+        // In each quarter, byte c of word i of vector t becomes byte t of word c of vector i.
+        { B::zip_words(four) } -> std::same_as<void>;
+    };
+    requires !B::looks_up_odd || requires {
+        // By windows of 7 bits from bit 2 of the first on, from half a table that is odd.
+        { B::template lookup_odd<2>(B::load_table64(from), a, a) } -> std::same_as<typename B::Vec>;
+    };
     requires B::together == 1 || requires(typename B::Vec(&four)[4]) {
         { B::transpose_quarters(four) } -> std::same_as<void>;  // four by four quarters of 16 bytes
     };

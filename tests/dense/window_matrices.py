@@ -83,8 +83,13 @@ def random_tables(rng: np.random.Generator, code: str) -> tuple[Array | None, Ar
     masks = rng.integers(128, size=16, dtype=np.uint8) if code == "window11" else None
     if code == "scalar8":
         return None, masks
-    entries = (-128, 128, 64) if code == "scalar6" else (-64, 64, 128)
-    return rng.integers(*entries, dtype=np.int8), masks
+    if code == "scalar6":
+        return rng.integers(-128, 128, 64, np.int8), masks
+    table = rng.integers(-64, 64, 128, np.int8)
+    if rng.random() < 0.5:  # as those of window7 are: the highest bit is a sign
+        table[:64] = np.maximum(table[:64], -63)
+        table[64:] = -table[:64]
+    return table, masks
 
 
 def matrix_of(

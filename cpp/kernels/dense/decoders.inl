@@ -90,6 +90,26 @@ private:
     [[no_unique_address]] std::conditional_t<Code == kWindow11, typename B::Table16, NoMasks> masks_;
 };
 
+// The same from a table that is odd.
+template <class B>
+class OddDecoder {
+public:
+    using Bytes = B;
+    explicit OddDecoder(const bitterfly::DenseTable& table) : table_(B::load_table64(table.entries)) {}
+    static bool decodes(const bitterfly::DenseTable& table) {
+        bool is_odd = true;
+        for (int i = 0; i < 64; ++i) is_odd = is_odd && table.entries[i] + table.entries[i + 64] == 128;
+        return is_odd;
+    }
+    template <int Start>
+    [[gnu::always_inline]] typename B::Vec at(typename B::Vec bytes, typename B::Vec next, typename B::Vec) const {
+        return B::template lookup_odd<Start>(table_, bytes, next);
+    }
+
+private:
+    typename B::Table64 table_;
+};
+
 // Calls run with the decoder of a matrix.
 template <class B, bitterfly::DenseCode Code, bool IsRows, class Run>
 void with_decoder_of(const bitterfly::DenseArgs& args, Run run) {
@@ -123,14 +143,39 @@ void with_decoder(const bitterfly::DenseArgs& args, Run run) {
     });
 }
 
+// Windows that shifts cut, those of one vector and whole panels of two or four bits: calls run with their decoder, and
+// constants for the numbers of digits and of bits. Returns whether they are.
+template <class B, bitterfly::DenseCode Code, class Run>
+bool with_strided(const bitterfly::DenseArgs& args, Run run) {
+    using enum bitterfly::DenseCode;
+    if constexpr (Code == kWindow7 || Code == kWindow11) {
+        const auto of_bits = [&](auto bits) __attribute__((always_inline)) {
+            const auto of_parts = [&](auto decoder) __attribute__((always_inline)) {
+                if (args.parts == 1) return run(decoder, std::integral_constant<int, 1>{}, bits);
+                if (args.parts == 2) return run(decoder, std::integral_constant<int, 2>{}, bits);
+                run(decoder, std::integral_constant<int, 3>{}, bits);
+            };
+            if constexpr (Code == kWindow7 && B::looks_up_odd) {
+                if (OddDecoder<B>::decodes(*args.table)) return of_parts(std::type_identity<OddDecoder<B>>{});
+            }
+            of_parts(std::type_identity<Decoder<B, Code, true, false>>{});
+        };
+        const int half_bits = args.matrix.half_bits;
+        if (args.vectors > 1 || args.matrix.chunks != 4 || (half_bits != 4 && half_bits != 8)) return false;
+        half_bits == 4 ? of_bits(std::integral_constant<int, 2>{}) : of_bits(std::integral_constant<int, 4>{});
+        return true;
+    }
+    return false;
+}
+
 // Tiles as kernels read them, AtOnce of them: where they lie, or copies that go on as they begin.
-template <class B, std::size_t AtOnce>
+template <class B, std::size_t AtOnce, bool IsDirect = B::is_direct>
 class TileReader {
 public:
     explicit TileReader(std::size_t bytes) : bytes_(bytes) {}
-    std::size_t stride() const { return B::is_direct ? bytes_ : bytes_ + kBehind; }
+    std::size_t stride() const { return IsDirect ? bytes_ : bytes_ + kBehind; }
     const std::uint8_t* read(const std::uint8_t* tiles, std::size_t count) {
-        if constexpr (B::is_direct) return tiles;
+        if constexpr (IsDirect) return tiles;
         for (std::size_t t = 0; t < count; ++t) copy(tiles + t * bytes_, memory_ + t * stride());
         return memory_;
     }
@@ -142,7 +187,7 @@ private:
     }
     static constexpr std::size_t kBehind = 16, kMostBytes = 256 + kBehind;
     std::size_t bytes_;
-    std::uint8_t memory_[B::is_direct ? 1 : AtOnce * kMostBytes + bitterfly::kTilePadding];
+    std::uint8_t memory_[IsDirect ? 1 : AtOnce * kMostBytes + bitterfly::kTilePadding];
 };
 
 // Fetches what is read a few hundred cycles later: one vector takes the tiles of a panel faster than the machine would

@@ -4,6 +4,7 @@
 #include "kernels/dense/columns.inl"
 #include "kernels/dense/many.inl"
 #include "kernels/dense/rows.inl"
+#include "kernels/dense/strided_columns.inl"
 
 namespace {
 
@@ -19,6 +20,12 @@ template <class B, bitterfly::DenseCode Code>
 void columns_of_any(const bitterfly::DenseArgs& args) {
     if constexpr (B::together > 1) {
         if (args.vectors > bitterfly::kFewVectors) return many_columns<B, Code>(args);
+    }
+    if constexpr (B::zips_words) {
+        const auto strided = [&](auto decoder, auto parts, auto bits) {
+            multiply_strided_columns<typename decltype(decoder)::type, parts, bits>(args);
+        };
+        if (with_strided<B, Code>(args, strided)) return;
     }
     dense_columns<B, Code>(args);
 }

@@ -78,11 +78,11 @@ void strided_row_sums(const D& weights_of, const std::uint8_t* tile, std::size_t
 }
 
 // Calls run(tiles, distance of tiles, their number, digits, sums) for up to Tiles tiles of a panel at once.
-template <class B, std::size_t Tiles, class Run>
+template <class B, std::size_t Tiles, bool IsDirect, class Run>
 void for_each_batch(const bitterfly::DenseArgs& args, Run run) {
     const bitterfly::DenseTiles& matrix = args.matrix;
     const std::size_t panel_sums = args.vectors * bitterfly::kPanelRows;
-    TileReader<B, Tiles> reader(matrix.tile_bytes());
+    TileReader<B, Tiles, IsDirect> reader(matrix.tile_bytes());
     for (std::size_t i = 0; i < matrix.panels; ++i) {
         const std::uint8_t* tiles = matrix.tiles + i * matrix.panel_bytes();
         std::int64_t* sums = args.sums + i * panel_sums;
@@ -111,7 +111,7 @@ void multiply_rows(const bitterfly::DenseArgs& args) {
     const D weights_of(*args.table);
     Chunk<B> chunks[4];
     D::set_chunks(matrix, chunks);
-    for_each_batch<B, tiles_of_batch<B, kChunks>()>(
+    for_each_batch<B, tiles_of_batch<B, kChunks>(), B::is_direct>(
         args, [&](const std::uint8_t* tiles, std::size_t stride, std::size_t count, const std::int8_t* digits,
                   std::int64_t* sums) {
             const auto run = [&](auto sum, std::size_t c) {
@@ -132,7 +132,7 @@ void multiply_strided_rows(const bitterfly::DenseArgs& args) {
     using B = typename D::Bytes;
     constexpr int kChunks = B::chunks_at_once;
     const D weights_of(*args.table);
-    for_each_batch<B, tiles_of_batch<B, kChunks>()>(
+    for_each_batch<B, tiles_of_batch<B, kChunks>(), B::streams_are_direct>(
         args, [&](const std::uint8_t* tiles, std::size_t stride, std::size_t count, const std::int8_t* digits,
                   std::int64_t* sums) {
             unroll<4 / kChunks>([&](auto i) {
@@ -143,18 +143,10 @@ void multiply_strided_rows(const bitterfly::DenseArgs& args) {
 
 template <class B, bitterfly::DenseCode Code>
 void dense_rows(const bitterfly::DenseArgs& args) {
-    using enum bitterfly::DenseCode;
-    if constexpr (Code == kWindow7 || Code == kWindow11) {
-        using D = Decoder<B, Code, true, false>;
-        const bool is_whole = args.vectors == 1 && args.matrix.chunks == 4;
-        const auto strided = [&](auto bits) {
-            if (args.parts == 1) return multiply_strided_rows<D, 1, bits>(args);
-            if (args.parts == 2) return multiply_strided_rows<D, 2, bits>(args);
-            multiply_strided_rows<D, 3, bits>(args);
-        };
-        if (is_whole && args.matrix.half_bits == 4) return strided(std::integral_constant<int, 2>{});
-        if (is_whole && args.matrix.half_bits == 8) return strided(std::integral_constant<int, 4>{});
-    }
+    const auto strided = [&](auto decoder, auto parts, auto bits) {
+        multiply_strided_rows<typename decltype(decoder)::type, parts, bits>(args);
+    };
+    if (with_strided<B, Code>(args, strided)) return;
     with_decoder<B, Code, true>(args, [&](auto decoder, auto vectors, auto parts) {
         multiply_rows<typename decltype(decoder)::type, vectors, parts>(args);
     });
