@@ -2,6 +2,7 @@
 #include "dense/product.hpp"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cmath>
 #include <limits>
@@ -181,6 +182,30 @@ private:
                 .count = 0};
     }
 
+    // What a sum of a kernel with one vector stands for: near_one() times a scale and a power of two, or whole().
+    struct Unit {
+        double near_one(std::int64_t sum, double scale) const { return scale * unit * static_cast<double>(sum - bias); }
+        double whole(std::int64_t sum) const { return whole_unit * static_cast<double>(sum - bias); }
+        double unit, whole_unit;
+        std::int64_t bias;
+        PowerOfTwo power;
+    };
+    using Units = std::array<Unit, kMostTogether>;
+    Units units_of(const DensePiece& piece) const {
+        Units out;
+        for (std::size_t v = 0; v < count_; ++v) {
+            const Scaled& scaled = scaled_[v];
+            const double unit = scaled.unit * piece.step;
+            out[v] = {unit, std::ldexp(unit, scaled.exponent), bias_of(piece.code) * scaled.sum,
+                      power_of(v, scaled.exponent)};
+        }
+        return out;
+    }
+    // That of vector v, of the matrix, and 2^exponent.
+    PowerOfTwo power_of(std::size_t v, int exponent) const {
+        return power_of_two(std::clamp(exponents_[v] + product_.exponent + exponent, -kMostPower, kMostPower));
+    }
+
     void run_rows() {
         for (const DensePiece& piece : product_.pieces) {
             for (std::size_t round = 0; round < rounds(); ++round) {
@@ -194,6 +219,7 @@ private:
             std::min(panels.count, std::max(workers_ > 1 ? kTasksOfWorker * workers_ : 1,
                                             panels.count * kPanelRows * vectors_ / kSumsAtOnce + 1));
         const auto kernel = kernels().dense.rows[static_cast<int>(piece.code)];
+        const Units units = units_of(piece);
         parallel_for(tasks, workers_, [&](std::size_t, std::size_t t) {
             const std::size_t begin = panels.count * t / tasks, end = panels.count * (t + 1) / tasks;
             DenseArgs whole = args(piece, panels.whole);
@@ -206,24 +232,24 @@ private:
                 last.sums += panels.whole.panels * vectors_ * kPanelRows;
                 kernel(last);
             }
-            use_rows(piece, begin, end);
+            use_rows(units, begin, end);
         });
     }
-    void use_rows(const DensePiece& piece, std::size_t begin, std::size_t end) const {
+    void use_rows(const Units& units, std::size_t begin, std::size_t end) const {
         for (std::size_t i = begin; i < end; ++i) {
             const std::size_t row = i * kPanelRows, count = std::min(kPanelRows, product_.rows - row),
                               last = panel_rows(product_.rows, i) - 1;
             double scale[kPanelRows], out[kPanelRows];
             for (std::size_t r = 0; is_direct_ && r < count; ++r) scale[r] = number_of_half(product_.scale[row + r]);
             for (std::size_t v = 0; v < count_; ++v) {
-                const Sum number(piece, scaled_[v]);
+                const Unit& unit = units[v];
                 const std::int64_t* sums = sums_.data() + (i * vectors_ + v) * kPanelRows + last;
                 if (is_direct_) {
-                    for (std::size_t r = 0; r < count; ++r) out[r] = number(*(sums - r), scale[r]);
-                    write(v, scaled_[v].exponent, row, count, out);
+                    for (std::size_t r = 0; r < count; ++r) out[r] = unit.near_one(*(sums - r), scale[r]);
+                    write(v, unit.power, row, count, out);
                 } else {
                     double* total = totals(v) + row;
-                    for (std::size_t r = 0; r < count; ++r) total[r] += number.whole(*(sums - r));
+                    for (std::size_t r = 0; r < count; ++r) total[r] += unit.whole(*(sums - r));
                 }
             }
         }
@@ -243,6 +269,7 @@ private:
         const std::size_t shared = workers_ > 1 ? panels.groups / (kTasksOfWorker * workers_) + 1 : most;
         const std::size_t step = std::min(most, rounded_up(shared, is_few_ ? 8 : kPanelRows / kTileColumns));
         const auto kernel = kernels().dense.columns[static_cast<int>(piece.code)];
+        const Units units = units_of(piece);
         parallel_for((panels.groups + step - 1) / step, workers_, [&](std::size_t, std::size_t t) {
             const std::size_t begin = t * step, end = std::min(begin + step, panels.groups);
             DenseArgs part = args(piece, panels.whole);
@@ -253,12 +280,12 @@ private:
             part.matrix = panels.last;
             part.digits += panels.whole.panels * vectors_ * parts_ * kPanelRows;
             if (part.matrix.panels > 0) kernel(part);
-            use_columns(piece, begin, end);
+            use_columns(piece, units, begin, end);
         });
     }
     // Sums of one vector with so many columns are next to each other.
     std::size_t sums_beside() const { return is_few_ ? kTileColumns : kPanelRows; }
-    void use_columns(const DensePiece& piece, std::size_t begin, std::size_t end) const {
+    void use_columns(const DensePiece& piece, const Units& units, std::size_t begin, std::size_t end) const {
         const std::size_t beside = sums_beside(), first = begin * kTileColumns,
                           last = std::min(end * kTileColumns, piece.columns);
         // Columns from `begin` tiles on of the piece are those of its runs.
@@ -268,23 +295,22 @@ private:
                 to = std::min({at - at % beside + beside, c + run.count, last});
                 for (std::size_t v = 0; v < count_; ++v) {
                     const std::int64_t* sums = sums_.data() + (at / beside * vectors_ + v) * beside + at % beside;
-                    use_sums(piece, v, run.first + at - c, to - at, sums);
+                    use_sums(units[v], v, run.first + at - c, to - at, sums);
                 }
             }
             c += run.count;
         }
     }
-    void use_sums(const DensePiece& piece, std::size_t v, std::size_t first, std::size_t count,
+    void use_sums(const Unit& unit, std::size_t v, std::size_t first, std::size_t count,
                   const std::int64_t* sums) const {
-        const Sum number(piece, scaled_[v]);
         if (!is_direct_) {
             double* total = totals(v) + first;
-            for (std::size_t i = 0; i < count; ++i) total[i] += number.whole(sums[i]);
+            for (std::size_t i = 0; i < count; ++i) total[i] += unit.whole(sums[i]);
             return;
         }
         double out[kPanelRows];
-        for (std::size_t i = 0; i < count; ++i) out[i] = number(sums[i], 1);
-        write(v, scaled_[v].exponent, first, count, out);
+        for (std::size_t i = 0; i < count; ++i) out[i] = unit.near_one(sums[i], 1);
+        write(v, unit.power, first, count, out);
     }
 
     void write_totals(std::size_t v) const {
@@ -294,32 +320,12 @@ private:
         if (after_) {
             for (std::size_t i = 0; i < y_.rows; ++i) z[i] *= after_->scale();
         }
-        write(v, exponent, 0, y_.rows, z);
+        write(v, power_of(v, exponent), 0, y_.rows, z);
     }
 
-    // What a sum of a kernel stands for.
-    class Sum {
-    public:
-        Sum(const DensePiece& piece, const Scaled& scaled)
-            : unit_(scaled.unit * piece.step),
-              whole_unit_(std::ldexp(unit_, scaled.exponent)),
-              bias_(bias_of(piece.code) * scaled.sum) {}
-        // Times 2^-exponent, and times a scale.
-        double operator()(std::int64_t sum, double scale) const {
-            return scale * unit_ * static_cast<double>(sum - bias_);
-        }
-        double whole(std::int64_t sum) const { return whole_unit_ * static_cast<double>(sum - bias_); }
-
-    private:
-        double unit_, whole_unit_;
-        std::int64_t bias_;
-    };
-
-    // Rows first, ..., first + count - 1 of vector v: numbers times its power of two, that of the matrix, and
-    // 2^exponent.
-    void write(std::size_t v, int exponent, std::size_t first, std::size_t count, const double* near_one) const {
-        const PowerOfTwo power =
-            power_of_two(std::clamp(exponents_[v] + product_.exponent + exponent, -kMostPower, kMostPower));
+    // Rows first, ..., first + count - 1 of vector v, numbers times a power of two.
+    void write(std::size_t v, const PowerOfTwo& power, std::size_t first, std::size_t count,
+               const double* near_one) const {
         char* to = y_.re + static_cast<std::ptrdiff_t>(first_ + v) * y_.column_stride +
                    static_cast<std::ptrdiff_t>(first) * y_.row_stride;
         y_.is_double ? write_as<double>(to, power, count, near_one) : write_as<float>(to, power, count, near_one);

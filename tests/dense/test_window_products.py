@@ -57,6 +57,15 @@ def test_long_sides(isa: str, code: str, half_bits: int, shape: tuple[int, int])
         np.testing.assert_array_equal(op.apply(x, transposed), op.expected(x, transposed))
 
 
+@pytest.mark.parametrize("transposed", [False, True])
+def test_many_long_vectors(isa: str, transposed: bool) -> None:
+    """So long that not all of them are in memory at once."""
+    rng = np.random.default_rng(0)
+    op = random_matrix(rng, (70000, 3), "window7", 4)
+    x = gaussian(rng, op, transposed, 17, "float32")
+    np.testing.assert_array_equal(op.apply(x, transposed), op.expected(x, transposed))
+
+
 @pytest.mark.parametrize("vectors", [1, 3, 8])
 @pytest.mark.parametrize("code", ["window7", "scalar8"])
 @pytest.mark.parametrize("transposed", [False, True])

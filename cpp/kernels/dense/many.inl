@@ -144,6 +144,11 @@ void decode_columns(const D& weights_of, const bitterfly::DenseTiles& matrix, co
     }
 }
 
+// Brings the tiles that are decoded next while products are formed.
+inline void prefetch_tiles(const std::uint8_t* tiles, std::size_t bytes) {
+    for (std::size_t b = 0; b < bytes; b += 64) __builtin_prefetch(tiles + b);
+}
+
 template <class D>
 void multiply_many_rows(const bitterfly::DenseArgs& args) {
     using B = typename D::Bytes;
@@ -163,6 +168,7 @@ void multiply_many_rows(const bitterfly::DenseArgs& args) {
             const std::size_t count = matrix.groups - g < kBlockWords ? matrix.groups - g : kBlockWords;
             const std::uint8_t* from = reader.read(tiles + g * matrix.tile_bytes(), count);
             decode_rows(weights_of, matrix, chunks, from, reader.stride(), count, block);
+            prefetch_tiles(tiles + (g + count) * matrix.tile_bytes(), count * matrix.tile_bytes());
             if (g > 0 && g % kSafeGroups == 0) sums.flush(args.parts, out);
             sums.add(block, matrix.chunks, g, count);
         }
@@ -193,6 +199,7 @@ void multiply_many_columns(const bitterfly::DenseArgs& args) {
                 const std::uint8_t* from = reader.read(tiles + (i + p) * matrix.panel_bytes(), groups);
                 decode_columns(weights_of, matrix, chunks, from, reader.stride(), groups,
                                block + p * panel_words * wide * 64);
+                prefetch_tiles(tiles + (i + p + kPanels) * matrix.panel_bytes(), groups * matrix.tile_bytes());
             }
             if (i > 0 && i % kSafePanels == 0) sums.flush(args.parts, out);
             sums.add(block, wide, i * panel_words, count * panel_words);
