@@ -18,7 +18,7 @@
 namespace {
 
 // What a tier has to have; where one fails, the compiler names the word.
-static_assert(Vocabulary<Simd<float>> && CountsWords<Simd<float>> && ByteVocabulary<Bytes>);
+static_assert(Vocabulary<Simd<float>> && CountsWords<Simd<float>> && ByteVocabulary<Bytes> && CutsWords<Bytes>);
 static_assert(Vocabulary<Simd<double>> && PacksLanes<Simd<double>>);
 
 template <class V, int F, class W>

@@ -316,10 +316,8 @@ struct Bytes {
     static constexpr bool streams_are_direct = true;
     template <int Skipped>
     static Vec stream_bytes(const std::uint8_t* tile, int line, int lines) {
-        const std::uint8_t* p = tile + 64 * line + 4 * Skipped;
-        if (Skipped == 0 || line + 1 < lines) return load(p);
-        constexpr auto wrapped = static_cast<__mmask16>(0xffff0000U >> Skipped);
-        return _mm512_mask_loadu_epi32(load(p), wrapped, p - 64 * lines);
+        const Vec here = load(tile + 64 * line);
+        return Skipped == 0 ? here : _mm512_alignr_epi32(load(tile + 64 * ((line + 1) % lines)), here, Skipped);
     }
 
     // How 64 windows are cut from a line: that of lane l begins at bit start[l] of the stream of column[l], counted
@@ -359,13 +357,37 @@ struct Bytes {
         high = _mm512_multishift_epi64_epi8(cut.high_shifts, words);
     }
 
+    // Words of 64 bits instead: those of four columns from the first position of a line on, and from the 17th on. At
+    // rates of up to 3.5 bits, 16 windows lie in one.
+    static constexpr bool cuts_words = true;
+    static Vec word_sources(const Place& place, int half_bits) {
+        alignas(64) std::uint8_t sources[64];
+        for (int l = 0; l < 64; ++l) {
+            const int byte = l / 32 * half_bits + l % 8;
+            sources[l] = static_cast<std::uint8_t>((place.within + 4 * byte + l / 8 % 4) % place.tile_bytes);
+        }
+        return _mm512_load_si512(sources);
+    }
+    static Vec words(Line line, Vec sources) { return _mm512_permutexvar_epi8(sources, line); }
+    // The window of lane l begins at bit starts[l] of its word; bits above it are any.
+    static Vec windows_of_words(Vec words, Vec starts) { return _mm512_multishift_epi64_epi8(starts, words); }
+    // Lanes that follow words to rows: four columns, one behind the other, at each of 16 positions.
+    static Vec rows_of_words(Vec v) {
+        static constexpr auto order = [] {
+            Lanes<std::uint8_t, 64> out{};
+            for (int l = 0; l < 64; ++l) out.lane[l] = static_cast<std::uint8_t>(l / 32 * 32 + l % 4 * 8 + l / 4 % 8);
+            return out;
+        }();
+        return _mm512_permutexvar_epi8(_mm512_load_si512(order.lane), v);
+    }
+
     // Bits from Shift on, `Bits` of them, of each byte with that of `next` above it; those above are any.
     template <int Shift, int Bits>
     static Vec joined(Vec bytes, Vec next) {
         const Vec low = Shift == 0 ? bytes : _mm512_srli_epi16(bytes, Shift);
         if constexpr (Bits <= 8 - Shift) return low;
         const Vec high = _mm512_slli_epi16(next, 8 - Shift), is_low = _mm512_set1_epi8(static_cast<char>(255 >> Shift));
-        return _mm512_ternarylogic_epi32(is_low, low, high, 0xca);  // is_low ? low : high
+        return _mm512_ternarylogic_epi32(low, high, is_low, 0xe4);  // is_low ? low : high
     }
 
     struct Table16 {

@@ -12,6 +12,7 @@ struct CopiedTiles {
     // Whether tiles are read where they lie; else from copies that go on behind their end as they begin.
     static constexpr bool is_direct = false;
     static constexpr int chunks_at_once = 1;
+    static constexpr bool cuts_words = false;
 
     using Place = std::size_t;
     static Place place(std::size_t chunk, std::size_t, int half_bits) {

@@ -187,6 +187,16 @@ concept ByteVocabulary = requires(
     };
 };
 
+// Optional: windows from words of 64 bits, of single columns. Not where cuts_words is false.
+template <class B>
+concept CutsWords = requires { requires !B::cuts_words; } ||
+                    requires(typename B::Vec a, typename B::Line line, typename B::Place place, int half_bits) {
+                        { B::word_sources(place, half_bits) } -> std::same_as<typename B::Vec>;
+                        { B::words(line, a) } -> std::same_as<typename B::Vec>;
+                        { B::windows_of_words(a, a) } -> std::same_as<typename B::Vec>;
+                        { B::rows_of_words(a) } -> std::same_as<typename B::Vec>;
+                    };
+
 template <class V>
 concept Vocabulary =
     MovesNumbers<V> && Calculates<V> && LooksAtSigns<V> && Exchanges<V> && ExchangesLanes<V, 1> &&

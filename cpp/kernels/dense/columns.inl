@@ -47,68 +47,145 @@ void column_sums(const D& weights_of, const Chunk<typename D::Bytes>* chunks, co
     }
 }
 
-// Of 16 sums, those with equal last two bits of their numbers belong to one column.
-template <int Vectors, int Parts>
-void add_columns(const std::int32_t* sums, std::size_t groups, std::int64_t* out) {
-    for (std::size_t g = 0; g < groups * Vectors; ++g, sums += 16 * Parts, out += 4) {
-        std::int64_t of_column[4] = {};
-        for (std::size_t q = 0; q < Parts; ++q) {
-            for (std::size_t j = 0; j < 4; ++j) {
-                const std::int32_t* s = sums + 16 * q + j;
-                of_column[j] = of_column[j] * 256 + (std::int64_t{s[0]} + s[4] + s[8] + s[12]);
-            }
-        }
-        for (std::size_t j = 0; j < 4; ++j) out[j] += of_column[j];
+// The same of one vector for whole panels and rates of up to 3.5 bits, cut from words.
+template <class D, int Parts, bool IsOneLine>
+void word_column_sums(const D& weights_of, const WordCut<typename D::Bytes>& cut, const std::uint8_t* tile,
+                      std::size_t stride, std::size_t groups, const std::uint8_t* digits, std::int32_t* sums) {
+    using B = typename D::Bytes;
+    const WordCut<B> kept_cut = cut;
+    typename B::Vec kept[4][Parts], weights[4];
+    unroll<4>([&](auto c) __attribute__((always_inline)) {
+        unroll<Parts>([&](auto q)
+                          __attribute__((always_inline)) { kept[c][q] = B::load(digits + (c * Parts + q) * 64); });
+    });
+    for (std::size_t g = 0; g < groups; ++g, tile += stride, sums += 16 * Parts) {
+        prefetch_tile(tile, IsOneLine);
+        decode_words<IsOneLine>(weights_of, kept_cut, tile,
+                                [&](auto c, typename B::Vec decoded)
+                                    __attribute__((always_inline)) { weights[c] = decoded; });
+        unroll<Parts>([&](auto q) __attribute__((always_inline)) {
+            typename B::Sums sum = B::load(sums + 16 * q);
+            unroll<4>([&](auto c) __attribute__((always_inline)) {
+                sum = B::template add_products<false>(sum, weights[c], kept[c][q]);
+            });
+            B::store(sums + 16 * q, sum);
+        });
     }
+}
+
+// Of 16 sums, those with equal last two bits of their numbers belong to one column, or (AreOfWords) those with equal
+// two bits before the last. All four of them fit 32 bits.
+template <int Vectors, int Parts, bool AreOfWords>
+void add_columns(const std::int32_t* sums, std::size_t groups, std::int64_t* out) {
+    constexpr int kColumn = AreOfWords ? 2 : 1, kNext = AreOfWords ? 1 : 4;
+    for (std::size_t g = 0; g < groups * Vectors; ++g, sums += 16 * Parts, out += 4) {
+        std::int32_t of_column[Parts * 4];
+        unroll<Parts>([&](auto q) __attribute__((always_inline)) {
+            for (int j = 0; j < 4; ++j) {
+                const std::int32_t* s = sums + 16 * q + kColumn * j;
+                of_column[4 * q + j] = s[0] + s[kNext] + s[8] + s[8 + kNext];
+            }
+        });
+        add_digits<Parts, 4>(of_column, out);
+    }
+}
+
+// Adds up the sums of all panels: spread(digits of a panel, where to write them as kernels read them), then run(tiles,
+// their distance, their number, digits, sums of their columns).
+template <class B, int Vectors, int Parts, bool AreOfWords, class Spread, class Run>
+void for_each_panel(const bitterfly::DenseArgs& args, Spread spread, Run run) {
+    constexpr int kSums = Vectors * Parts;
+    constexpr std::size_t kTiles = B::is_direct ? bitterfly::kMostGroups : 64;
+    constexpr std::size_t kSafePanels = bitterfly::kSafeProducts / bitterfly::kPanelRows;
+    const bitterfly::DenseTiles& matrix = args.matrix;
+    TileReader<B, kTiles> reader(matrix.tile_bytes());
+    alignas(64) std::int32_t sums[bitterfly::kMostGroups * 16];
+    alignas(64) std::uint8_t digits[4 * kSums * 64];
+    for (std::size_t i = 0; i < matrix.panels; ++i) {
+        if (i % kSafePanels == 0) {
+            if (i > 0) add_columns<Vectors, Parts, AreOfWords>(sums, args.count, args.sums);
+            for (std::size_t j = 0; j < args.count * 16 * kSums; ++j) sums[j] = 0;
+        }
+        spread(args.digits + i * kSums * bitterfly::kPanelRows, digits);
+        const std::uint8_t* tiles = matrix.tiles + i * matrix.panel_bytes() + args.first * matrix.tile_bytes();
+        for (std::size_t g = 0; g < args.count; g += kTiles) {
+            const std::size_t count = args.count - g < kTiles ? args.count - g : kTiles;
+            const std::uint8_t* from = reader.read(tiles + g * matrix.tile_bytes(), count);
+            run(from, reader.stride(), count, digits, sums + g * 16 * kSums);
+        }
+    }
+    if (matrix.panels > 0) add_columns<Vectors, Parts, AreOfWords>(sums, args.count, args.sums);
 }
 
 template <class D, int Vectors, int Parts>
 void multiply_columns(const bitterfly::DenseArgs& args) {
     using B = typename D::Bytes;
     constexpr int kChunks = B::chunks_at_once, kSums = Vectors * Parts;
-    constexpr std::size_t kTiles = B::is_direct ? bitterfly::kMostGroups : 64;
-    // A column has four sums, each of a quarter of its rows.
-    constexpr std::size_t kSafePanels = 4 * bitterfly::kSafeProducts / bitterfly::kPanelRows;
     const bitterfly::DenseTiles& matrix = args.matrix;
     const D weights_of(*args.table);
     Chunk<B> chunks[4];
     D::set_chunks(matrix, chunks);
-    TileReader<B, kTiles> reader(matrix.tile_bytes());
-    alignas(64) std::int32_t sums[bitterfly::kMostGroups * 16];
-    alignas(64) std::uint8_t digits[4 * kSums * 64];
-    for (std::size_t i = 0; i < matrix.panels; ++i) {
-        if (i % kSafePanels == 0) {
-            if (i > 0) add_columns<Vectors, Parts>(sums, args.count, args.sums);
-            for (std::size_t j = 0; j < args.count * 16 * kSums; ++j) sums[j] = 0;
-        }
+    const auto spread = [&](const std::int8_t* from, std::uint8_t* digits) {
         for (std::size_t c = 0; c < matrix.chunks; ++c) {
             for (std::size_t s = 0; s < kSums; ++s) {
-                const std::int8_t* from = args.digits + (i * kSums + s) * bitterfly::kPanelRows + 16 * c;
-                B::store(digits + (c * kSums + s) * 64, B::repeat_fours(from));
+                B::store(digits + (c * kSums + s) * 64, B::repeat_fours(from + s * bitterfly::kPanelRows + 16 * c));
             }
         }
-        const std::uint8_t* tiles = matrix.tiles + i * matrix.panel_bytes() + args.first * matrix.tile_bytes();
-        for (std::size_t g = 0; g < args.count; g += kTiles) {
-            const std::size_t count = args.count - g < kTiles ? args.count - g : kTiles;
-            const std::uint8_t* from = reader.read(tiles + g * matrix.tile_bytes(), count);
-            const auto run = [&](auto sum, std::size_t c) {
-                sum(weights_of, chunks + c, from, reader.stride(), count, digits + c * kSums * 64,
-                    sums + g * 16 * kSums);
-            };
-            if (kChunks == 1 || matrix.chunks != kChunks) {
-                for (std::size_t c = 0; c < matrix.chunks; ++c) run(column_sums<D, 1, Vectors, Parts, false>, c);
-            } else if (B::is_one_line(kChunks, matrix.half_bits)) {
-                run(column_sums<D, kChunks, Vectors, Parts, true>, 0);
-            } else {
-                run(column_sums<D, kChunks, Vectors, Parts, false>, 0);
-            }
-        }
+    };
+    for_each_panel<B, Vectors, Parts, false>(args, spread,
+                                             [&](const std::uint8_t* tiles, std::size_t stride, std::size_t count,
+                                                 const std::uint8_t* digits, std::int32_t* sums) {
+                                                 const auto run = [&](auto sum, std::size_t c) {
+                                                     sum(weights_of, chunks + c, tiles, stride, count,
+                                                         digits + c * kSums * 64, sums);
+                                                 };
+                                                 if (kChunks == 1 || matrix.chunks != kChunks) {
+                                                     for (std::size_t c = 0; c < matrix.chunks; ++c)
+                                                         run(column_sums<D, 1, Vectors, Parts, false>, c);
+                                                 } else if (B::is_one_line(kChunks, matrix.half_bits)) {
+                                                     run(column_sums<D, kChunks, Vectors, Parts, true>, 0);
+                                                 } else {
+                                                     run(column_sums<D, kChunks, Vectors, Parts, false>, 0);
+                                                 }
+                                             });
+}
+
+template <class D, int Parts>
+void multiply_word_columns(const bitterfly::DenseArgs& args) {
+    using B = typename D::Bytes;
+    const D weights_of(*args.table);
+    const WordCut<B> cut(args.matrix);
+    typename B::Vec positions[4];
+    for (int c = 0; c < 4; ++c) {
+        std::uint8_t of_lane[64];
+        for (int l = 0; l < 64; ++l) of_lane[l] = static_cast<std::uint8_t>(cut.position(c, l));
+        positions[c] = B::load(of_lane);
     }
-    if (matrix.panels > 0) add_columns<Vectors, Parts>(sums, args.count, args.sums);
+    const auto spread = [&](const std::int8_t* from, std::uint8_t* digits) {
+        for (std::size_t q = 0; q < Parts; ++q) {
+            const auto panel = B::load_table64(reinterpret_cast<const std::uint8_t*>(from) + q * bitterfly::kPanelRows);
+            for (std::size_t c = 0; c < 4; ++c) {
+                B::store(digits + (c * Parts + q) * 64, B::lookup64(panel, positions[c]));
+            }
+        }
+    };
+    const auto sum =
+        B::is_one_line(4, args.matrix.half_bits) ? word_column_sums<D, Parts, true> : word_column_sums<D, Parts, false>;
+    for_each_panel<B, 1, Parts, true>(
+        args, spread,
+        [&](const std::uint8_t* tiles, std::size_t stride, std::size_t count, const std::uint8_t* digits,
+            std::int32_t* sums) { sum(weights_of, cut, tiles, stride, count, digits, sums); });
 }
 
 template <class B, bitterfly::DenseCode Code>
 void dense_columns(const bitterfly::DenseArgs& args) {
+    using enum bitterfly::DenseCode;
+    if constexpr (B::cuts_words && (Code == kWindow7 || Code == kWindow11)) {
+        if (WordCut<B>::is_for(args)) {
+            using D = Decoder<B, Code, false, false>;
+            return with_parts(args, [&](auto parts) { multiply_word_columns<D, parts>(args); });
+        }
+    }
     with_decoder<B, Code, false>(args, [&](auto decoder, auto vectors, auto parts) {
         multiply_columns<typename decltype(decoder)::type, vectors, parts>(args);
     });

@@ -60,14 +60,36 @@ public:
         if constexpr (Code == kWindow7) {
             return B::lookup128(table_, low);
         } else {
-            constexpr int skipped = Start + 7;
-            const typename B::Vec high = skipped < 8 ? B::template joined<skipped % 8, 4>(bytes, next)
-                                                     : B::template joined<skipped % 8, 4>(next, after);
-            return B::lookup128(table_, B::bit_xor(low, B::lookup16(masks_, high)));
+            return B::lookup128(table_, B::bit_xor(low, B::lookup16(masks_, upper<Start + 7>(bytes, next, after))));
+        }
+    }
+
+    // The same of windows of words: that of lane l begins at bit starts[l] of its word, and its upper four bits at
+    // high_starts[l].
+    [[gnu::always_inline]] typename B::Vec of_words(typename B::Vec words, typename B::Vec starts,
+                                                    typename B::Vec high_starts) const {
+        const typename B::Vec low = B::windows_of_words(words, starts);
+        if constexpr (Code == kWindow7) {
+            return B::lookup128(table_, low);
+        } else {
+            return B::lookup128(table_, B::bit_xor(low, B::lookup16(masks_, B::windows_of_words(words, high_starts))));
         }
     }
 
 private:
+    // Four bits from bit Start on.
+    template <int Start>
+    [[gnu::always_inline]] static typename B::Vec upper(typename B::Vec bytes, typename B::Vec next,
+                                                        typename B::Vec after) {
+        if constexpr (Start >= 8) {
+            return B::template joined<Start % 8, 4>(next, after);
+        } else if constexpr (B::chunks_at_once > 1) {  // the chunk that begins at bit 4 joins these bytes as well
+            const typename B::Vec middle = B::template joined<4, 8>(bytes, next);
+            return B::template joined<Start - 4, 4>(middle, middle);
+        } else {
+            return B::template joined<Start, 4>(bytes, next);
+        }
+    }
     [[gnu::always_inline]] typename B::Vec decoded(typename B::Line line, const typename B::Cut& cut) const {
         if constexpr (Code == kScalar8) {
             return B::bit_xor(B::bytes(line), std::uint8_t{0x80});
@@ -110,6 +132,14 @@ private:
     typename B::Table64 table_;
 };
 
+// Calls run with a constant for the number of digits.
+template <class Run>
+void with_parts(const bitterfly::DenseArgs& args, Run run) {
+    if (args.parts == 1) return run(std::integral_constant<int, 1>{});
+    if (args.parts == 2) return run(std::integral_constant<int, 2>{});
+    run(std::integral_constant<int, 3>{});
+}
+
 // Calls run with the decoder of a matrix.
 template <class B, bitterfly::DenseCode Code, bool IsRows, class Run>
 void with_decoder_of(const bitterfly::DenseArgs& args, Run run) {
@@ -131,9 +161,7 @@ template <class B, bitterfly::DenseCode Code, bool IsRows, class Run>
 void with_decoder(const bitterfly::DenseArgs& args, Run run) {
     with_decoder_of<B, Code, IsRows>(args, [&](auto decoder) __attribute__((always_inline)) {
         const auto of_vectors = [&](auto vectors) __attribute__((always_inline)) {
-            if (args.parts == 1) return run(decoder, vectors, std::integral_constant<int, 1>{});
-            if (args.parts == 2) return run(decoder, vectors, std::integral_constant<int, 2>{});
-            return run(decoder, vectors, std::integral_constant<int, 3>{});
+            with_parts(args, [&](auto parts) { run(decoder, vectors, parts); });
         };
         if (B::together == 1 || IsRows || args.vectors == 1) return of_vectors(std::integral_constant<int, 1>{});
         if constexpr (B::together > 1 && !IsRows) {
@@ -151,9 +179,7 @@ bool with_strided(const bitterfly::DenseArgs& args, Run run) {
     if constexpr (Code == kWindow7 || Code == kWindow11) {
         const auto of_bits = [&](auto bits) __attribute__((always_inline)) {
             const auto of_parts = [&](auto decoder) __attribute__((always_inline)) {
-                if (args.parts == 1) return run(decoder, std::integral_constant<int, 1>{}, bits);
-                if (args.parts == 2) return run(decoder, std::integral_constant<int, 2>{}, bits);
-                run(decoder, std::integral_constant<int, 3>{}, bits);
+                with_parts(args, [&](auto parts) { run(decoder, parts, bits); });
             };
             if constexpr (Code == kWindow7 && B::looks_up_odd) {
                 if (OddDecoder<B>::decodes(*args.table)) return of_parts(std::type_identity<OddDecoder<B>>{});
@@ -198,12 +224,54 @@ inline void prefetch_tile(const std::uint8_t* tile, bool is_one_line) {
     if (!is_one_line) __builtin_prefetch(tile + kAhead + 64);
 }
 
+// How whole tiles are cut from words, for one vector and rates of up to 3.5 bits: chunk c is the half c % 2 of the
+// positions of each word of the half c / 2 of a tile.
+template <class B>
+struct WordCut {
+    explicit WordCut(const bitterfly::DenseTiles& matrix) {
+        std::uint8_t bits[64], high_bits[64];
+        for (int h = 0; h < 2; ++h) {
+            const typename B::Place place = B::place(static_cast<std::size_t>(h), 2, 2 * matrix.half_bits);
+            sources[h] = B::word_sources(place, matrix.half_bits);
+            if (h == 1) last = place;
+            for (int l = 0; l < 64; ++l) {
+                bits[l] = static_cast<std::uint8_t>((8 * h + l % 8) * matrix.half_bits / 2);
+                high_bits[l] = static_cast<std::uint8_t>(bits[l] + 7);
+            }
+            starts[h] = B::load(bits);
+            high_starts[h] = B::load(high_bits);
+        }
+    }
+    static bool is_for(const bitterfly::DenseArgs& args) {
+        return args.vectors == 1 && args.matrix.chunks == 4 && args.matrix.half_bits <= 7;
+    }
+    // Of lane `lane` (which has column lane / 8 % 4) of a chunk.
+    static constexpr int position(int chunk, int lane) {
+        return chunk / 2 * 32 + lane / 32 * 16 + chunk % 2 * 8 + lane % 8;
+    }
+
+    typename B::Vec sources[2], starts[2], high_starts[2];
+    typename B::Place last;
+};
+
+// Calls use(chunk, its weights) for those of a tile. IsOneLine: it lies in one.
+template <bool IsOneLine, class D, class B, class Use>
+[[gnu::always_inline]] inline void decode_words(const D& weights_of, const WordCut<B>& cut, const std::uint8_t* tile,
+                                                Use use) {
+    const typename B::Line line = B::load(tile), last = IsOneLine ? line : B::line(tile, cut.last);
+    const typename B::Vec words[2] = {B::words(line, cut.sources[0]), B::words(last, cut.sources[1])};
+    unroll<4>([&](auto c) __attribute__((always_inline)) {
+        use(c, weights_of.of_words(words[c / 2], cut.starts[c % 2], cut.high_starts[c % 2]));
+    });
+}
+
 // Adds the sums of all digits, the first the most significant: digit q of number i is sums[q * Count + i].
 template <int Parts, int Count>
 void add_digits(const std::int32_t* __restrict sums, std::int64_t* __restrict out) {
     for (int i = 0; i < Count; ++i) {
         std::int64_t sum = sums[i];
-        unroll<Parts - 1>([&](auto q) __attribute__((always_inline)) { sum = sum * 256 + sums[(q + 1) * Count + i]; });
+        if constexpr (Parts > 1) sum = sum * 256 + sums[Count + i];
+        if constexpr (Parts > 2) sum = sum * 256 + sums[2 * Count + i];
         out[i] += sum;
     }
 }

@@ -40,6 +40,16 @@ void row_sums(const D& weights_of, const Chunk<typename D::Bytes>* chunks, const
     });
 }
 
+// Adds the sums of a chunk of one vector to those of its positions.
+template <class B, int Parts, class PositionOf>
+void add_chunk(const typename B::Sums (&sums)[Parts], PositionOf position, std::int64_t* out) {
+    alignas(64) std::int32_t stored[Parts * 16];
+    unroll<Parts>([&](auto q) __attribute__((always_inline)) { B::store(stored + 16 * q, sums[q]); });
+    std::int64_t of_chunk[16] = {};
+    add_digits<Parts, 16>(stored, of_chunk);
+    for (int i = 0; i < 16; ++i) out[position(i)] += of_chunk[i];
+}
+
 // The same for whole panels and rates of two and four bits: windows that begin at the same bit of their bytes make a
 // chunk, so that shifts cut them. Chunks First, ..., positions of a chunk are 8 / Bits apart.
 template <class D, int First, int Chunks, int Parts, int Bits>
@@ -67,13 +77,34 @@ void strided_row_sums(const D& weights_of, const std::uint8_t* tile, std::size_t
             });
         });
     }
-    alignas(64) std::int32_t stored[Parts * 16];
     unroll<Chunks>([&](auto c) __attribute__((always_inline)) {
         constexpr int chunk = First + c, line = chunk / kShifts, shift = chunk % kShifts;
-        unroll<Parts>([&](auto q) __attribute__((always_inline)) { B::store(stored + 16 * q, sums[c][q]); });
-        std::int64_t of_chunk[16] = {};
-        add_digits<Parts, 16>(stored, of_chunk);
-        for (int b = 0; b < 16; ++b) out[(16 * line + b) * kShifts + shift] += of_chunk[b];
+        add_chunk<B>(sums[c], [&](int b) { return (16 * line + b) * kShifts + shift; }, out);
+    });
+}
+
+// The same for rates of up to 3.5 bits, cut from words.
+template <class D, int Parts, bool IsOneLine>
+void word_row_sums(const D& weights_of, const WordCut<typename D::Bytes>& cut, const std::uint8_t* tile,
+                   std::size_t stride, std::size_t groups, const std::int8_t* digits, std::int64_t* out) {
+    using B = typename D::Bytes;
+    const WordCut<B> kept_cut = cut;
+    typename B::Sums sums[4][Parts];
+    unroll<4>([&](auto c) __attribute__((always_inline)) {
+        unroll<Parts>([&](auto q) __attribute__((always_inline)) { sums[c][q] = B::zero(); });
+    });
+    for (std::size_t g = 0; g < groups; ++g, tile += stride, digits += 4 * Parts) {
+        prefetch_tile(tile, IsOneLine);
+        decode_words<IsOneLine>(
+            weights_of, kept_cut, tile, [&](auto c, typename B::Vec decoded) __attribute__((always_inline)) {
+                const typename B::Vec weights = B::rows_of_words(decoded);
+                unroll<Parts>([&](auto q) __attribute__((always_inline)) {
+                    sums[c][q] = B::template add_products<false>(sums[c][q], weights, B::broadcast(digits + 4 * q));
+                });
+            });
+    }
+    unroll<4>([&](auto c) __attribute__((always_inline)) {
+        add_chunk<B>(sums[c], [&](int b) { return WordCut<B>::position(c, b / 8 * 32 + b % 8); }, out);
     });
 }
 
@@ -141,12 +172,30 @@ void multiply_strided_rows(const bitterfly::DenseArgs& args) {
         });
 }
 
+template <class D, int Parts>
+void multiply_word_rows(const bitterfly::DenseArgs& args) {
+    using B = typename D::Bytes;
+    const D weights_of(*args.table);
+    const WordCut<B> cut(args.matrix);
+    const auto sum =
+        B::is_one_line(4, args.matrix.half_bits) ? word_row_sums<D, Parts, true> : word_row_sums<D, Parts, false>;
+    for_each_batch<B, tiles_of_batch<B, 4>(), B::is_direct>(
+        args, [&](const std::uint8_t* tiles, std::size_t stride, std::size_t count, const std::int8_t* digits,
+                  std::int64_t* sums) { sum(weights_of, cut, tiles, stride, count, digits, sums); });
+}
+
 template <class B, bitterfly::DenseCode Code>
 void dense_rows(const bitterfly::DenseArgs& args) {
+    using enum bitterfly::DenseCode;
     const auto strided = [&](auto decoder, auto parts, auto bits) {
         multiply_strided_rows<typename decltype(decoder)::type, parts, bits>(args);
     };
     if (with_strided<B, Code>(args, strided)) return;
+    if constexpr ((Code == kWindow7 || Code == kWindow11) && B::cuts_words) {
+        using D = Decoder<B, Code, true, false>;
+        if (WordCut<B>::is_for(args) && (Code == kWindow11 || !B::cuts_rows(args.matrix.half_bits)))
+            return with_parts(args, [&](auto parts) { multiply_word_rows<D, parts>(args); });
+    }
     with_decoder<B, Code, true>(args, [&](auto decoder, auto vectors, auto parts) {
         multiply_rows<typename decltype(decoder)::type, vectors, parts>(args);
     });
