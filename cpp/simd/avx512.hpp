@@ -371,6 +371,12 @@ struct Bytes {
     static Vec words(Line line, Vec sources) { return _mm512_permutexvar_epi8(sources, line); }
     // The window of lane l begins at bit starts[l] of its word; bits above it are any.
     static Vec windows_of_words(Vec words, Vec starts) { return _mm512_multishift_epi64_epi8(starts, words); }
+    // Words with the four lowest bits of those that follow them in their streams, `of_next_line` being the words of the
+    // next line: windows that begin at the end of a word go on there.
+    static Vec wrapped_words(Vec words, Vec of_next_line) {
+        return _mm512_ternarylogic_epi64(words, _mm512_alignr_epi64(of_next_line, words, 4), _mm512_set1_epi64(15),
+                                         0xd8);
+    }
     // Lanes that follow words to rows: four columns, one behind the other, at each of 16 positions.
     static Vec rows_of_words(Vec v) {
         static constexpr auto order = [] {

@@ -195,6 +195,7 @@ concept CutsWords = requires { requires !B::cuts_words; } ||
                         { B::words(line, a) } -> std::same_as<typename B::Vec>;
                         { B::windows_of_words(a, a) } -> std::same_as<typename B::Vec>;
                         { B::rows_of_words(a) } -> std::same_as<typename B::Vec>;
+                        { B::wrapped_words(a, a) } -> std::same_as<typename B::Vec>;
                     };
 
 template <class V>

@@ -47,12 +47,14 @@ void column_sums(const D& weights_of, const Chunk<typename D::Bytes>* chunks, co
     }
 }
 
-// The same of one vector for whole panels and rates of up to 3.5 bits, cut from words.
-template <class D, int Parts, bool IsOneLine>
-void word_column_sums(const D& weights_of, const WordCut<typename D::Bytes>& cut, const std::uint8_t* tile,
-                      std::size_t stride, std::size_t groups, const std::uint8_t* digits, std::int32_t* sums) {
+// The same of one vector for whole panels and rates of up to four bits, cut from words.
+template <class D, class Cut, int Parts, bool IsOneLine>
+void word_column_sums(const D& weights_of, const Cut& cut, const std::uint8_t* tile, std::size_t stride,
+                      std::size_t groups, const std::uint8_t* digits, std::int32_t* sums) {
     using B = typename D::Bytes;
-    const WordCut<B> kept_cut = cut;
+    const Cut kept_cut = cut;
+    // A copy stays in registers. Where a tile is one line, reading tables anew is faster.
+    const std::conditional_t<IsOneLine, const D&, D> decoder = weights_of;
     typename B::Vec kept[4][Parts], weights[4];
     unroll<4>([&](auto c) __attribute__((always_inline)) {
         unroll<Parts>([&](auto q)
@@ -60,9 +62,9 @@ void word_column_sums(const D& weights_of, const WordCut<typename D::Bytes>& cut
     });
     for (std::size_t g = 0; g < groups; ++g, tile += stride, sums += 16 * Parts) {
         prefetch_tile(tile, IsOneLine);
-        decode_words<IsOneLine>(weights_of, kept_cut, tile,
-                                [&](auto c, typename B::Vec decoded)
-                                    __attribute__((always_inline)) { weights[c] = decoded; });
+        kept_cut.template decode<IsOneLine>(decoder, tile,
+                                            [&](auto c, typename B::Vec decoded)
+                                                __attribute__((always_inline)) { weights[c] = decoded; });
         unroll<Parts>([&](auto q) __attribute__((always_inline)) {
             typename B::Sums sum = B::load(sums + 16 * q);
             unroll<4>([&](auto c) __attribute__((always_inline)) {
@@ -150,11 +152,10 @@ void multiply_columns(const bitterfly::DenseArgs& args) {
                                              });
 }
 
-template <class D, int Parts>
-void multiply_word_columns(const bitterfly::DenseArgs& args) {
+template <class D, int Parts, class Cut>
+void multiply_word_columns(const bitterfly::DenseArgs& args, const Cut& cut) {
     using B = typename D::Bytes;
     const D weights_of(*args.table);
-    const WordCut<B> cut(args.matrix);
     typename B::Vec positions[4];
     for (int c = 0; c < 4; ++c) {
         std::uint8_t of_lane[64];
@@ -169,8 +170,8 @@ void multiply_word_columns(const bitterfly::DenseArgs& args) {
             }
         }
     };
-    const auto sum =
-        B::is_one_line(4, args.matrix.half_bits) ? word_column_sums<D, Parts, true> : word_column_sums<D, Parts, false>;
+    const auto sum = B::is_one_line(4, args.matrix.half_bits) ? word_column_sums<D, Cut, Parts, true>
+                                                              : word_column_sums<D, Cut, Parts, false>;
     for_each_panel<B, 1, Parts, true>(
         args, spread,
         [&](const std::uint8_t* tiles, std::size_t stride, std::size_t count, const std::uint8_t* digits,
@@ -181,10 +182,15 @@ template <class B, bitterfly::DenseCode Code>
 void dense_columns(const bitterfly::DenseArgs& args) {
     using enum bitterfly::DenseCode;
     if constexpr (B::cuts_words && (Code == kWindow7 || Code == kWindow11)) {
-        if (WordCut<B>::is_for(args)) {
-            using D = Decoder<B, Code, false, false>;
-            return with_parts(args, [&](auto parts) { multiply_word_columns<D, parts>(args); });
+        using D = Decoder<B, Code, false, false>;
+        const auto cut_by = [&](const auto& cut) {
+            with_parts(args, [&](auto parts) { multiply_word_columns<D, parts>(args, cut); });
+        };
+        const bool is_whole = args.vectors == 1 && args.matrix.chunks == 4;
+        if constexpr (Code == kWindow7) {
+            if (is_whole && args.matrix.half_bits == 8) return cut_by(NibbleCut<B>{});
         }
+        if (WordCut<B>::is_for(args)) return cut_by(WordCut<B>(args.matrix));
     }
     with_decoder<B, Code, false>(args, [&](auto decoder, auto vectors, auto parts) {
         multiply_columns<typename decltype(decoder)::type, vectors, parts>(args);

@@ -75,6 +75,8 @@ public:
             return B::lookup128(table_, B::bit_xor(low, B::lookup16(masks_, B::windows_of_words(words, high_starts))));
         }
     }
+    // The same of windows of 7 bits that begin with their bytes.
+    [[gnu::always_inline]] typename B::Vec of_bytes(typename B::Vec bytes) const { return B::lookup128(table_, bytes); }
 
 private:
     // Four bits from bit Start on.
@@ -250,20 +252,47 @@ struct WordCut {
         return chunk / 2 * 32 + lane / 32 * 16 + chunk % 2 * 8 + lane % 8;
     }
 
+    // Calls use(chunk, its weights) for those of a tile. IsOneLine: it lies in one.
+    template <bool IsOneLine, class D, class Use>
+    [[gnu::always_inline]] void decode(const D& weights_of, const std::uint8_t* tile, Use use) const {
+        const typename B::Line line = B::load(tile), last_line = IsOneLine ? line : B::line(tile, last);
+        const typename B::Vec words[2] = {B::words(line, sources[0]), B::words(last_line, sources[1])};
+        unroll<4>([&](auto c) __attribute__((always_inline)) {
+            use(c, weights_of.of_words(words[c / 2], starts[c % 2], high_starts[c % 2]));
+        });
+    }
+
+private:
     typename B::Vec sources[2], starts[2], high_starts[2];
     typename B::Place last;
 };
 
-// Calls use(chunk, its weights) for those of a tile. IsOneLine: it lies in one.
-template <bool IsOneLine, class D, class B, class Use>
-[[gnu::always_inline]] inline void decode_words(const D& weights_of, const WordCut<B>& cut, const std::uint8_t* tile,
-                                                Use use) {
-    const typename B::Line line = B::load(tile), last = IsOneLine ? line : B::line(tile, cut.last);
-    const typename B::Vec words[2] = {B::words(line, cut.sources[0]), B::words(last, cut.sources[1])};
-    unroll<4>([&](auto c) __attribute__((always_inline)) {
-        use(c, weights_of.of_words(words[c / 2], cut.starts[c % 2], cut.high_starts[c % 2]));
-    });
-}
+// The same for windows of 7 bits at four bits a weight: chunk c is that of windows which begin at bit c % 2 * 4 of the
+// bytes of a line, of 16 bytes of each stream.
+template <class B>
+struct NibbleCut {
+    NibbleCut() {
+        std::uint8_t bits[64];
+        for (int l = 0; l < 64; ++l) bits[l] = static_cast<std::uint8_t>(l % 8 * 8 + 4);
+        starts = B::load(bits);
+        sources = B::word_sources(B::place(0, 4, 8), 8);
+    }
+    static constexpr int position(int chunk, int lane) {
+        return chunk / 2 * 32 + lane / 32 * 16 + lane % 8 * 2 + chunk % 2;
+    }
+    template <bool IsOneLine, class D, class Use>
+    [[gnu::always_inline]] void decode(const D& weights_of, const std::uint8_t* tile, Use use) const {
+        const typename B::Vec words[2] = {B::words(B::load(tile), sources), B::words(B::load(tile + 64), sources)};
+        unroll<2>([&](auto h) __attribute__((always_inline)) {
+            use(std::integral_constant<int, 2 * h>{}, weights_of.of_bytes(words[h]));
+            use(std::integral_constant<int, 2 * h + 1>{},
+                weights_of.of_words(B::wrapped_words(words[h], words[1 - h]), starts, starts));
+        });
+    }
+
+private:
+    typename B::Vec sources, starts;
+};
 
 // Adds the sums of all digits, the first the most significant: digit q of number i is sums[q * Count + i].
 template <int Parts, int Count>

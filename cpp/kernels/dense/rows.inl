@@ -95,8 +95,8 @@ void word_row_sums(const D& weights_of, const WordCut<typename D::Bytes>& cut, c
     });
     for (std::size_t g = 0; g < groups; ++g, tile += stride, digits += 4 * Parts) {
         prefetch_tile(tile, IsOneLine);
-        decode_words<IsOneLine>(
-            weights_of, kept_cut, tile, [&](auto c, typename B::Vec decoded) __attribute__((always_inline)) {
+        kept_cut.template decode<IsOneLine>(
+            weights_of, tile, [&](auto c, typename B::Vec decoded) __attribute__((always_inline)) {
                 const typename B::Vec weights = B::rows_of_words(decoded);
                 unroll<Parts>([&](auto q) __attribute__((always_inline)) {
                     sums[c][q] = B::template add_products<false>(sums[c][q], weights, B::broadcast(digits + 4 * q));
