@@ -19,7 +19,7 @@ import bitterfly
 from bench import timing
 from bitterfly import _core
 from bitterfly.stores.dense.codes import BLOCK, DenseCodes, tiles_bytes
-from bitterfly.stores.dense.tiles import PADDING
+from bitterfly.stores.dense.tiles import padded
 
 N = 4096
 GROUP = 32  # of onnxruntime
@@ -35,7 +35,7 @@ Product = Callable[[], Any]
 def random_operator(code: str, bits: float, rng: np.random.Generator) -> bitterfly.DenseOperator:
     """Any bytes are codes: how long a product takes does not depend on them."""
     half_bits = int(2 * bits)
-    tiles = rng.integers(256, size=tiles_bytes(N, N, half_bits) + PADDING, dtype=np.uint8)
+    tiles = padded(rng.integers(256, size=tiles_bytes(N, N, half_bits), dtype=np.uint8))
     codes = DenseCodes((N, N), code, [half_bits] * (N // BLOCK), [tiles], np.ones(N, np.float16))
     return bitterfly.DenseOperator(codes, inputs=1)
 
