@@ -393,7 +393,7 @@ struct Bytes {
         const Vec low = Shift == 0 ? bytes : _mm512_srli_epi16(bytes, Shift);
         if constexpr (Bits <= 8 - Shift) return low;
         const Vec high = _mm512_slli_epi16(next, 8 - Shift), is_low = _mm512_set1_epi8(static_cast<char>(255 >> Shift));
-        return _mm512_ternarylogic_epi32(low, high, is_low, 0xe4);  // is_low ? low : high
+        return _mm512_ternarylogic_epi32(is_low, low, high, 0xca);  // is_low ? low : high
     }
 
     struct Table16 {

@@ -12,6 +12,10 @@ void column_sums(const D& weights_of, const Chunk<typename D::Bytes>* chunks, co
                  std::size_t stride, std::size_t groups, const std::uint8_t* digits, std::int32_t* sums) {
     using B = typename D::Bytes;
     constexpr int kSums = Vectors * Parts;
+    // Copies stay in registers: stores to sums cannot change them.
+    const D decoder = weights_of;
+    typename B::Place places[Chunks];
+    unroll<Chunks>([&](auto c) __attribute__((always_inline)) { places[c] = chunks[c].place; });
     const auto digit = [&](int c, int i) { return B::load(digits + (c * kSums + i) * 64); };
     typename B::Vec kept[Vectors == 1 ? Chunks : 1][Parts], weights[Chunks];
     if constexpr (Vectors == 1) {
@@ -26,12 +30,12 @@ void column_sums(const D& weights_of, const Chunk<typename D::Bytes>* chunks, co
     }
     for (std::size_t g = 0; g < groups; ++g, tile += stride, sums += 16 * kSums) {
         if constexpr (B::is_direct) prefetch_tile(tile, IsOneLine);
-        typename B::Line line = B::whole_line(tile, chunks[0].place);
+        typename B::Line line = B::whole_line(tile, places[0]);
         unroll<Chunks>([&](auto c) __attribute__((always_inline)) {
             if constexpr (!IsOneLine) {
-                line = c + 1 < Chunks ? B::whole_line(tile, chunks[c].place) : B::line(tile, chunks[c].place);
+                line = c + 1 < Chunks ? B::whole_line(tile, places[c]) : B::line(tile, places[c]);
             }
-            weights[c] = weights_of(line, cuts[IsOneLine ? static_cast<int>(c) : 0]);
+            weights[c] = decoder(line, cuts[IsOneLine ? static_cast<int>(c) : 0]);
         });
         unroll<kSums>([&](auto i) __attribute__((always_inline)) {
             typename B::Sums sum = B::load(sums + 16 * i);
@@ -76,9 +80,10 @@ void word_column_sums(const D& weights_of, const Cut& cut, const std::uint8_t* t
 }
 
 // Of 16 sums, those with equal last two bits of their numbers belong to one column, or (AreOfWords) those with equal
-// two bits before the last. All four of them fit 32 bits.
+// two bits before the last. All four of them fit 32 bits. Inlined: behind a call,
+// GCC forgets vzeroupper, and what returns to code without AVX slows it down.
 template <int Vectors, int Parts, bool AreOfWords>
-void add_columns(const std::int32_t* sums, std::size_t groups, std::int64_t* out) {
+[[gnu::always_inline]] inline void add_columns(const std::int32_t* sums, std::size_t groups, std::int64_t* out) {
     constexpr int kColumn = AreOfWords ? 2 : 1, kNext = AreOfWords ? 1 : 4;
     for (std::size_t g = 0; g < groups * Vectors; ++g, sums += 16 * Parts, out += 4) {
         std::int32_t of_column[Parts * 4];

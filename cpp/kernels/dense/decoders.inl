@@ -296,7 +296,7 @@ private:
 
 // Adds the sums of all digits, the first the most significant: digit q of number i is sums[q * Count + i].
 template <int Parts, int Count>
-void add_digits(const std::int32_t* __restrict sums, std::int64_t* __restrict out) {
+[[gnu::always_inline]] inline void add_digits(const std::int32_t* __restrict sums, std::int64_t* __restrict out) {
     for (int i = 0; i < Count; ++i) {
         std::int64_t sum = sums[i];
         if constexpr (Parts > 1) sum = sum * 256 + sums[Count + i];
