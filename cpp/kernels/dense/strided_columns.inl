@@ -49,14 +49,14 @@ void repeat_strided(const std::int8_t* from, std::uint8_t* out, std::size_t stri
 
 template <class D, int Parts, int Bits>
 void multiply_strided_columns(const bitterfly::DenseArgs& args) {
-    constexpr std::size_t kSafePanels = 4 * bitterfly::kSafeProducts / bitterfly::kPanelRows;
+    constexpr std::size_t kSafePanels = bitterfly::kSafeProducts / bitterfly::kPanelRows;
     const bitterfly::DenseTiles& matrix = args.matrix;
     const D weights_of(*args.table);
     alignas(64) std::int32_t sums[bitterfly::kMostGroups * 16];
     alignas(64) std::uint8_t digits[4 * Parts * 64];
     for (std::size_t i = 0; i < matrix.panels; ++i) {
         if (i % kSafePanels == 0) {
-            if (i > 0) add_columns<1, Parts>(sums, args.count, args.sums);
+            if (i > 0) add_columns<1, Parts, false>(sums, args.count, args.sums);
             for (std::size_t j = 0; j < args.count * 16 * Parts; ++j) sums[j] = 0;
         }
         for (std::size_t q = 0; q < Parts; ++q)
@@ -65,7 +65,7 @@ void multiply_strided_columns(const bitterfly::DenseArgs& args) {
                                             matrix.tiles + i * matrix.panel_bytes() + args.first * matrix.tile_bytes(),
                                             matrix.tile_bytes(), args.count, digits, sums);
     }
-    if (matrix.panels > 0) add_columns<1, Parts>(sums, args.count, args.sums);
+    if (matrix.panels > 0) add_columns<1, Parts, false>(sums, args.count, args.sums);
 }
 
 }  // namespace
