@@ -67,19 +67,22 @@ def test_many_long_vectors(isa: str, transposed: bool) -> None:
 
 
 @pytest.mark.parametrize("vectors", [1, 3, 8])
-@pytest.mark.parametrize("code", ["window7", "scalar8"])
+@pytest.mark.parametrize("code", ["window7", "odd window7", "window11", "scalar8"])
 @pytest.mark.parametrize("transposed", [False, True])
 def test_sums_beyond_32_bits(isa: str, code: str, transposed: bool, vectors: int) -> None:
     """All products as large as they can be, more of them than 32 bits hold (of columns, in each of four sums)."""
-    n, half_bits = (2**19 if transposed else 2**16) + 2**17 + 6, 16 if code == "scalar8" else 2
+    n, half_bits = (2**19 if transposed else 2**16) + 2**17 + 6, {"scalar8": 16, "window7": 2}.get(code, 4)
     shape = (n, 3) if transposed else (3, n)
     columns = window_tiles.padded_columns(shape[1])
     streams = [
-        np.full((columns, window_tiles.stream_bytes(rows, half_bits)), 127, np.uint8)
+        np.full((columns, window_tiles.stream_bytes(rows, half_bits)), 127 if code == "scalar8" else 0, np.uint8)
         for rows in window_tiles.panel_rows(shape[0])
     ]
-    table = np.full(128, 63, np.int8) if code == "window7" else None
-    op = matrix_of(streams, shape, code, half_bits, np.ones(shape[0], np.float16), table, None)
+    table = None if code == "scalar8" else np.full(128, 63, np.int8)
+    if code == "odd window7":
+        table = np.repeat(np.array([63, -63], np.int8), 64)  # all windows are zero
+    masks = np.zeros(16, np.uint8) if code == "window11" else None
+    op = matrix_of(streams, shape, code.split()[-1], half_bits, np.ones(shape[0], np.float16), table, masks)
     x = np.full((n, vectors), -126 * 2**16 - 128 * 2**8 - 128.0)  # the last two digits are -128
     x[0] = 8323071
     np.testing.assert_array_equal(op.apply(x, transposed), op.expected(x, transposed))
