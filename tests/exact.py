@@ -55,11 +55,22 @@ def dense(op: Any) -> np.ndarray:
         return reference.together(op, [dense(member) for member in op.members])
     if op.kind == "dense":
         return reference.in_mode(op, reference.rotated(op, reference.dense_codes(op, np.longdouble)))
+    if op.kind == "tensor_train":
+        wide = np.result_type(op.dtype, np.longdouble)
+        return reference.in_mode(op, _of_cores([core.astype(wide) for core in op.cores]))
     if op.kind in reference._STRUCTURES:  # of numbers that are stored one by one
         return reference.dense(op).astype(np.result_type(op.dtype, np.longdouble))
     stored = _in_order(_product(_stored(op)), op)
     stored = stored.T if op.mode in ("transpose", "adjoint") else stored
     return stored.conj() if op.mode in ("adjoint", "conjugate") else stored
+
+
+def _of_cores(cores: list[np.ndarray]) -> np.ndarray:
+    out = np.ones((1, 1, 1), cores[0].dtype)
+    for core in cores:
+        out = np.einsum("mnr,rpqs->mpnqs", out, core)
+        out = out.reshape(out.shape[0] * out.shape[1], out.shape[2] * out.shape[3], -1)
+    return out[:, :, 0]
 
 
 def _in_order(product: np.ndarray, op: Any) -> np.ndarray:

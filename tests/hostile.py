@@ -31,7 +31,7 @@ from bitterfly.files import storage
 from bitterfly.files.container import canonical, checksum
 from bitterfly.inputs import Array
 from bitterfly.stores.floats import HadamardFloats
-from bitterfly.structures import PermutationOperator, ToeplitzOperator
+from bitterfly.structures import PermutationOperator, TensorTrainOperator, ToeplitzOperator
 
 Header = dict[str, Any]
 Tensors = dict[str, Array]
@@ -52,6 +52,7 @@ _ODD += [
     "sparse",
     "permutation",
     "toeplitz",
+    "tensor_train",
     "window7",
     "diagonal",
     "skeleton",
@@ -134,6 +135,8 @@ def operators() -> dict[str, Any]:
         out[f"permutation {dtype}"] = order.T
         kernel = own.gaussian(rng, (2, 1, 3, 2), dtype)
         out[f"convolution {dtype}"] = ToeplitzOperator(kernel, [3, 4], [5, 4], first=[-1, 0], strides=[2, 1]).H
+        cores = [own.gaussian(rng, shape, dtype) for shape in ((1, 2, 3, 2), (2, 3, 1, 3), (3, 2, 2, 1))]
+        out[f"tensor train {dtype}"] = TensorTrainOperator(cores).H
         out[f"circulant {dtype}"] = ToeplitzOperator(kernel[0, 0], [3, 2], [3, 2], periodic=True)
         known = out[f"dense {dtype}"].H.replaced(metric_error=0.25)
         out[f"metric {dtype}"] = algebra.ButterflySum([sparse, known])._viewed(_metric_errors=(0.125, np.nan)).T

@@ -428,8 +428,26 @@ def _toeplitz(rng: np.random.Generator) -> Drawn:
     return Drawn(op, reference.in_mode(op, matrix.reshape(op.stored_shape)), how)
 
 
+def _tensor_train(rng: np.random.Generator) -> Drawn:
+    from bitterfly import reference
+    from bitterfly.structures import TensorTrainOperator
+
+    dtype, mode, d = np.dtype(DTYPES[rng.integers(4)]), _mode(rng), int(rng.integers(1, 5))
+    most = {1: 60, 2: 9, 3: 6, 4: 4}[d]
+    ranks = [1, *(int(r) for r in rng.integers(1, 6, d - 1)), 1]
+    cores = [_numbers(rng, (ranks[k], *rng.integers(1, most, 2), ranks[k + 1]), dtype) for k in range(d)]
+    cores = [ldexp(core, e).astype(dtype) for core, e in zip(cores, _exponents(rng, d, dtype), strict=True)]
+    op = TensorTrainOperator(cores, mode=mode)
+    matrix = np.ones((1, 1, 1))
+    for core in cores:
+        matrix = np.einsum("mnr,rpqs->mpnqs", matrix, core.astype(np.result_type(dtype, np.float64)))
+        matrix = matrix.reshape(matrix.shape[0] * matrix.shape[1], matrix.shape[2] * matrix.shape[3], -1)
+    how = f"{dtype} tensor train of {[core.shape for core in cores]}, {mode}"
+    return Drawn(op, reference.in_mode(op, matrix[:, :, 0]), how)
+
+
 _ANY = {"first": (-9, 9), "strides": (1, 4)}
-_STRUCTURES = [_permutation, _toeplitz, _toeplitz]
+_STRUCTURES = [_permutation, _toeplitz, _toeplitz, _tensor_train]
 
 
 def _pivots(rng: np.random.Generator, pattern: Sequence[int], rank: int) -> np.ndarray:

@@ -173,6 +173,8 @@ def products(op: Any) -> tuple[np.ndarray, np.ndarray, float]:
         return gamma(1, np.float64) * moduli, moduli, 0.0
     if op.kind == "toeplitz":
         return _by_transforms(op)
+    if op.kind == "tensor_train":
+        return _by_cores(op)
     factors, scale = reference.stored_factors(op)
     dense = [np.abs(reference.dense_factor(f)) for f in factors]
     paths = [np.eye(dense[0].shape[0])]
@@ -254,6 +256,23 @@ def _sparse(op: Any) -> tuple[np.ndarray, np.ndarray, float]:
     planes = 4 if np.dtype(op.dtype).kind == "c" else 1
     rounding = np.sqrt(2) * (gamma(planes * k, op.dtype) + gamma(planes * max(moduli.shape), np.float64))
     return rounding * moduli, moduli, 4 * planes * k * float(np.finfo(op.dtype).smallest_subnormal)
+
+
+def _by_cores(op: Any) -> tuple[np.ndarray, np.ndarray, float]:
+    """Bounds of tensor trains, from the moduli of all cores: each of their sums rounds its terms."""
+    from bitterfly import reference
+
+    paths = np.ones((1, 1, 1))
+    operations = 4
+    for core in op.cores:
+        paths = np.einsum("mnr,rpqs->mpnqs", paths, np.abs(core.astype(np.result_type(core.dtype, np.float64))))
+        paths = paths.reshape(paths.shape[0] * paths.shape[1], paths.shape[2] * paths.shape[3], -1)
+        operations += core.shape[0] * max(core.shape[1:3]) + 2
+    planes = 4 if np.dtype(op.dtype).kind == "c" else 1
+    moduli = np.abs(reference.in_mode(op, paths[:, :, 0]))
+    rounding = np.sqrt(2) * (gamma(planes * operations, op.dtype) + gamma(planes * operations, np.float64))
+    growth = np.prod([max(1.0, float(np.abs(core).sum(dtype=np.float64))) for core in op.cores])
+    return rounding * moduli, moduli, 8 * operations * growth * float(np.finfo(op.dtype).smallest_subnormal)
 
 
 def _by_transforms(op: Any) -> tuple[np.ndarray, np.ndarray, float]:

@@ -551,8 +551,23 @@ def rank_one_by_exhaustion(x: Array, y: Array, t: int) -> float:
     return best / total if total > 0 else 0.0
 
 
+def tensor_train(op: Any) -> Array:
+    """Return the stored, forward matrix of a tensor train in double precision, core by core from the left."""
+    out: Array = np.ones((1, 1, 1))
+    for core in op.cores:
+        wide = core.astype(np.result_type(core.dtype, np.float64))
+        (m, n, _), (_, p, q, s) = out.shape, wide.shape
+        made = np.zeros((m, p, n, q, s), wide.dtype)
+        for a in range(p):
+            for b in range(q):
+                made[:, a, :, b] = out @ wide[:, a, b]
+        out = made.reshape(m * p, n * q, s)
+    return out[:, :, 0]
+
+
 _STRUCTURES: dict[str, Callable[[Any], Array]] = {
     "sparse": sparse,
     "permutation": permutation,
     "toeplitz": toeplitz,
+    "tensor_train": tensor_train,
 }

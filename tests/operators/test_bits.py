@@ -35,6 +35,8 @@ def counted(op: Any) -> tuple[int, int]:
         return 0, 0
     if op.kind == "toeplitz":
         return planes * op.coefficients.size, 8 * op.coefficients.nbytes
+    if op.kind == "tensor_train":
+        return planes * sum(core.size for core in op.cores), 8 * sum(core.nbytes for core in op.cores)
     if not hasattr(op, "codes"):
         stored = op.store.factors() if isinstance(op.store, DyadicFloats) else op.store.stored()
         arrays = [f.t if isinstance(f, Skeleton) else f for f in stored]
@@ -59,7 +61,7 @@ def bytes_of_codes(op: Any) -> int:
         return int(op.codes.nbytes - op.codes.scale.nbytes)
     if op.kind == "sparse":
         return int(op.matrix.data.nbytes)
-    if op.kind in ("permutation", "toeplitz"):
+    if op.kind in ("permutation", "toeplitz", "tensor_train"):
         return int(op.nbytes)
     return int(op.words.nbytes if op.kind == "packed" else op.store.nbytes)
 
