@@ -220,6 +220,10 @@ class TensorTrainOperator(Operator):
             return cast
         return cast._viewed(_fact=after_cast(self, cast))
 
+    def replaced(self, *, relative_error: float, error_kind: str) -> Self:
+        """Return a view of the same buffers with another error."""
+        return self._viewed(_fact=checked_error(relative_error, error_kind))
+
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuilt, (self._cores, {"mode": self.mode, "report": self.report} | Known.of(self).facts)
 
