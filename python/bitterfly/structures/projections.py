@@ -9,7 +9,7 @@ import numpy as np
 from scipy.sparse import csr_array, dia_array
 
 from bitterfly.accuracy.energy import Energy
-from bitterfly.accuracy.known import Known
+from bitterfly.accuracy.known import Known, rounded_up
 from bitterfly.inputs import Array, as_floating
 from bitterfly.operators.butterfly import ButterflyOperator
 from bitterfly.operators.contract import ButterflyProduct, Composite
@@ -20,6 +20,8 @@ from bitterfly.structures.permutation import PermutationOperator
 from bitterfly.structures.toeplitz import ToeplitzOperator
 
 _PANEL = 1 << 20  # entries of rows that are looked at at once
+_LEAST = float(np.finfo(np.float64).smallest_subnormal)
+_PRODUCT = 1.2 * float(np.finfo(np.float64).eps)  # what a product of two complex numbers rounds, sqrt(5) units roundoff
 _ROUNDS = 3  # of the power iteration for a Kronecker product: its first guess is a block
 
 
@@ -235,13 +237,14 @@ def kronecker(a: Any, block: tuple[int, int]) -> Composite:
     wide = _wide(right, 0)
 
     def row(i: int) -> Array:
-        return np.kron(_wide(left[i // p], 0), wide[i % p])
+        with np.errstate(under="ignore"):
+            return np.kron(_wide(left[i // p], 0), wide[i % p])
 
     leaves = [
         ButterflyOperator([part.reshape(1, *part.shape, 1)], relative_error=0.0, error_kind="exact")
         for part in (left, right)
     ]
-    return kron(*leaves)._viewed(_fact=_known(x, row))
+    return kron(*leaves)._viewed(_fact=_known(x, row, 0.0 if x.dtype == np.float32 else _PRODUCT))
 
 
 def _over(x: Array, y: Array) -> Array:
@@ -264,8 +267,11 @@ def _wide(x: Array, exponent: int) -> Array:
     return scaled(out, -exponent) if exponent else out
 
 
-def _known(x: Array, row: Any) -> Known:
-    """Return the error of a matrix whose rows are given, exact where there is none; differences round by a unit."""
+def _known(x: Array, row: Any, rounding: float = 0.0) -> Known:
+    """Return the error of a matrix whose rows are given, exact where there is none; differences round by a unit.
+
+    Entries that are given are off by at most `rounding` of their moduli, and then by subnormal numbers too.
+    """
     missed, total = Energy(), Energy()
     height = max(_PANEL // x.shape[1], 1)
     for first in range(0, len(x), height):
@@ -274,4 +280,8 @@ def _known(x: Array, row: Any) -> Known:
         total.add(part)
         missed.add(part - found)
     error = missed.bound_over(total, [])
+    if rounding and total.sum:
+        with np.errstate(over="ignore"):
+            least = float(np.exp2(np.log2(4 * _LEAST) + np.log2(x.size) / 2 - total.log2_norm))
+        error = rounded_up((error + rounding + least) / (1 - rounding), 4)
     return Known(error, "measured" if error else "exact")
