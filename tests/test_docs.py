@@ -74,8 +74,11 @@ def test_places_of_tables() -> None:
             pages.filled(broken, "a", "x")
 
 
-@pytest.mark.parametrize("name", [m.name for m in pkgutil.iter_modules(bitterfly.__path__) if m.name != "_core"])
+MODULES = [m.name for m in pkgutil.walk_packages(bitterfly.__path__, "bitterfly.") if not m.name.endswith("._core")]
+
+
+@pytest.mark.parametrize("name", MODULES)
 def test_docstring_examples(name: str) -> None:
-    module = importlib.import_module(f"bitterfly.{name}")
+    module = importlib.import_module(name)
     flags = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
     assert doctest.testmod(module, optionflags=flags).failed == 0

@@ -50,7 +50,7 @@ class SparseOperator(Operator):
     >>> import numpy as np, scipy.sparse, bitterfly
     >>> op = bitterfly.SparseOperator(scipy.sparse.diags_array([1.0, 2.0, 3.0]))
     >>> op @ np.ones(3), op.nbytes
-    (array([1., 2., 3.]), 52)
+    (array([1., 2., 3.]), 28)
     """
 
     kind = "sparse"
