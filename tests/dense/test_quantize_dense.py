@@ -17,6 +17,7 @@ import bitterfly
 import exact
 import strategies as own
 from bitterfly import reference, transforms
+from bitterfly.inputs import UnmetError
 from bitterfly.stores.dense.codes import DenseCodes
 from bitterfly.stores.dense.tiles import tiles_of_streams
 
@@ -648,6 +649,9 @@ def test_so_many_outliers() -> None:
     whole = bitterfly.quantize_dense(few, bits=2, outliers=100)
     assert whole.relative_error == 0
     np.testing.assert_array_equal(whole.todense(), few)
+    assert bitterfly.quantize_dense(few, nbytes=whole.nbytes, outliers=100).nbytes == whole.nbytes
+    with pytest.raises(UnmetError, match=f"nbytes: expected at least {whole.nbytes} for the entries alone"):
+        bitterfly.quantize_dense(few, nbytes=whole.nbytes - 1, outliers=100)
     assert bitterfly.quantize_dense(np.ones((30, 40)), bits=3, outliers=3, rng=0).terms[0].nnz == 3
 
 
@@ -708,6 +712,19 @@ def test_what_stands_beside_codes_in_a_metric(dtype: Any) -> None:
     op = bitterfly.quantize_dense(a, rtol=0.03, metric=metric, rng=0)
     assert relative(reference.dense(op) @ x.T, wide @ x.T) <= op.metric_error <= 0.03
     assert op.nbytes < 0.8 * bitterfly.quantize_dense(a, rtol=0.03, metric=metric, head=None, rng=0).nbytes
+
+
+@pytest.mark.parametrize("shape", [(1, 3), (48, 64), (100, 17), (31, 31)])
+@pytest.mark.parametrize("dtype", ["f4", "c16"])
+def test_bytes_of_a_repair_count(shape: tuple[int, int], dtype: str) -> None:
+    a = np.random.default_rng(0).standard_normal(shape).astype(dtype)
+    alone = bitterfly.quantize_dense(a, bits=2, outliers=None, head=None, rng=0).nbytes
+    for nbytes in range(alone, alone + 800, 50):
+        try:
+            op = bitterfly.quantize_dense(a, nbytes=nbytes, repair=1, outliers=None, head=None, rng=0)
+        except UnmetError:
+            continue
+        assert op.nbytes <= nbytes
 
 
 def test_a_repair_is_the_best_of_its_rank() -> None:

@@ -10,7 +10,7 @@ from bitterfly.accuracy.known import Known
 from bitterfly.accuracy.metric import as_metric
 from bitterfly.dense.beside.best import Beside, best_codes, less, what_is_left
 from bitterfly.dense.beside.outliers import largest_entries, without
-from bitterfly.dense.beside.repair import bits_of, correction
+from bitterfly.dense.beside.repair import bits_of, bytes_of, correction
 from bitterfly.dense.measured import measured_sum
 from bitterfly.dense.own_basis import as_scales, column_scales, in_basis_of, over_scales
 from bitterfly.dense.search import Asked, Rotate
@@ -181,6 +181,8 @@ def _of_array(a: Array, asked: Asked, basis: _Basis, beside: Beside, rng: np.ran
     entries = largest_entries(a, min(beside.outliers, a.size))
     rest = without(a, entries)
     if not rest.any():
+        if asked.nbytes is not None and entries.nbytes > asked.nbytes:
+            raise UnmetError(f"nbytes: expected at least {entries.nbytes} for the entries alone, got {asked.nbytes}")
         return measured_sum(a, [entries], asked.metric)
     left = what_is_left(asked, entries, a, rest)
     if left is None:
@@ -193,8 +195,7 @@ def _repaired(a: Array, asked: Asked, basis: _Basis, beside: Beside, rng: np.ran
     rank = min(beside.repair, *a.shape)
     if rank == 0 or not a.any():
         return _in_any_basis(a, asked, basis, beside, rng)
-    bits = bits_of(a.shape, rank, a.dtype)
-    left = less(asked, a, bits, -(-bits // 8))
+    left = less(asked, a, bits_of(a.shape, rank, a.dtype), bytes_of(a.shape, rank, a.dtype))
     if left is None:
         raise UnmetError(f"repair: factors of rank {rank} leave too few of the bits to codes")
     op = _in_any_basis(a, left, basis, beside, rng)

@@ -57,3 +57,9 @@ def bits_of(shape: tuple[int, int], rank: int, dtype: np.dtype[Any]) -> int:
     """Return the bits of such factors, the lengths of their columns included."""
     planes = 2 if dtype.kind == "c" else 1
     return rank * (sum(shape) * planes * BITS + 2 * 8 * dtype.itemsize)
+
+
+def bytes_of(shape: tuple[int, int], rank: int, dtype: np.dtype[Any]) -> int:
+    """Return the bytes of such factors, with what fills their tiles: those of any numbers."""
+    left, right = (np.ones((size, rank), np.result_type(dtype, np.float64)) for size in shape)
+    return in_factors(left, right, 0, BITS, dtype).nbytes
