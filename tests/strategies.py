@@ -411,7 +411,7 @@ def _toeplitz(rng: np.random.Generator) -> Drawn:
     elif kind == "any":
         sizes = [int(each) for each in rng.integers(1, most + 3, d)]
         known = {name: [int(each) for each in rng.integers(*ends, d)] for name, ends in _ANY.items()}
-    t = ldexp(_numbers(rng, (*blocks, *sizes), dtype), _exponents(rng, 2, dtype)[1] // 2).astype(dtype)
+    t = ldexp(_numbers(rng, (*blocks, *sizes), dtype), _exponents(rng, 2, dtype)[1]).astype(dtype)
     op = ToeplitzOperator(t if blocks != [1, 1] else t[0, 0], rows, columns, mode=mode, **known)
     matrix = np.zeros((blocks[0], *rows, blocks[1], *columns), np.result_type(dtype, np.float64))
     strides, first = known.get("strides", [1] * d), known.get("first", [1 - n for n in columns])

@@ -32,10 +32,8 @@ def test_convolutions_are_those_of_scipy(dtype: Any) -> None:
         op = structures.convolution(kernel, shape, strides=strides, padding=padding)
         pads = np.broadcast_to(padding, len(shape))
         padded = np.pad(x, [(0, 0), *((p, p) for p in pads)])
-        whole = [
-            sum(correlate(padded[q], kernel[p, q].conj(), mode="valid", method="direct") for q in range(2))
-            for p in range(3)
-        ]
+        parts = [[correlate(padded[q], kernel[p, q].conj(), "valid", "direct") for q in range(2)] for p in range(3)]
+        whole = np.array(parts).sum(axis=1)
         steps = tuple(slice(None, None, s) for s in np.broadcast_to(strides, len(shape)))
         expected = whole[(slice(None), *steps)]
         assert op.shape == (expected.size, x.size)
@@ -132,6 +130,46 @@ def test_refusals(asked: dict[str, Any], message: str) -> None:
         structures.convolution([1.0], [3, 3])
     with pytest.raises(ValueError, match="shape: expected inputs that the window"):
         structures.convolution(np.ones((4, 4)), [3, 3])
+    cases: list[tuple[dict[str, Any], str]]
+    cases = [({"strides": 0}, "strides"), ({"strides": [1]}, "strides"), ({"padding": -1}, "padding")]
+    for more, name in cases:
+        with pytest.raises(ValueError, match=f"{name}: expected"):
+            structures.convolution(np.ones((2, 2)), [5, 5], **more)
+    with pytest.raises(TypeError, match="padding: expected integers"):
+        structures.convolution(np.ones((2, 2)), [5, 5], padding=1.5)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="strides: expected numbers below"):
+        structures.ToeplitzOperator([1.0, 2], [5], [2], strides=[1 << 62])
+    with pytest.raises(ValueError, match="rows, columns: expected transforms of fewer"):
+        structures.ToeplitzOperator(np.ones((1, 1 << 16)), [1, 1 << 16], [1 << 16, 1])
+
+
+@pytest.mark.parametrize("dtype", own.DTYPES)
+def test_products_have_the_range_of_their_precision(dtype: Any) -> None:
+    """Neither transforms nor sums on the way leave it, and no bound is broken at its bottom."""
+    info = np.finfo(dtype)
+    for size in (float(info.max) / 8, 2.0 ** (info.minexp + 4), 1.0):
+        t = np.full(127, size).astype(dtype)
+        op = structures.ToeplitzOperator(t, [64], [64])
+        assert np.all(np.isfinite(op.todense()))
+        x = np.zeros(64, dtype)
+        x[3] = 2.0 ** (-8 if size > 1 else 20)
+        np.testing.assert_allclose(op @ x, t[:64] * x[3], rtol=1e-4)
+    assert structures.ToeplitzOperator([1.0, 1e-200, 0, 0], [1], [1], first=[-1]).log2_norm > -665
+
+
+def test_what_integers_lose_is_counted() -> None:
+    a = np.full((3, 3), 2**60 + 1)
+    for op in (structures.toeplitz(a), structures.circulant(a), structures.sparse(a), bitterfly.SparseOperator(a)):
+        assert op.relative_error > 8e-19
+    assert bitterfly.SparseOperator(np.full((3, 3), 2**50 + 1)).relative_error == 0
+
+
+def test_tall_matrices_are_as_fast_as_wide_ones() -> None:
+    a = np.broadcast_to(np.float32(3), (200_000, 2))
+    op = structures.toeplitz(a)
+    assert op.shape == a.shape and op.relative_error == 0
+    kron = structures.kronecker(a, (1000, 1))
+    assert kron.shape == a.shape and kron.relative_error < 1e-6
 
 
 def test_a_large_one_takes_no_dense_matrix() -> None:

@@ -37,6 +37,7 @@ def found_by_entries(work: Work, request: Request) -> dict[str, Measured]:
     if not isinstance(work.source, ArraySource) or request.bits is not None or request.chain is not None:
         return {}
     a = work.source.array
+    is_alone = not {"butterfly", "dense"} & set(request.structures)
     if not _is_finite(a):  # others say where it is not
         return {}
     found: dict[str, Measured] = {}
@@ -44,13 +45,19 @@ def found_by_entries(work: Work, request: Request) -> dict[str, Measured]:
         for name, look in _LOOKS.items():
             if name not in request.structures:
                 continue
-            op = look(a, request.rtol)
+            op = look(a, request.rtol, is_alone)
             if op is None:
                 continue
             known = Known(work.source.rounding, "exact").then(op.relative_error, kind=op.error_kind)
             if _meets(request, op, known):
                 found[name] = Measured(op, known)
     return found
+
+
+def require_finite(work: Work) -> None:
+    """Raise a ValueError for infinities and NaNs."""
+    if isinstance(work.source, ArraySource) and not _is_finite(work.source.array):
+        raise ValueError("a: expected finite entries, got infinities or NaNs")
 
 
 def _is_finite(a: Array) -> bool:
@@ -62,6 +69,8 @@ def is_final(op: Operator, work: Work, request: Request) -> bool:
     """Whether an operator is so small, and as exact as is asked for, that nothing else has to be tried."""
     if not op.relative_error <= (request.rtol or _unit(work.source)):
         return False
+    if request.nbytes is not None:
+        return True
     few = _FEW * sum(work.source.shape) * work.source.dtype.itemsize
     return op.nbytes <= min(max(few, _LITTLE * work.nbytes), _MUCH * work.nbytes)
 
@@ -72,27 +81,43 @@ def _meets(request: Request, op: Operator, known: Known) -> bool:
     return known.error <= (_HALF if request.rtol is None else request.rtol)
 
 
-def _sparse(a: Array, rtol: float | None) -> Operator | None:
+def _sparse(a: Array, rtol: float | None, is_alone: bool) -> Operator | None:
     """Return the entries that are not zero, without the least of them as far as a tolerance allows."""
     count = int(np.count_nonzero(a))
-    if count > _SHARE * a.size:
+    if count > _SHARE * a.size and rtol:  # what is together below a tenth of the tolerance counts as zero
+        count = int(np.count_nonzero(np.abs(a) > 0.1 * rtol * _root_mean_square(a)))
+    if count > _SHARE * a.size and not is_alone:
         return None
     if rtol:
         squares = np.sort(np.square(np.abs(near_one(a[a != 0])[0])))
-        count -= int(np.searchsorted(np.cumsum(squares), rtol**2 * (1 - 1e-6) * squares.sum(), side="right"))
+        count = len(squares) - int(
+            np.searchsorted(np.cumsum(squares), rtol**2 * (1 - 1e-6) * squares.sum(), side="right")
+        )
     return projections.sparse(a, count)
 
 
-def _permutation(a: Array, rtol: float | None) -> Operator | None:
-    if a.shape[0] != a.shape[1] or np.count_nonzero(a) != len(a):
+def _root_mean_square(a: Array) -> float:
+    x, exponent = near_one(a)
+    return float(np.ldexp(np.linalg.norm(x) / np.sqrt(a.size), exponent))
+
+
+def _permutation(a: Array, rtol: float | None, is_alone: bool) -> Operator | None:
+    if a.shape[0] != a.shape[1] or np.count_nonzero(np.abs(a) > 0.5) != len(a):
         return None
+    nearest = (np.abs(a) > 0.5).astype(a.dtype)
     try:
-        return projections.permutation(a)
+        op = projections.permutation(nearest)
     except ValueError:
         return None
+    missed = float(np.linalg.norm((a - nearest).astype(np.result_type(a.dtype, np.float64))))
+    if missed == 0:
+        return op
+    error = missed / float(np.linalg.norm(a.astype(np.result_type(a.dtype, np.float64))))
+    slack = a.size * 4 * float(np.finfo(np.float64).eps) + float(np.finfo(a.dtype).eps)
+    return op._viewed(_fact=Known(error * (1 + slack), "measured"))
 
 
-def _toeplitz(a: Array, rtol: float | None) -> Operator | None:
+def _toeplitz(a: Array, rtol: float | None, is_alone: bool) -> Operator | None:
     """Return the circulant matrix, where it does, else the Toeplitz one; none where two neighbours are far apart."""
     if min(a.shape) < 2 or not _repeats(a, rtol):
         return None
@@ -110,14 +135,14 @@ def _repeats(a: Array, rtol: float | None) -> bool:
     i, j = (rng.integers(0, size - 1, _SAMPLES) for size in a.shape)
     x = near_one(np.stack([a[i, j], a[i + 1, j + 1]]))[0]
     apart, size = float(np.linalg.norm(x[0] - x[1])), float(np.linalg.norm(x[0]))
-    return not apart > _LOOSER * max(rtol or 0.5, _unit(a)) * size
+    return not apart > _LOOSER * max(rtol or 0.1, _unit(a)) * size
 
 
 def _unit(a: Any) -> float:
     return 4 * float(np.finfo(a.dtype).eps)
 
 
-def _kronecker(a: Array, rtol: float | None) -> Operator | None:
+def _kronecker(a: Array, rtol: float | None, is_alone: bool) -> Operator | None:
     """Return the smallest Kronecker product that passes a test on samples; of many small ones butterflies are made."""
     m, n = a.shape
     if not a.any():
@@ -125,7 +150,7 @@ def _kronecker(a: Array, rtol: float | None) -> Operator | None:
     sizes = sorted((m // p * (n // q) + p * q, p, q) for p in _divisors(m) for q in _divisors(n) if 1 < p * q < m * n)
     for most in (_unit(a), 0.1) if rtol is None else (max(rtol, _unit(a)),):
         test = _KroneckerTest(a, most)
-        if m == n > 2 and m & (m - 1) == 0 and test(2, 2) and test(m // 2, n // 2):
+        if not is_alone and m == n > 2 and m & (m - 1) == 0 and test(2, 2) and test(m // 2, n // 2):
             return None
         for _, p, q in sizes:
             if test(p, q):
@@ -165,7 +190,7 @@ class _KroneckerTest:
         return float(np.linalg.norm(self._whole - outer * inner)) <= self._most
 
 
-_LOOKS: dict[str, Callable[[Array, float | None], Operator | None]] = {
+_LOOKS: dict[str, Callable[[Array, float | None, bool], Operator | None]] = {
     "permutation": _permutation,
     "toeplitz": _toeplitz,
     "sparse": _sparse,

@@ -9,12 +9,12 @@ import numpy as np
 
 from bitterfly.accuracy.known import Known
 from bitterfly.compression.butterflies import packed_butterfly
-from bitterfly.compression.exact import found_by_entries, is_final
+from bitterfly.compression.exact import found_by_entries, is_final, require_finite
 from bitterfly.compression.remainders import butterfly_and_rest
 from bitterfly.compression.request import Request
 from bitterfly.compression.rivals import Rival
 from bitterfly.compression.stages import Work
-from bitterfly.dense.predicted import MOST_BITS
+from bitterfly.dense.predicted import MOST_BITS, predicted
 from bitterfly.factorization.search import WORTHWHILE, IncompressibleError
 from bitterfly.inputs import UnmetError
 from bitterfly.operators.contract import Operator
@@ -55,7 +55,14 @@ def best_structure(work: Work, request: Request) -> tuple[Found, tuple[Tried, ..
     if best is not None and (is_final(best.op, work, request) or not _OTHERS & set(request.structures)):
         return best, tried
     if not _OTHERS & set(request.structures):
+        if request.bits is not None:
+            raise ValueError(f"bits: expected rtol or nbytes with structure {', '.join(request.structures)}")
+        require_finite(work)
         raise UnmetError(f"structure: the matrix is none of {', '.join(request.structures)} as far as asked for")
+    if best is not None and request.is_for_least_bytes and _is_smaller(best, work, request):
+        request = request._replace(structures=tuple(name for name in request.structures if name != "dense"))
+        if not _OTHERS & set(request.structures):
+            return best, tried
     try:
         other, found = _butterfly_or_dense(work, request)
     except UnmetError:
@@ -63,6 +70,13 @@ def best_structure(work: Work, request: Request) -> tuple[Found, tuple[Tried, ..
             raise
         return best, tried
     return other if best is None else min(best, other, key=lambda each: _cost(each, request)), (*tried, *found)
+
+
+def _is_smaller(best: Found, work: Work, request: Request) -> bool:
+    """Whether an operator takes fewer bytes than dense codes are predicted to."""
+    (m, n), is_complex = work.source.shape, work.source.dtype.kind == "c"
+    codes = predicted((2 * m if is_complex else m, n), rtol=request.rtol)
+    return codes is None or best.op.nbytes <= codes.nbytes
 
 
 def _butterfly_or_dense(work: Work, request: Request) -> tuple[Found, tuple[Tried, ...]]:

@@ -11,7 +11,7 @@ from bitterfly.accuracy.metric import as_metric
 from bitterfly.dense.beside.best import Beside, best_codes, less, what_is_left
 from bitterfly.dense.beside.outliers import largest_entries, without
 from bitterfly.dense.beside.repair import bits_of, bytes_of, correction
-from bitterfly.dense.measured import measured_sum
+from bitterfly.dense.measured import counted, measured_sum
 from bitterfly.dense.own_basis import as_scales, column_scales, in_basis_of, over_scales
 from bitterfly.dense.search import Asked, Rotate
 from bitterfly.dense.stages import as_stages
@@ -108,8 +108,8 @@ def quantize_dense(
     DenseOperator, ButterflySum or ButterflyProduct
         A sum where there are outliers, a head, a repair or several stages: of a `SparseOperator`, products of factors,
         and of codes, those ``op.terms`` that have the ``precision``; with a `rotate` of yours a product, of the codes,
-        ``op.operators[0]``, and of that. The ``relative_error`` is measured on all entries, what the measurement rounds
-        included, and with a metric so is the ``metric_error``.
+        ``op.operators[0]``, and of that (then "auto" outliers and heads are not looked for). The ``relative_error`` is
+        measured on all entries, what the measurement rounds included, and with a metric so is the ``metric_error``.
 
     Raises
     ------
@@ -170,6 +170,8 @@ def quantize_dense(
         raise ValueError(f"repair: expected 0 with rtol, whose codes need none, got {repair}")
     with set_workers(asked.workers):
         op = _of_array(source.array, asked, basis, beside, np.random.default_rng(rng))
+    if rtol is not None and not counted(op, asked.metric) <= rtol:
+        raise UnmetError(f"rtol: {rtol:.3g} is not met: {counted(op, asked.metric):.3g} is reached")
     if not source.rounding:
         return op
     return op._viewed(_fact=Known(source.rounding, "exact").then(op.relative_error, kind=op.error_kind))

@@ -19,8 +19,10 @@ from bitterfly.files.container import (
     check_fields,
     check_sum,
     checked_error,
+    checked_metric_errors,
     error_fields,
     expect,
+    metric_errors_of,
 )
 from bitterfly.inputs import Array
 from bitterfly.operators.butterfly import Butterfly
@@ -69,7 +71,7 @@ def _describe(sealed: Callable[[Any], Parts], op: Any) -> Parts:
     version = version if all(map(math.isnan, op._metric_errors)) else METRIC
     facts = {name: fact.to_json(getattr(op, name)) for name, fact in _facts(version, op.kind).items()}
     if version == METRIC:
-        facts["metric_errors"] = [None if math.isnan(each) else each for each in op._metric_errors]
+        facts |= metric_errors_of(op)
     return {"format_version": version, "kind": op.kind, "terms": headers} | error_fields(op) | facts, tensors
 
 
@@ -114,7 +116,7 @@ def _read(read: Callable[[Header, Tensors], Any], header: Header, file: Tensors)
     known = checked_error(header)
     check_digest(header)
     values = {name: fact.read(header) for name, fact in facts.items()}
-    errors = _read_metric_errors(header) if has_metric else UNKNOWN
+    errors = checked_metric_errors(header) if has_metric else UNKNOWN
     check_sum(header, {})
     members = _members(header, file, butterflies.CODEC.read if version == PLAIN_SUM else read)
     try:
@@ -150,18 +152,6 @@ def _names_of(file: Tensors, count: int) -> list[list[str]]:
 
 
 # ---- kinds ----
-
-
-def _read_metric_errors(header: Header) -> tuple[float, float]:
-    errors = header["metric_errors"]
-    good = isinstance(errors, list) and len(errors) == 2 and all(each is None or _is_error(each) for each in errors)
-    expect(good, "metric_errors", "two finite floats, not negative, or null", header)
-    first, second = (math.nan if each is None else each for each in errors)
-    return first, second
-
-
-def _is_error(x: object) -> bool:
-    return type(x) is float and math.isfinite(x) and x >= 0
 
 
 def _read_axis(header: Header) -> Any:

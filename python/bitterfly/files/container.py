@@ -151,6 +151,24 @@ def checked_error(header: Header) -> Known:
     return Known(math.nan if error is None else error, kind)
 
 
+def metric_errors_of(op: Any) -> Header:
+    """Return the field of the errors of an operator in metrics of its inputs, and of those of its transpose."""
+    return {"metric_errors": [None if math.isnan(each) else each for each in op._metric_errors]}
+
+
+def checked_metric_errors(header: Header) -> tuple[float, float]:
+    """Return the errors of an operator in metrics."""
+    errors = header["metric_errors"]
+    good = isinstance(errors, list) and len(errors) == 2 and all(each is None or _is_error(each) for each in errors)
+    expect(good, "metric_errors", "two finite floats, not negative, or null", header)
+    first, second = (math.nan if each is None else each for each in errors)
+    return first, second
+
+
+def _is_error(x: object) -> bool:
+    return type(x) is float and math.isfinite(x) and x >= 0
+
+
 def checked_dtype(header: Header) -> np.dtype[Any]:
     """Return the dtype of an operator."""
     expect(is_one_of(header["dtype"], DTYPES), "dtype", ", ".join(DTYPES), header)

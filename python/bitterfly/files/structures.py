@@ -26,10 +26,12 @@ from bitterfly.files.container import (
     check_sum,
     checked_dtype,
     checked_error,
+    checked_metric_errors,
     error_fields,
     expect,
     is_int,
     is_one_of,
+    metric_errors_of,
     numbers,
     numbers_of,
     read_tensors,
@@ -38,9 +40,9 @@ from bitterfly.inputs import Array
 from bitterfly.operators.contract import Operator
 from bitterfly.operators.sparse import SparseOperator
 from bitterfly.operators.views import FLAGS
-from bitterfly.structures.permutation import PermutationOperator
-from bitterfly.structures.tensor_train import TensorTrainOperator
-from bitterfly.structures.toeplitz import ToeplitzOperator
+from bitterfly.structures.multilevel import ToeplitzOperator
+from bitterfly.structures.permutations import PermutationOperator
+from bitterfly.structures.trains import TensorTrainOperator
 
 VERSION = 7
 
@@ -94,10 +96,10 @@ def _describe_sparse(op: SparseOperator) -> Parts:
     matrix, shape = op.matrix, list(op.stored_shape)
     if matrix.format == "dia":
         tensors = {"numbers": as_reals(matrix.data), "offsets": matrix.offsets.astype(np.int32)}
-        return {"shape": shape, "stored": "diagonals", "entries": len(matrix.offsets)}, tensors
+        return {"shape": shape, "stored": "diagonals", "entries": len(matrix.offsets)} | metric_errors_of(op), tensors
     counts = np.diff(matrix.indptr).astype(np.uint32)
     tensors = {"numbers": as_reals(matrix.data), "columns": matrix.indices.astype(np.uint32), "counts": counts}
-    return {"shape": shape, "stored": "rows", "entries": op.nnz}, tensors
+    return {"shape": shape, "stored": "rows", "entries": op.nnz} | metric_errors_of(op), tensors
 
 
 def _expected_of_sparse(header: Header, dtype: np.dtype[Any]) -> Expected:
@@ -116,7 +118,7 @@ def _read_sparse(header: Header, dtype: np.dtype[Any], tensors: dict[str, Array]
     matrix = _diagonals(shape, x, tensors) if header["stored"] == "diagonals" else _rows(shape, x, tensors)
     op = SparseOperator(matrix, mode=header["mode"], **known.facts)
     expect(np.array_equal(op.matrix.data, x), "entries", "numbers that are not zero, inside of the matrix", header)
-    return op
+    return op._viewed(_metric_errors=checked_metric_errors(header))
 
 
 def _diagonals(shape: tuple[int, int], x: Array, tensors: dict[str, Array]) -> dia_array:
@@ -215,7 +217,9 @@ def _read_tensor_train(header: Header, dtype: np.dtype[Any], tensors: dict[str, 
 
 
 _KINDS = {
-    "sparse": _Kind(frozenset({"shape", "stored", "entries"}), _describe_sparse, _expected_of_sparse, _read_sparse),
+    "sparse": _Kind(
+        frozenset({"shape", "stored", "entries", "metric_errors"}), _describe_sparse, _expected_of_sparse, _read_sparse
+    ),
     "permutation": _Kind(
         frozenset({"size"}),
         lambda op: ({"size": op.shape[0]}, {"order": op.stored_order}),

@@ -10,7 +10,7 @@ from scipy.sparse import csr_array, dia_array, issparse
 from bitterfly.accuracy.change import after_cast
 from bitterfly.accuracy.known import Known
 from bitterfly.bits import Numbers
-from bitterfly.inputs import Array, IndexArray, as_floating
+from bitterfly.inputs import Array, IndexArray, as_floating, conversion_error
 from bitterfly.operators.contract import UNKNOWN, MetricErrors, Operator, checked_error, checked_metric_error, swapped
 from bitterfly.operators.report import CompressReport
 from bitterfly.operators.views import FLAGS, MODES, Mode
@@ -30,7 +30,8 @@ class SparseOperator(Operator):
     dtype : dtype, optional
         float32, float64, complex64 or complex128; default: that of `matrix`.
     relative_error, error_kind : float, str, optional
-        What is known about the error against an original matrix. Default: none, this is the matrix.
+        What is known about the error against an original matrix. Default: none, this is the matrix, but for what a
+        conversion of integers or of wider floats rounds.
     metric_error : float, optional
         The error in a metric of the inputs of the stored, forward operator.
     mode : {"forward", "transpose", "adjoint", "conjugate"}, optional
@@ -61,7 +62,7 @@ class SparseOperator(Operator):
         matrix: Any,
         *,
         dtype: Any = None,
-        relative_error: float = 0.0,
+        relative_error: float | None = None,
         error_kind: str = "exact",
         metric_error: float = float("nan"),
         mode: str = "forward",
@@ -76,6 +77,8 @@ class SparseOperator(Operator):
         self._metric_errors = swapped((checked_metric_error(metric_error), UNKNOWN[1]), transposed)
         self.report = report
         shape = self._matrix.shape
+        if relative_error is None:
+            relative_error = _conversion(matrix, self._matrix)
         super().__init__(own, shape[::-1] if transposed else shape, checked_error(relative_error, error_kind))
 
     # ---- what the operator is ----
@@ -152,12 +155,16 @@ class SparseOperator(Operator):
         *,
         relative_error: float | None = None,
         error_kind: str | None = None,
+        metric_error: float | None = None,
         report: CompressReport | None = None,
     ) -> Self:
         """Return a view of the same buffers with another error or report; what is not given stays as it is."""
         error = self.relative_error if relative_error is None else relative_error
         known = checked_error(error, error_kind or self.error_kind)
-        return self._viewed(_fact=known, report=report or self.report)
+        errors = self._metric_errors
+        if metric_error is not None:
+            errors = checked_metric_error(metric_error), errors[1]
+        return self._viewed(_fact=known, _metric_errors=errors, report=report or self.report)
 
     def __reduce__(self) -> tuple[Any, ...]:
         facts = {"mode": self.mode, "report": self.report} | Known.of(self).facts
@@ -166,6 +173,16 @@ class SparseOperator(Operator):
 
 def _rebuilt(matrix: Any, facts: dict[str, Any], metric_errors: MetricErrors) -> SparseOperator:
     return SparseOperator(matrix, **facts)._viewed(_metric_errors=metric_errors)
+
+
+def _conversion(given: Any, kept: csr_array | dia_array) -> float:
+    """Return a bound on what storing a matrix has rounded, relative to it."""
+    if not issparse(given):
+        return conversion_error(given, kept.toarray())
+    data = np.asarray(given.data)
+    if data.dtype.kind == "b" or np.can_cast(data.dtype, kept.dtype):
+        return 0.0
+    return conversion_error(data, data.astype(kept.dtype))
 
 
 def _buffers(matrix: csr_array | dia_array) -> tuple[Array, ...]:

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from scipy.sparse import csr_array, dia_array
 
 from bitterfly.accuracy.energy import Energy
 from bitterfly.accuracy.known import Known, rounded_up
-from bitterfly.inputs import Array, as_floating
+from bitterfly.inputs import Array, as_count, as_floating, conversion_error
 from bitterfly.operators.butterfly import ButterflyOperator
-from bitterfly.operators.contract import ButterflyProduct, Composite
+from bitterfly.operators.contract import ButterflyProduct, Composite, Operator
 from bitterfly.operators.kron import kron
 from bitterfly.operators.sparse import SparseOperator
 from bitterfly.powers import exponent_of, scaled
-from bitterfly.structures.permutation import PermutationOperator
-from bitterfly.structures.toeplitz import ToeplitzOperator
+from bitterfly.structures.multilevel import ToeplitzOperator, integers_of, sizes_of
+from bitterfly.structures.permutations import PermutationOperator
 
 _PANEL = 1 << 20  # entries of rows that are looked at at once
 _LEAST = float(np.finfo(np.float64).smallest_subnormal)
@@ -46,6 +46,9 @@ def toeplitz(a: Any) -> ToeplitzOperator:
     """
     x = _matrix(a)
     m, n = x.shape
+    if m > n:
+        upright: ToeplitzOperator = toeplitz(x.T).T
+        return _converted(upright, a, x)
     exponent = exponent_of(x)
     one = _wide(np.concatenate([x[0, ::-1], x[1:, 0]]), exponent)  # of each diagonal: equal entries stay what they are
     sums = np.zeros(m + n - 1, one.dtype)
@@ -57,7 +60,8 @@ def toeplitz(a: Any) -> ToeplitzOperator:
     known = _known(x, lambda i: backwards[m - 1 - i : m - 1 - i + n])
     some = np.flatnonzero(t)
     low, high = (some[0], some[-1] + 1) if some.size else (n - 1, n)
-    return ToeplitzOperator(t[low:high], [m], [n], first=[int(low) + 1 - n], **known.facts)
+    op = ToeplitzOperator(t[low:high], [m], [n], first=[int(low) + 1 - n], **known.facts)
+    return _converted(op, a, x)
 
 
 def circulant(a: Any) -> ToeplitzOperator:
@@ -86,7 +90,7 @@ def circulant(a: Any) -> ToeplitzOperator:
     t = scaled(one + sums / n, exponent).astype(x.dtype)
     twice = np.concatenate([t[::-1], t[::-1]])
     known = _known(x, lambda i: twice[n - 1 - i : 2 * n - 1 - i])
-    return ToeplitzOperator(t, [n], [n], periodic=True, **known.facts)
+    return _converted(ToeplitzOperator(t, [n], [n], periodic=True, **known.facts), a, x)
 
 
 def hankel(a: Any) -> ButterflyProduct:
@@ -100,7 +104,7 @@ def hankel(a: Any) -> ButterflyProduct:
     n = x.shape[1]
     inner = toeplitz(x[:, ::-1])
     whole = ButterflyProduct([inner, PermutationOperator(np.arange(n)[::-1], dtype=x.dtype)])
-    return whole._viewed(_fact=Known.of(inner))
+    return _converted(whole._viewed(_fact=Known.of(inner)), a, x)
 
 
 def convolution(
@@ -134,15 +138,18 @@ def convolution(
     array([-2., -2., -2.])
     """
     k = as_floating(kernel, "kernel")
-    sizes = tuple(int(n) for n in shape)
+    sizes = sizes_of(shape, "shape")
     d = len(sizes)
-    if k.ndim not in (d, d + 2) or d == 0:
+    if k.ndim not in (d, d + 2):
         raise ValueError(f"kernel: expected {d} or {d + 2} dimensions for inputs of shape {sizes}, got {k.shape}")
     window = k.shape[-d:]
-    s, p = (([each] * d if isinstance(each, (int, np.integer)) else list(each)) for each in (strides, padding))
+    s = sizes_of([strides] * d if np.ndim(strides) == 0 else strides, "strides", d)
+    p = integers_of([padding] * d if np.ndim(padding) == 0 else padding, "padding", d)
+    if min(p) < 0:
+        raise ValueError(f"padding: expected numbers that are not negative, got {p}")
     rows = [(n + 2 * pad - w) // step + 1 for n, pad, w, step in zip(sizes, p, window, s, strict=True)]
-    if min(rows) < 1 or min(p) < 0:
-        raise ValueError(f"shape: expected inputs that the window {window} fits, got {sizes} with padding {tuple(p)}")
+    if min(rows) < 1:
+        raise ValueError(f"shape: expected inputs that the window {window} fits, got {sizes} with padding {p}")
     first = [pad - w + 1 for pad, w in zip(p, window, strict=True)]
     return ToeplitzOperator(np.flip(k, tuple(range(-d, 0))), rows, sizes, first=first, strides=s)
 
@@ -163,11 +170,10 @@ def sparse(a: Any, count: int | None = None) -> SparseOperator:
     """
     x = _matrix(a)
     moduli = np.abs(x)
+    count = None if count is None else as_count(count, "count")
     if count is None or count >= np.count_nonzero(moduli):
         rows, columns = np.nonzero(moduli)
     else:
-        if count < 0:
-            raise ValueError(f"count: expected a number that is not negative, got {count}")
         flat = np.argsort(-moduli, axis=None, kind="stable")[:count]
         rows, columns = np.unravel_index(np.sort(flat), x.shape)
     stored: Any = csr_array((x[rows, columns], (rows, columns)), shape=x.shape)
@@ -178,13 +184,14 @@ def sparse(a: Any, count: int | None = None) -> SparseOperator:
         data[np.searchsorted(diagonals, columns - rows), columns] = x[rows, columns]
         stored = dia_array((data, diagonals), shape=x.shape)
     if len(rows) == np.count_nonzero(moduli):
-        return SparseOperator(stored)
+        return _converted(SparseOperator(stored), a, x)
     rest = x.copy()
     rest[rows, columns] = 0
     missed, total = Energy(), Energy()
     missed.add(_wide(rest, 0))
     total.add(_wide(x, 0))
-    return SparseOperator(stored, relative_error=missed.bound_over(total, []), error_kind="measured")
+    op = SparseOperator(stored, relative_error=missed.bound_over(total, []), error_kind="measured")
+    return _converted(op, a, x)
 
 
 def permutation(a: Any) -> PermutationOperator:
@@ -219,9 +226,13 @@ def kronecker(a: Any, block: tuple[int, int]) -> Composite:
     several of nearly one singular value, another one of them may be found.
     """
     x = _matrix(a)
-    (m, n), (p, q) = x.shape, block
+    m, n = x.shape
+    p, q = sizes_of(block, "block", 2)
     if m % p or n % q:
         raise ValueError(f"block: expected a shape that divides {(m, n)}, got {block}")
+    if m > n:
+        upright: Composite = kronecker(x.T, (q, p)).T
+        return _converted(upright, a, x)
     exponent = exponent_of(x)
     blocks = _wide(x, exponent).reshape(m // p, p, n // q, q)
     largest = np.unravel_index(np.argmax(np.abs(blocks)), blocks.shape)
@@ -245,6 +256,17 @@ def kronecker(a: Any, block: tuple[int, int]) -> Composite:
         for part in (left, right)
     ]
     return kron(*leaves)._viewed(_fact=_known(x, row, 0.0 if x.dtype == np.float32 else _PRODUCT))
+
+
+_Op = TypeVar("_Op", bound=Operator)
+
+
+def _converted(op: _Op, given: Any, kept: Array) -> _Op:
+    """Return an operator whose error counts what a conversion of integers, or of wider floats, has rounded."""
+    rounding = conversion_error(given, kept)
+    if rounding == 0:
+        return op
+    return op._viewed(_fact=Known(rounding, "exact").then(op.relative_error, kind=op.error_kind))
 
 
 def _over(x: Array, y: Array) -> Array:

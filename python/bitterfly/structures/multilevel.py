@@ -21,6 +21,7 @@ from bitterfly.powers import exponent_of, scaled
 from bitterfly.precision import cast_dtype
 
 _LEVEL, _REST = 12, 16  # roundings of the three transforms, a level of each; of what stands between them
+_MOST = 1 << 31  # of sizes, strides and differences
 Sizes = tuple[int, ...]
 
 
@@ -90,7 +91,7 @@ class ToeplitzOperator(Operator):
         if mode not in FLAGS:
             raise ValueError(f"mode: expected one of {', '.join(FLAGS)}, got {mode!r}")
         t = _checked_numbers(coefficients)
-        self._heights, self._widths = _sizes(rows, "rows"), _sizes(columns, "columns", len(rows))
+        self._heights, self._widths = sizes_of(rows, "rows"), sizes_of(columns, "columns", len(rows))
         d = len(self._heights)
         if t.ndim not in (d, d + 2) or 0 in t.shape:
             raise ValueError(f"coefficients: expected {d} or {d + 2} dimensions, none of size zero, got {t.shape}")
@@ -103,8 +104,10 @@ class ToeplitzOperator(Operator):
                 f"periodic: expected rows and columns of {t.shape[2:]}, and neither first nor strides, "
                 f"got {self._heights} and {self._widths}"
             )
-        self._first = _integers([1 - n for n in self._widths] if first is None else first, "first", d)
-        self._strides = _sizes([1] * d if strides is None else strides, "strides", d)
+        self._first = integers_of([1 - n for n in self._widths] if first is None else first, "first", d)
+        self._strides = sizes_of([1] * d if strides is None else strides, "strides", d)
+        if prod(self._lengths()) >= _MOST:
+            raise ValueError(f"rows, columns: expected transforms of fewer than {_MOST} numbers")
         transposed, conjugated = FLAGS[mode]
         self.mode = MODES[transposed, conjugated and t.dtype.kind == "c"]
         self.report = report
@@ -159,9 +162,13 @@ class ToeplitzOperator(Operator):
     @property
     def log2_norm(self) -> float:
         """The logarithm to base 2 of the Frobenius norm, rounded up."""
-        squares, exponent = self._squares()
-        for axis, counts in enumerate(self._counts()):
-            squares = squares * counts.reshape(-1, *[1] * (squares.ndim - 1 - axis))
+        counts = self._counts()
+        met = self._t[_open([np.flatnonzero(each) for each in counts])]
+        if not met.size:
+            return -np.inf
+        squares, exponent = _squares(met)
+        for axis, each in enumerate(counts):
+            squares = squares * each[each > 0].reshape(-1, *[1] * (squares.ndim - 1 - axis))
         total = float(squares.sum())
         return float(np.log2(total)) / 2 + exponent + 1e-9 if total > 0 else -np.inf
 
@@ -172,7 +179,7 @@ class ToeplitzOperator(Operator):
         A transform of L numbers rounds them by ``4 log2(L) eps`` of their length (Higham, *Accuracy and Stability of
         Numerical Algorithms*, 2002, theorem 24.2); the transform of t is nowhere above ``sqrt(L) |t|``.
         """
-        squares, exponent = self._squares()
+        squares, exponent = _squares(self._t)
         total = float(squares.sum())
         if total == 0:
             return -np.inf
@@ -180,12 +187,6 @@ class ToeplitzOperator(Operator):
         roundings = _LEVEL * np.log2(2 * size) + self._t.shape[1] + _REST
         eps = float(np.finfo(self._t.dtype).eps)
         return float(np.log2(roundings * eps * np.sqrt(size * total))) + exponent
-
-    def _squares(self) -> tuple[Array, int]:
-        """Return the sums of squares of all blocks for each coefficient, times ``4**-exponent``."""
-        exponent = exponent_of(self._t)
-        wide = scaled(self._t.astype(np.result_type(self._t.dtype, np.float64)), -exponent)
-        return np.square(np.abs(wide)).sum(axis=(0, 1)), exponent
 
     def _counts(self) -> list[Array]:
         """Return how many entries each coefficient has along each axis."""
@@ -231,10 +232,13 @@ class ToeplitzOperator(Operator):
             return out
         transpose, conjugate = FLAGS[self.mode]
         transposed, conjugated = transpose ^ transposed, (conjugate ^ conjugated) and self._t.dtype.kind == "c"
-        t = self._t.conj() if conjugated else self._t
         dtype, lengths, d = out.dtype, self._lengths(), len(self._heights)
-        t = t.astype(np.result_type(t.dtype, dtype.type(0).real.dtype), copy=False)
-        vectors = x.reshape(len(x), -1).T.astype(np.result_type(x.dtype, dtype.type(0).real.dtype))
+        real = dtype.type(0).real.dtype
+        exponent = exponent_of(self._t)  # transforms of numbers near one neither over- nor underflow
+        t = _times(self._t.conj() if conjugated else self._t, -exponent, real)
+        given = x.reshape(len(x), -1).T
+        exponents = [exponent_of(each) for each in given]
+        vectors = np.stack([_times(each, -e, real) for each, e in zip(given, exponents, strict=True)])
         axes = tuple(range(2, 2 + d))
         is_real = dtype.kind != "c"
         forward, inverse = (scipy.fft.rfftn, scipy.fft.irfftn) if is_real else (scipy.fft.fftn, scipy.fft.ifftn)
@@ -242,20 +246,22 @@ class ToeplitzOperator(Operator):
         spectrum = forward(t, s=lengths, axes=axes)
         inner = slice(None), slice(None), *(slice(n) for n in self._widths)
         if transposed:
-            given = vectors.reshape(len(vectors), self._t.shape[0], *self._heights)
-            wide = np.zeros((*given.shape[:2], *lengths), given.dtype)
-            wide[_open(places)] = given[_open(rows)]
+            blocks = vectors.reshape(len(vectors), self._t.shape[0], *self._heights)
+            wide = np.zeros((*blocks.shape[:2], *lengths), blocks.dtype)
+            wide[_open(places)] = blocks[_open(rows)]
             product = np.einsum(
                 "pq...,vp...->vq...", self._reversed(spectrum, t, lengths, forward, axes), forward(wide, axes=axes)
             )
             found = inverse(product, s=lengths, axes=axes)[inner]
         else:
-            given = vectors.reshape(len(vectors), self._t.shape[1], *self._widths)
-            product = np.einsum("pq...,vq...->vp...", spectrum, forward(given, s=lengths, axes=axes))
+            blocks = vectors.reshape(len(vectors), self._t.shape[1], *self._widths)
+            product = np.einsum("pq...,vq...->vp...", spectrum, forward(blocks, s=lengths, axes=axes))
             whole = inverse(product, s=lengths, axes=axes)
             found = np.zeros((len(vectors), self._t.shape[0], *self._heights), whole.dtype)
             found[_open(rows)] = whole[_open(places)]
-        out[...] = found.reshape(len(vectors), -1).T.reshape(out.shape)
+        flat = out.reshape(len(out), -1) if out.ndim > 1 else out[:, None]
+        for at, (y, e) in enumerate(zip(found.reshape(len(vectors), -1), exponents, strict=True)):
+            flat[:, at] = _times(y, exponent + e, real)
         return out
 
     def _reversed(self, spectrum: Array, t: Array, lengths: Sizes, forward: Any, axes: Sizes) -> Array:
@@ -309,6 +315,21 @@ def _rebuilt(t: Array, rows: Sizes, columns: Sizes, facts: dict[str, Any]) -> To
     return ToeplitzOperator(t, rows, columns, **facts)
 
 
+def _squares(t: Array) -> tuple[Array, int]:
+    """Return the sums of squares of all blocks for each coefficient, times ``4**-exponent``."""
+    exponent = exponent_of(t)
+    wide = scaled(t.astype(np.result_type(t.dtype, np.float64)), -exponent)
+    return np.square(np.abs(wide)).sum(axis=(0, 1)), exponent
+
+
+def _times(x: Array, exponent: int, real: np.dtype[Any]) -> Array:
+    """Return numbers times a power of two, in double precision on the way, in a precision of at least `real`."""
+    dtype = np.result_type(x.dtype, real)
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        wide = np.ascontiguousarray(x, np.result_type(x.dtype, np.float64))
+        return np.asarray(scaled(wide, exponent).astype(dtype))
+
+
 def _open(places: list[Array]) -> tuple[Any, ...]:
     """Return the index of a grid of places along the last axes, all of the first two."""
     d = len(places)
@@ -322,18 +343,22 @@ def _checked_numbers(x: Any) -> Array:
     return t
 
 
-def _integers(x: Any, name: str, count: int | None = None) -> Sizes:
+def integers_of(x: Any, name: str, count: int | None = None) -> Sizes:
+    """Return integers, so many or at least one, below 2^31 in size."""
     try:
         found = tuple(index(each) for each in x)
     except TypeError:
         raise TypeError(f"{name}: expected integers, got {x!r}") from None
     if not found or (count is not None and len(found) != count):
         raise ValueError(f"{name}: expected {count or 'some'} integers, got {found}")
+    if max(map(abs, found)) >= _MOST:
+        raise ValueError(f"{name}: expected numbers below {_MOST} in size, got {found}")
     return found
 
 
-def _sizes(x: Any, name: str, count: int | None = None) -> Sizes:
-    found = _integers(x, name, count)
+def sizes_of(x: Any, name: str, count: int | None = None) -> Sizes:
+    """Return positive integers, so many or at least one, below 2^31."""
+    found = integers_of(x, name, count)
     if min(found) < 1:
         raise ValueError(f"{name}: expected positive numbers, got {found}")
     return found
