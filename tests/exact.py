@@ -55,6 +55,8 @@ def dense(op: Any) -> np.ndarray:
         return reference.together(op, [dense(member) for member in op.members])
     if op.kind == "dense":
         return reference.in_mode(op, reference.rotated(op, reference.dense_codes(op, np.longdouble)))
+    if op.kind == "cuts":
+        return reference.in_mode(op, reference.cuts(op, np.longdouble))
     if op.kind == "tensor_train":
         wide = np.result_type(op.dtype, np.longdouble)
         return reference.in_mode(op, _of_cores([core.astype(wide) for core in op.cores]))

@@ -53,6 +53,7 @@ _ODD += [
     "permutation",
     "toeplitz",
     "tensor_train",
+    "cuts",
     "window7",
     "diagonal",
     "skeleton",
@@ -138,6 +139,11 @@ def operators() -> dict[str, Any]:
         cores = [own.gaussian(rng, shape, dtype) for shape in ((1, 2, 3, 2), (2, 3, 1, 3), (3, 2, 2, 1))]
         out[f"tensor train {dtype}"] = TensorTrainOperator(cores).H
         out[f"circulant {dtype}"] = ToeplitzOperator(kernel[0, 0], [3, 2], [3, 2], periodic=True)
+        if dtype[0] == "f":
+            signs = [rng.choice([-1, 1], (5, size)) for size in (18, 40)]
+            numbers = np.arange(1, 6).astype(dtype)
+            known_errors = None if dtype == "f4" else np.linspace(0.9, 0.5, 5)
+            out[f"cuts {dtype}"] = bitterfly.SignedCut(numbers, *signs, errors=known_errors).T
         known = out[f"dense {dtype}"].H.replaced(metric_error=0.25)
         out[f"metric {dtype}"] = algebra.ButterflySum([sparse, known])._viewed(_metric_errors=(0.125, np.nan)).T
         out[f"window7 {dtype}"] = -bitterfly.quantize_dense(noise[:3], bits=6, code="window7", rotate=False)

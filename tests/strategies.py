@@ -169,15 +169,16 @@ def operator(seed: int) -> Drawn:
         "dense": _dense,
         "sparse": _sparse,
         "structure": _structure,
+        "cuts": _cuts,
     }[kind](rng)
     for _ in range(rng.integers(0, 3)):
         drawn = _become(drawn, rng)
     return drawn
 
 
-_SHARES = {"floats": 0.16, "directions": 0.12, "tiles": 0.2, "dense": 0.1, "made": 0.05, "sparse": 0.02}
-_SHARES |= {"structure": 0.05, "sum": 0.07, "stack": 0.06, "product": 0.07, "kron": 0.05, "inverse": 0.03}
-_SHARES |= {"hadamard": 0.02}
+_SHARES = {"floats": 0.16, "directions": 0.12, "tiles": 0.18, "dense": 0.1, "made": 0.05, "sparse": 0.02}
+_SHARES |= {"structure": 0.04, "cuts": 0.03, "sum": 0.07, "stack": 0.06, "product": 0.07, "kron": 0.05}
+_SHARES |= {"inverse": 0.03, "hadamard": 0.02}
 _COEFFICIENTS = [1, 1, -1, 2.0, np.float32(0.1), 1 / 3, 0, 1e-3, -1j, 0.6 + 0.8j]
 _MOST_OF_KRON = 24  # rows or columns of each operator of a Kronecker product
 _SIDES = [1, 1, 2, 2, 3, 4, 5, 7, 8, 9, 16, 17]
@@ -448,6 +449,30 @@ def _tensor_train(rng: np.random.Generator) -> Drawn:
 
 _ANY = {"first": (-9, 9), "strides": (1, 4)}
 _STRUCTURES = [_permutation, _toeplitz, _toeplitz, _tensor_train]
+_CUT_SIDES = [1, 2, 7, 15, 16, 17, 31, 32, 33, 48, 63, 64, 65, 96, 100, 127, 128, 129, 200]
+_WIDTHS = [1, 1, 2, 5, 15, 16, 17, 31, 32, 33, 63, 64, 65, 100, 129]
+
+
+def _cuts(rng: np.random.Generator) -> Drawn:
+    """Any signs, coefficients of either sign, zeros among them, far apart at times."""
+    import bitterfly
+    from bitterfly import reference
+
+    dtype, width = np.dtype(DTYPES[rng.integers(2)]), int(rng.choice(_WIDTHS))
+    m, n = (int(rng.choice(_CUT_SIDES)) for _ in range(2))
+    coefficients = rng.standard_normal(width) * rng.choice([0, 1, 1, 1], width)
+    if rng.random() < 0.3:
+        coefficients *= 2.0 ** rng.integers(-30, 1, width)
+    coefficients = ldexp(coefficients.astype(dtype), _exponents(rng, 2, dtype)[1]).astype(dtype)
+    rows, columns = (rng.choice([-1, 1], (width, size)).astype(np.int8) for size in (m, n))
+    mode = str(rng.choice(["forward", "transpose"], p=[0.7, 0.3]))
+    op = bitterfly.SignedCut(coefficients, rows, columns, mode=mode)
+    kept = int(rng.integers(1, width + 1)) if rng.random() < 0.3 else width
+    matrix = np.zeros((m, n))
+    for c, s, t in zip(coefficients[:kept], rows, columns, strict=False):
+        matrix += float(c) * np.outer(s, t)
+    op = op.truncated(kept)
+    return Drawn(op, reference.in_mode(op, matrix), f"{dtype} cuts, {op.width} of {op.shape}, {mode}")
 
 
 def _pivots(rng: np.random.Generator, pattern: Sequence[int], rank: int) -> np.ndarray:
@@ -598,8 +623,8 @@ def packed(seed: int) -> Drawn:
 
 
 def _member(rng: np.random.Generator) -> Drawn:
-    some = _floats, _directions, _tiles, _dense, _sparse, _structure
-    return some[int(rng.choice(6, p=[0.26, 0.26, 0.26, 0.1, 0.05, 0.07]))](rng)
+    some = _floats, _directions, _tiles, _dense, _sparse, _structure, _cuts
+    return some[int(rng.choice(7, p=[0.26, 0.25, 0.24, 0.1, 0.05, 0.07, 0.03]))](rng)
 
 
 def _sum(rng: np.random.Generator) -> Drawn:

@@ -175,6 +175,8 @@ def products(op: Any) -> tuple[np.ndarray, np.ndarray, float]:
         return _by_transforms(op)
     if op.kind == "tensor_train":
         return _by_cores(op)
+    if op.kind == "cuts":
+        return _cuts(op)
     factors, scale = reference.stored_factors(op)
     dense = [np.abs(reference.dense_factor(f)) for f in factors]
     paths = [np.eye(dense[0].shape[0])]
@@ -289,6 +291,20 @@ def _by_transforms(op: Any) -> tuple[np.ndarray, np.ndarray, float]:
     length = float(np.linalg.norm(t.astype(np.result_type(t.dtype, np.float64)))) * np.sqrt(np.prod(sizes))
     error = roundings * eps(op.dtype) * length * np.ones(moduli.shape) + gamma(sum(moduli.shape), np.float64) * moduli
     return error, moduli, 64 * float(np.prod(sizes)) * float(np.finfo(op.dtype).smallest_subnormal)
+
+
+def _cuts(op: Any) -> tuple[np.ndarray, np.ndarray, float]:
+    """Bounds of signed cuts, whose paths all have the modulus ``C = sum |c|``.
+
+    Each number of x is off by half a unit, of which the largest has more than 2^27 in single precision: of n such
+    numbers, and of `width` sums of cuts, each at most ``max |c| sum |x|``. What integers give is rounded a few times.
+    In double precision what is left is rounded likewise once more.
+    """
+    moduli = np.full(op.shape, float(np.sum(np.abs(op.coefficients.astype(np.float64)))))
+    units = sum(op.shape) + op.width
+    missed = units * 2.0**-28 if op.dtype == np.float32 else units * 2.0**-56
+    rounding = gamma(8, op.dtype) + gamma(8 + op.shape[1] + op.width, np.float64)
+    return (rounding + missed) * moduli, moduli, 4 * float(np.finfo(op.dtype).smallest_subnormal)
 
 
 def _summed(op: Any, members: list[tuple[np.ndarray, np.ndarray, float]]) -> tuple[np.ndarray, np.ndarray, float]:

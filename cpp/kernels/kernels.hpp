@@ -4,6 +4,7 @@
 
 #include <cstddef>
 
+#include "kernels/cuts/args.hpp"
 #include "kernels/dense/args.hpp"
 #include "kernels/dyadic/args.hpp"
 #include "kernels/search/args.hpp"
@@ -56,6 +57,7 @@ struct Kernels {
     SearchKernels search;
     DenseKernels dense;
     WindowKernels windows;
+    CutKernels cuts;
 
     template <class Real>
     const RealKernels<Real>& of() const {

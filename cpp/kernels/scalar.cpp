@@ -5,4 +5,4 @@
 
 extern const bitterfly::Kernels bitterfly::kScalarKernels{
     "scalar",         known(),         real_kernels<float>(), real_kernels<double>(),
-    search_kernels(), dense_kernels(), window_kernels()};
+    search_kernels(), dense_kernels(), window_kernels(),      cut_kernels()};

@@ -1,6 +1,7 @@
 // The kernels of one tier, collected from the vocabulary that is in force where this file is included.
 #pragma once
 
+#include "kernels/cuts/cuts.inl"
 #include "kernels/dense/dense.inl"
 #include "kernels/dyadic/columns.inl"
 #include "kernels/dyadic/fused.inl"
@@ -19,7 +20,7 @@ namespace {
 
 // What a tier has to have; where one fails, the compiler names the word.
 static_assert(Vocabulary<Simd<float>> && CountsWords<Simd<float>> && ByteVocabulary<Bytes> && CutsWords<Bytes>);
-static_assert(Vocabulary<Simd<double>> && PacksLanes<Simd<double>>);
+static_assert(SignVocabulary<Signs> && Vocabulary<Simd<double>> && PacksLanes<Simd<double>>);
 
 template <class V, int F, class W>
 void numbers_pass(const PassArgs<typename V::Real>& args) {

@@ -513,4 +513,129 @@ private:
     }
 };
 
+// Tiles of 16 x 32 signs (kernels/cuts/args.hpp) and sums of 16 rows: the vocabulary of signed cuts. A table has, of
+// each byte of the 32-bit sums, the lowest first, four times 16 entries.
+struct Signs {
+    struct Vec {  // 16 bytes of each table: the rows
+        __m256i half[2];
+    };
+    struct Sums {  // of the bytes of each significance in words of two rows, and of the upper ones alone
+        __m256i both[4], upper[4];
+    };
+    static constexpr int chunks = 1;
+    static constexpr std::size_t most_tiles = 64;  // 256 bytes fit 16 bits
+
+    static Vec signs(const std::uint8_t* tile) {
+        const __m256i order = by_fours();
+        const auto quarters = [&](int i) {
+            return _mm256_shuffle_epi8(
+                _mm256_inserti128_si256(_mm256_castsi128_si256(load(tile + 16 * i)), load(tile + 16 * i + 32), 1),
+                order);
+        };
+        const __m256i a = quarters(0), b = quarters(1);
+        return {{_mm256_permute4x64_epi64(_mm256_unpacklo_epi32(a, b), 0xd8),
+                 _mm256_permute4x64_epi64(_mm256_unpackhi_epi32(a, b), 0xd8)}};
+    }
+    // Rows for columns: each 16 bytes are four rows; bits of four rows and four columns are transposed in words.
+    static Vec turned(const std::uint8_t* tile) {
+        Vec out;
+#pragma GCC unroll 2
+        for (int i = 0; i < 2; ++i) {
+            const __m256i v = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(tile + 32 * i));
+            out.half[i] = exchange<14>(exchange<7>(_mm256_shuffle_epi8(v, by_fours()), 0x00AA00AA), 0x0000CCCC);
+        }
+        return out;
+    }
+    static Sums zero() {
+        const __m256i none = _mm256_setzero_si256();
+        return {{none, none, none, none}, {none, none, none, none}};
+    }
+    template <int Half, int Count>
+    [[gnu::always_inline]] static void add(Sums (&sums)[Count], const Vec (&signs)[Count], const std::uint8_t* table) {
+#pragma GCC unroll 4
+        for (int i = 0; i < Count; ++i) add_one<Half>(sums[i], signs[i], table);
+    }
+    template <int Count>
+    [[gnu::always_inline]] static void add_halves(Sums* sums, const Vec (&signs)[Count], const std::uint8_t* table) {
+#pragma GCC unroll 4
+        for (int i = 0; i < Count; ++i) {
+            add_one<0>(sums[2 * i], signs[i], table);
+            add_one<1>(sums[2 * i + 1], signs[i], table);
+        }
+    }
+    // `count`: how many tables were added.
+    static void add_to(std::int64_t* out, const Sums& sums, std::size_t count) {
+        alignas(32) std::uint32_t even[4][8], odd[4][8];
+#pragma GCC unroll 4
+        for (int q = 0; q < 4; ++q) {
+            const __m256i lower = _mm256_sub_epi16(sums.both[q], _mm256_slli_epi16(sums.upper[q], 8));
+            _mm256_store_si256(reinterpret_cast<__m256i*>(even[q]), folded(lower));
+            _mm256_store_si256(reinterpret_cast<__m256i*>(odd[q]), folded(sums.upper[q]));
+        }
+        const auto total = [](const std::uint32_t (&part)[4][8], int i) {
+            std::uint64_t sum = 0;
+            for (int q = 0; q < 4; ++q) sum += static_cast<std::uint64_t>(part[q][i]) << 8 * q;
+            return static_cast<std::int64_t>(sum);
+        };
+        const std::int64_t bias = static_cast<std::int64_t>(count) << 33;
+        for (int i = 0; i < 8; ++i) {
+            out[2 * i] += total(even, i) - bias;
+            out[2 * i + 1] += total(odd, i) - bias;
+        }
+    }
+    static void tables(const std::int32_t* x, std::uint8_t* out) {
+        const __m256i first = _mm256_setr_epi32(0, -1, 0, -1, 0, -1, 0, -1);
+        const __m256i second = _mm256_setr_epi32(0, 0, -1, -1, 0, 0, -1, -1);
+        const __m256i last = _mm256_setr_epi32(0, 0, 0, 0, -1, -1, -1, -1);
+        for (int g = 0; g < 4; ++g, x += 4, out += 16) {
+            const auto less = [](__m256i s, __m256i where, std::int32_t number) {
+                return _mm256_sub_epi32(s, _mm256_and_si256(where, _mm256_set1_epi32(2 * number)));
+            };
+            const std::uint32_t sum = 0x80000000U + static_cast<std::uint32_t>(x[0] + x[1] + x[2] + x[3]);
+            __m256i a = _mm256_set1_epi32(static_cast<int>(sum));
+            a = less(less(less(a, first, x[0]), second, x[1]), last, x[3]);  // entries 0 to 3 and 8 to 11
+            __m256i b = _mm256_sub_epi32(a, _mm256_set1_epi32(2 * x[2]));
+            a = _mm256_shuffle_epi8(a, by_fours()), b = _mm256_shuffle_epi8(b, by_fours());
+            const __m256i low = _mm256_permute4x64_epi64(_mm256_unpacklo_epi32(a, b), 0xd8);
+            const __m256i high = _mm256_permute4x64_epi64(_mm256_unpackhi_epi32(a, b), 0xd8);
+            store(out, _mm256_castsi256_si128(low)), store(out + 64, _mm256_extracti128_si256(low, 1));
+            store(out + 128, _mm256_castsi256_si128(high)), store(out + 192, _mm256_extracti128_si256(high, 1));
+        }
+    }
+
+private:
+    static __m128i load(const std::uint8_t* p) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)); }
+    static void store(std::uint8_t* p, __m128i v) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), v); }
+    // Transposes four by four bytes.
+    static __m256i by_fours() {
+        return _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
+    }
+    // Exchanges bits of a mask with those Shift above them.
+    template <int Shift>
+    static __m256i exchange(__m256i v, int mask) {
+        const __m256i moved =
+            _mm256_and_si256(_mm256_xor_si256(v, _mm256_srli_epi32(v, Shift)), _mm256_set1_epi32(mask));
+        return _mm256_xor_si256(_mm256_xor_si256(v, moved), _mm256_slli_epi32(moved, Shift));
+    }
+    static __m256i folded(__m256i v) {
+        return _mm256_add_epi32(_mm256_cvtepu16_epi32(_mm256_castsi256_si128(v)),
+                                _mm256_cvtepu16_epi32(_mm256_extracti128_si256(v, 1)));
+    }
+    template <int Half>
+    [[gnu::always_inline]] static void add_one(Sums& sums, const Vec& signs, const std::uint8_t* table) {
+#pragma GCC unroll 2
+        for (int i = 0; i < 2; ++i) {
+            const __m256i moved = Half == 0 ? signs.half[i] : _mm256_srli_epi16(signs.half[i], 4);
+            const __m256i place = _mm256_and_si256(moved, _mm256_set1_epi8(15));
+#pragma GCC unroll 4
+            for (int q = 0; q < 4; ++q) {
+                const auto* entries = reinterpret_cast<const __m256i*>(table + 64 * q + 32 * i);
+                const __m256i bytes = _mm256_shuffle_epi8(_mm256_loadu_si256(entries), place);
+                sums.both[q] = _mm256_add_epi16(sums.both[q], bytes);
+                sums.upper[q] = _mm256_add_epi16(sums.upper[q], _mm256_srli_epi16(bytes, 8));
+            }
+        }
+    }
+};
+
 }  // namespace

@@ -451,4 +451,112 @@ struct Bytes {
     }
 };
 
+// Of four times sixteen, the first of each sixteen, the second ones, ...
+constexpr Lanes<std::uint8_t, 64> rows_of_four() {
+    Lanes<std::uint8_t, 64> out{};
+    for (int i = 0; i < 64; ++i) out.lane[i] = static_cast<std::uint8_t>(16 * (i % 4) + i / 4);
+    return out;
+}
+
+// Tiles of 16 x 32 signs (kernels/cuts/args.hpp) and sums of 16 rows: the vocabulary of signed cuts. A table has, of
+// each byte of the 32-bit sums, the lowest first, four times 16 entries.
+struct Signs {
+    using Vec = __m512i;
+    struct Sums {
+        __m512i part[4];
+    };
+    static constexpr int chunks = 4;
+    static constexpr std::size_t most_tiles = std::size_t{1} << 18;
+
+    static Vec signs(const std::uint8_t* tile) { return _mm512_loadu_si512(tile); }
+    // Rows for columns: each 16 bytes are four rows; bits of four rows and four columns are transposed in words.
+    static Vec turned(const std::uint8_t* tile) {
+        const Vec order = _mm512_broadcast_i32x4(_mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
+        alignas(64) static constexpr Lanes<std::uint8_t, 64> fours = rows_of_four();
+        Vec v = _mm512_shuffle_epi8(_mm512_loadu_si512(tile), order);
+        v = exchange<7>(v, 0x00AA00AA);
+        v = exchange<14>(v, 0x0000CCCC);
+        return _mm512_permutexvar_epi8(_mm512_load_si512(fours.lane), v);
+    }
+    static Sums zero() {
+        const __m512i none = _mm512_setzero_si512();
+        return {{none, none, none, none}};
+    }
+    template <int Half, int Count>
+    [[gnu::always_inline]] static void add(Sums (&sums)[Count], const Vec (&signs)[Count], const std::uint8_t* table) {
+        __m512i entries[4];
+#pragma GCC unroll 4
+        for (int q = 0; q < 4; ++q) entries[q] = _mm512_loadu_si512(table + 64 * q);
+#pragma GCC unroll 4
+        for (int i = 0; i < Count; ++i) add_one<Half>(sums[i], signs[i], entries);
+    }
+    template <int Count>
+    [[gnu::always_inline]] static void add_halves(Sums* sums, const Vec (&signs)[Count], const std::uint8_t* table) {
+        __m512i entries[4];
+#pragma GCC unroll 4
+        for (int q = 0; q < 4; ++q) entries[q] = _mm512_loadu_si512(table + 64 * q);
+#pragma GCC unroll 4
+        for (int i = 0; i < Count; ++i) {
+            add_one<0>(sums[2 * i], signs[i], entries);
+            add_one<1>(sums[2 * i + 1], signs[i], entries);
+        }
+    }
+    // `count`: how many tables were added.
+    static void add_to(std::int64_t* out, const Sums& sums, std::size_t count) {
+        const __m512i bias = _mm512_set1_epi64(static_cast<std::int64_t>(count) << 33);
+        for (int half = 0; half < 2; ++half) {
+            __m512i total = _mm512_sub_epi64(_mm512_loadu_si512(out + 8 * half), bias);
+#pragma GCC unroll 4
+            for (int q = 0; q < 4; ++q) {
+                const __m256i some =
+                    half == 0 ? _mm512_castsi512_si256(sums.part[q]) : _mm512_extracti64x4_epi64(sums.part[q], 1);
+                total = _mm512_add_epi64(total, _mm512_slli_epi64(_mm512_cvtepu32_epi64(some), 8U * q));
+            }
+            _mm512_storeu_si512(out + 8 * half, total);
+        }
+    }
+    static void tables(const std::int32_t* x, std::uint8_t* out) {
+        const __m512i order =
+            _mm512_broadcast_i32x4(_mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
+        __m512i sums[4];  // each 16 bytes: of four entries, bytes of one significance together
+        for (int g = 0; g < 4; ++g, x += 4) {
+            __m512i s = _mm512_set1_epi32(
+                static_cast<int>(0x80000000U + static_cast<std::uint32_t>(x[0] + x[1] + x[2] + x[3])));
+            s = _mm512_mask_sub_epi32(s, 0xAAAA, s, _mm512_set1_epi32(2 * x[0]));
+            s = _mm512_mask_sub_epi32(s, 0xCCCC, s, _mm512_set1_epi32(2 * x[1]));
+            s = _mm512_mask_sub_epi32(s, 0xF0F0, s, _mm512_set1_epi32(2 * x[2]));
+            s = _mm512_mask_sub_epi32(s, 0xFF00, s, _mm512_set1_epi32(2 * x[3]));
+            // Words by significance, then by entries.
+            const __m512i by_part = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+            sums[g] = _mm512_permutexvar_epi32(by_part, _mm512_shuffle_epi8(s, order));
+        }
+        const __m512i a = _mm512_shuffle_i32x4(sums[0], sums[1], 0x44),
+                      b = _mm512_shuffle_i32x4(sums[2], sums[3], 0x44);
+        const __m512i c = _mm512_shuffle_i32x4(sums[0], sums[1], 0xee),
+                      d = _mm512_shuffle_i32x4(sums[2], sums[3], 0xee);
+        _mm512_storeu_si512(out, _mm512_shuffle_i32x4(a, b, 0x88));
+        _mm512_storeu_si512(out + 64, _mm512_shuffle_i32x4(a, b, 0xdd));
+        _mm512_storeu_si512(out + 128, _mm512_shuffle_i32x4(c, d, 0x88));
+        _mm512_storeu_si512(out + 192, _mm512_shuffle_i32x4(c, d, 0xdd));
+    }
+
+private:
+    // Exchanges bits of a mask with those Shift above them.
+    template <unsigned Shift>
+    static Vec exchange(Vec v, int mask) {
+        const Vec moved = _mm512_ternarylogic_epi32(v, _mm512_srli_epi32(v, Shift), _mm512_set1_epi32(mask), 0x28);
+        return _mm512_ternarylogic_epi32(v, moved, _mm512_slli_epi32(moved, Shift), 0x96);
+    }
+    template <int Half>
+    [[gnu::always_inline]] static void add_one(Sums& sums, Vec signs, const __m512i* entries) {
+        const __m512i group = _mm512_set1_epi32(0x30201000), low = _mm512_set1_epi8(15), ones = _mm512_set1_epi8(1);
+        const __m512i moved = Half == 0 ? signs : _mm512_srli_epi16(signs, 4);
+        const __m512i place = _mm512_ternarylogic_epi32(moved, low, group, 0xea);  // (moved & low) | group
+#pragma GCC unroll 4
+        for (int q = 0; q < 4; ++q) {
+            sums.part[q] = _mm512_dpbusd_epi32(sums.part[q], _mm512_permutexvar_epi8(place, entries[q]), ones);
+        }
+    }
+};
+
 }  // namespace

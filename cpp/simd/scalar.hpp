@@ -211,4 +211,83 @@ private:
     }
 };
 
+// Tiles of 16 x 32 signs (kernels/cuts/args.hpp) and sums of 16 rows: the vocabulary of signed cuts. A table has four
+// times 16 sums of 32 bits.
+struct Signs {
+    struct Vec {
+        std::uint8_t lane[64];
+    };
+    struct Sums {
+        std::uint64_t lane[16];
+    };
+    static constexpr int chunks = 1;
+    static constexpr std::size_t most_tiles = std::size_t{1} << 18;
+
+    static Vec signs(const std::uint8_t* tile) {
+        Vec out;
+        __builtin_memcpy(out.lane, tile, 64);
+        return out;
+    }
+    // Rows for columns.
+    static Vec turned(const std::uint8_t* tile) {
+        Vec out;
+        for (int rows = 0; rows < 4; ++rows) {
+            for (int b = 0; b < 4; ++b) {
+                std::uint32_t word = 0;
+                for (int r = 0; r < 4; ++r) word |= static_cast<std::uint32_t>(tile[16 * rows + 4 * r + b]) << 8 * r;
+                word = exchange(exchange(word, 7, 0x00AA00AA), 14, 0x0000CCCC);
+                for (int c = 0; c < 4; ++c) {
+                    out.lane[4 * (4 * b + c) + rows] = static_cast<std::uint8_t>(word >> 8 * c);
+                }
+            }
+        }
+        return out;
+    }
+    static Sums zero() { return {}; }
+    template <int Half, int Count>
+    static void add(Sums (&sums)[Count], const Vec (&signs)[Count], const std::uint8_t* table) {
+        for (int i = 0; i < Count; ++i) add_one<Half>(sums[i], signs[i], table);
+    }
+    template <int Count>
+    static void add_halves(Sums* sums, const Vec (&signs)[Count], const std::uint8_t* table) {
+        for (int i = 0; i < Count; ++i) {
+            add_one<0>(sums[2 * i], signs[i], table);
+            add_one<1>(sums[2 * i + 1], signs[i], table);
+        }
+    }
+    // `count`: how many tables were added.
+    static void add_to(std::int64_t* out, const Sums& sums, std::size_t count) {
+        for (int i = 0; i < 16; ++i) out[i] += static_cast<std::int64_t>(sums.lane[i] - (std::uint64_t{count} << 33));
+    }
+    static void tables(const std::int32_t* x, std::uint8_t* out) {
+        for (int g = 0; g < 4; ++g, x += 4, out += 64) {
+            std::uint32_t entries[16];
+            entries[0] = 0x80000000U + static_cast<std::uint32_t>(x[0] + x[1] + x[2] + x[3]);
+            for (int bit = 0; bit < 4; ++bit) {
+                for (int e = 0; e < 1 << bit; ++e) {
+                    entries[(1 << bit) + e] = entries[e] - 2 * static_cast<std::uint32_t>(x[bit]);
+                }
+            }
+            __builtin_memcpy(out, entries, 64);
+        }
+    }
+
+private:
+    // Exchanges bits of a mask with those `shift` above them.
+    static std::uint32_t exchange(std::uint32_t v, int shift, std::uint32_t mask) {
+        const std::uint32_t moved = (v ^ v >> shift) & mask;
+        return v ^ moved ^ moved << shift;
+    }
+    template <int Half>
+    static void add_one(Sums& sums, const Vec& signs, const std::uint8_t* table) {
+        for (int l = 0; l < 16; ++l) {
+            for (int b = 0; b < 4; ++b) {
+                std::uint32_t entry;
+                __builtin_memcpy(&entry, table + 64 * b + 4 * (signs.lane[4 * l + b] >> 4 * Half & 15), 4);
+                sums.lane[l] += entry;
+            }
+        }
+    }
+};
+
 }  // namespace

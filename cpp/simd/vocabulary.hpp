@@ -198,6 +198,24 @@ concept CutsWords = requires { requires !B::cuts_words; } ||
                         { B::wrapped_words(a, a) } -> std::same_as<typename B::Vec>;
                     };
 
+// Tiles of signs and sums of 16 rows of them by tables of sixteen (kernels/cuts/args.hpp).
+template <class S>
+concept SignVocabulary =
+    requires(const std::uint8_t* tile, std::uint8_t* table, const std::int32_t* numbers, std::int64_t* out,
+             const typename S::Vec (&signs)[1], typename S::Sums (&sums)[1], std::size_t count) {
+        requires S::chunks == 1 || S::chunks == 4;  // tiles of a panel at once
+        requires S::most_tiles >= 4;                // of which sums stay in range
+        { S::signs(tile) } -> std::same_as<typename S::Vec>;
+        { S::turned(tile) } -> std::same_as<typename S::Vec>;  // transposed: columns for rows, twice 16 of them
+        { S::zero() } -> std::same_as<typename S::Sums>;
+        // Of the first, or the last 16 columns; of turned tiles both halves, each to sums of its own.
+        { S::template add<0>(sums, signs, table) } -> std::same_as<void>;
+        { S::template add<1>(sums, signs, table) } -> std::same_as<void>;
+        { S::template add_halves<1>(sums, signs, table) } -> std::same_as<void>;
+        { S::add_to(out, sums[0], count) } -> std::same_as<void>;  // of `count` tables
+        { S::tables(numbers, table) } -> std::same_as<void>;       // of 16 numbers
+    };
+
 template <class V>
 concept Vocabulary =
     MovesNumbers<V> && Calculates<V> && LooksAtSigns<V> && Exchanges<V> && ExchangesLanes<V, 1> &&

@@ -3,6 +3,7 @@
 
 namespace bitterfly {
 
+void add_cuts(pybind11::module_& m);
 void add_dense(pybind11::module_& m);
 void add_factorization(pybind11::module_& m);
 void add_machine(pybind11::module_& m);
@@ -15,6 +16,7 @@ void add_stores(pybind11::module_& m);
 
 PYBIND11_MODULE(_core, m) {
     m.doc() = "The compiled core of bitterfly.";
+    bitterfly::add_cuts(m);
     bitterfly::add_dense(m);
     bitterfly::add_factorization(m);
     bitterfly::add_machine(m);

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from bitterfly import algebra, ordering, structures, transforms
+from bitterfly import algebra, cuts, ordering, structures, transforms
 from bitterfly.accuracy.moments import SecondMoments
 from bitterfly.algebra import block_diag, hstack, kron, vstack
 from bitterfly.chains.chain import Chain
@@ -13,6 +13,7 @@ from bitterfly.factorization.factorize import factorize
 from bitterfly.factorization.search import IncompressibleError
 from bitterfly.files.storage import load, save
 from bitterfly.operators.butterfly import ButterflyOperator, PackedButterfly
+from bitterfly.operators.cuts import SignedCut
 from bitterfly.operators.dense import DenseOperator
 from bitterfly.operators.sparse import SparseOperator
 from bitterfly.quantization.quantize import quantize
@@ -27,11 +28,13 @@ __all__ = [
     "IncompressibleError",
     "PackedButterfly",
     "SecondMoments",
+    "SignedCut",
     "SparseOperator",
     "__version__",
     "algebra",
     "block_diag",
     "compress",
+    "cuts",
     "factorize",
     "gallery",
     "get_workers",

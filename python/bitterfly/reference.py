@@ -46,6 +46,8 @@ def dense(op: Any) -> Array:
     if op.kind == "dense":
         matrix = dense_codes(op)
         return in_mode(op, np.asarray(rotated(op, matrix)))
+    if op.kind == "cuts":
+        return in_mode(op, cuts(op))
     if op.kind in _STRUCTURES:
         return in_mode(op, _STRUCTURES[op.kind](op))
     factors, scale = stored_factors(op)
@@ -88,6 +90,16 @@ def toeplitz(op: Any) -> Array:
             if all(0 <= each < size for each, size in zip(k, t.shape[2:], strict=True)):
                 out[(slice(None), *i, slice(None), *j)] = t[(slice(None), slice(None), *k)]
     return out.reshape(op.stored_shape)
+
+
+def cuts(op: Any, real: Any = np.float64) -> Array:
+    """Return the stored, forward matrix of signed cuts in a precision, one cut after the other."""
+    m, n = op.stored_shape
+    out: Array = np.zeros((m, n), real)
+    for c, left, right in zip(op.coefficients, *op.bits, strict=True):
+        s, t = ([-1 if side[i // 8] >> i % 8 & 1 else 1 for i in range(size)] for side, size in ((left, m), (right, n)))
+        out += real(c) * np.outer(s, t)
+    return out
 
 
 def rotation(n: int, seed: int, real: Any = np.float64) -> Array:

@@ -29,6 +29,8 @@ def counted(op: Any) -> tuple[int, int]:
         m, n = op.codes.shape
         columns = np.repeat(op.codes.half_bits, 32)[:n].astype(int)
         return m * n, m * int(columns.sum()) // 2
+    if op.kind == "cuts":
+        return op.width * sum(op.shape), op.width * sum(op.shape)
     if op.kind == "sparse":
         return planes * op.matrix.data.size, 8 * op.matrix.data.nbytes
     if op.kind == "permutation":
@@ -59,6 +61,8 @@ def bytes_of_codes(op: Any) -> int:
     """Of one operator, with what pads them."""
     if op.kind == "dense":
         return int(op.codes.nbytes - op.codes.scale.nbytes)
+    if op.kind == "cuts":
+        return int(op.nbytes - op.coefficients.nbytes)
     if op.kind == "sparse":
         return int(op.matrix.data.nbytes)
     if op.kind in ("permutation", "toeplitz", "tensor_train"):

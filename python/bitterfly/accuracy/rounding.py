@@ -59,9 +59,8 @@ def log2_rounding(op: Any, gain: Gain | None = None) -> float:
         unit = np.log2(len(op.parts) * float(np.finfo(op.dtype).eps))
         norms = [unit + log2_norm(part, gain) for part in op.parts]
         return log2_sum([log2_rounding(part, gain) for part in op.parts] + norms)
-    if op.kind in ("product", "kron", "dense") or _knows_itself(
-        op
-    ):  # of unit vectors, the first operator makes any vectors
+    # Of unit vectors, the first operator of a product makes any vectors.
+    if op.kind in ("product", "kron", "dense", "cuts") or _knows_itself(op):
         size = max(op.shape)
         return log2_applied(op, np.log2(size) / 2, size, gain)
     return _chain_rounding(_factors(op), (1, *op.stored_chain.ranks, 1), np.dtype(op.dtype))
@@ -83,6 +82,8 @@ def log2_norm(op: Any, gain: Gain | None = None) -> float:
         return _log2_length(op.matrix.data)
     if _knows_itself(op):
         return float(op.log2_norm)
+    if op.kind == "cuts":  # of each cut the root of all entries
+        return log2_sum(map(_log2_size, op.coefficients.tolist())) + _log2_side(op) + _SLACK
     factors, ranks = _factors(op), (1, *op.stored_chain.ranks, 1)
     a, _, c, d = factors[-1].shape
     grams = _Grams.ones(a * c, d)
@@ -100,7 +101,7 @@ def log2_gain(op: Any) -> float:
         return log2_sum(_log2_size(c) + log2_gain(t) for c, t in zip(op.coefficients, op.terms, strict=True))
     if op.kind == "stack":
         return log2_sum(map(log2_gain, op.parts))
-    if op.kind in ("dense", "sparse") or _knows_itself(op):
+    if op.kind in ("dense", "sparse", "cuts") or _knows_itself(op):
         return log2_norm(op)
     return float(sum(map(log2_gain, op.operators))) if op.members else float(sum(map(_factor_gain, _factors(op))))
 
@@ -117,7 +118,7 @@ def is_exact(op: Any) -> bool:
         return all(map(is_exact, op.parts))
     if op.members:
         return op.kind == "sum" and op.coefficients in ((1,), (-1,)) and is_exact(op.terms[0])
-    if op.kind == "dense":
+    if op.kind in ("dense", "cuts"):
         return log2_norm(op) == NOTHING
     if _knows_itself(op):
         return bool(op.log2_rounding_gain == NOTHING)
@@ -189,6 +190,8 @@ def log2_applied(op: Any, size: float, count: int, gain: Gain | None = None) -> 
         gain_of, limits = op.log2_rounding_gain, np.finfo(op.dtype)
         tiny = float(np.log2(limits.smallest_subnormal) + np.log2(_OTHERS * max(op.shape) * np.sqrt(count)))
         return NOTHING if gain_of == NOTHING else log2_sum([gain_of + size, tiny])
+    if op.kind == "cuts":
+        return _cuts_applied(op, size, count)
     factors, limits = _factors(op), np.finfo(op.dtype)
     gains = [_factor_gain(f) for f in factors]
     if NOTHING in gains:
@@ -231,6 +234,27 @@ def _sparse_applied(op: Any, size: float, count: int) -> float:
     found = [float(np.log2(roundings * float(limits.eps) / 2)) + norm + size]
     found.append(float(np.log2(limits.smallest_subnormal) + np.log2(roundings * np.sqrt(max(op.shape) * count))))
     return log2_sum(found)
+
+
+def _cuts_applied(op: Any, size: float, count: int) -> float:
+    """Return the logarithm of a bound on what products with signed cuts round, of vectors of norm ``2**size``.
+
+    Numbers of a vector, and the sums of the cuts times coefficients, miss half a unit, the largest of them being fewer
+    than ``2**op.rounded_bits`` units; integer sums are exact, and a few products round what becomes of them. The sum of
+    a cut is at most the root of a side times the norm of the vector.
+    """
+    norm, limits = log2_norm(op), np.finfo(op.dtype)
+    if norm == NOTHING:
+        return NOTHING
+    integers = float(sum(op.shape) + op.width) * 2.0**-op.rounded_bits
+    found = [float(np.log2(integers + _OTHERS * float(limits.eps) / 2)) + norm + size]
+    found.append(float(np.log2(limits.smallest_subnormal) + np.log2(_OTHERS * np.sqrt(max(op.shape) * count))))
+    return log2_sum(found)
+
+
+def _log2_side(op: Any) -> float:
+    """Return the logarithm of the root of the number of entries."""
+    return float(np.log2(op.shape[0]) + np.log2(op.shape[1])) / 2
 
 
 def _one_by_one(ops: Iterable[Any], size: float, count: int, gain: Gain) -> float:

@@ -6,7 +6,7 @@ import os
 import textwrap
 from typing import Any, cast
 
-from bitterfly.files import butterflies, composites, dense, structures
+from bitterfly.files import butterflies, composites, cuts, dense, structures
 from bitterfly.files.container import Codec, Header, Parts, Tensors, canonical, check_size, checksum, parse
 from bitterfly.files.replacing import Path, as_regular_file, replacing
 from bitterfly.operators.contract import Operator
@@ -110,5 +110,6 @@ CODECS: dict[str, Codec] = {
     "packed": butterflies.CODEC,
     "dense": dense.CODEC,
     **structures.codecs(),
+    "cuts": cuts.CODEC,
     **composites.codecs(sealed, _read_any),
 }
