@@ -99,13 +99,13 @@ template <int Vectors, int Parts, bool AreOfWords>
 
 // Adds up the sums of all panels: spread(digits of a panel, where to write them as kernels read them), then run(tiles,
 // their distance, their number, digits, sums of their columns).
-template <class B, int Vectors, int Parts, bool AreOfWords, class Spread, class Run>
+template <class B, int Vectors, int Parts, bool AreOfWords, bool IsDirect, class Spread, class Run>
 void for_each_panel(const bitterfly::DenseArgs& args, Spread spread, Run run) {
     constexpr int kSums = Vectors * Parts;
-    constexpr std::size_t kTiles = B::is_direct ? bitterfly::kMostGroups : 64;
+    constexpr std::size_t kTiles = IsDirect ? bitterfly::kMostGroups : 64;
     constexpr std::size_t kSafePanels = bitterfly::kSafeProducts / bitterfly::kPanelRows;
     const bitterfly::DenseTiles& matrix = args.matrix;
-    TileReader<B, kTiles> reader(matrix.tile_bytes());
+    TileReader<B, kTiles, IsDirect> reader(matrix.tile_bytes());
     alignas(64) std::int32_t sums[bitterfly::kMostGroups * 16];
     alignas(64) std::uint8_t digits[4 * kSums * 64];
     for (std::size_t i = 0; i < matrix.panels; ++i) {
@@ -139,22 +139,21 @@ void multiply_columns(const bitterfly::DenseArgs& args) {
             }
         }
     };
-    for_each_panel<B, Vectors, Parts, false>(args, spread,
-                                             [&](const std::uint8_t* tiles, std::size_t stride, std::size_t count,
-                                                 const std::uint8_t* digits, std::int32_t* sums) {
-                                                 const auto run = [&](auto sum, std::size_t c) {
-                                                     sum(weights_of, chunks + c, tiles, stride, count,
-                                                         digits + c * kSums * 64, sums);
-                                                 };
-                                                 if (kChunks == 1 || matrix.chunks != kChunks) {
-                                                     for (std::size_t c = 0; c < matrix.chunks; ++c)
-                                                         run(column_sums<D, 1, Vectors, Parts, false>, c);
-                                                 } else if (B::is_one_line(kChunks, matrix.half_bits)) {
-                                                     run(column_sums<D, kChunks, Vectors, Parts, true>, 0);
-                                                 } else {
-                                                     run(column_sums<D, kChunks, Vectors, Parts, false>, 0);
-                                                 }
-                                             });
+    for_each_panel<B, Vectors, Parts, false, B::is_direct>(
+        args, spread,
+        [&](const std::uint8_t* tiles, std::size_t stride, std::size_t count, const std::uint8_t* digits,
+            std::int32_t* sums) {
+            const auto run = [&](auto sum, std::size_t c) {
+                sum(weights_of, chunks + c, tiles, stride, count, digits + c * kSums * 64, sums);
+            };
+            if (kChunks == 1 || matrix.chunks != kChunks) {
+                for (std::size_t c = 0; c < matrix.chunks; ++c) run(column_sums<D, 1, Vectors, Parts, false>, c);
+            } else if (B::is_one_line(kChunks, matrix.half_bits)) {
+                run(column_sums<D, kChunks, Vectors, Parts, true>, 0);
+            } else {
+                run(column_sums<D, kChunks, Vectors, Parts, false>, 0);
+            }
+        });
 }
 
 template <class D, int Parts, class Cut>
@@ -177,7 +176,7 @@ void multiply_word_columns(const bitterfly::DenseArgs& args, const Cut& cut) {
     };
     const auto sum = B::is_one_line(4, args.matrix.half_bits) ? word_column_sums<D, Cut, Parts, true>
                                                               : word_column_sums<D, Cut, Parts, false>;
-    for_each_panel<B, 1, Parts, true>(
+    for_each_panel<B, 1, Parts, true, B::is_direct>(
         args, spread,
         [&](const std::uint8_t* tiles, std::size_t stride, std::size_t count, const std::uint8_t* digits,
             std::int32_t* sums) { sum(weights_of, cut, tiles, stride, count, digits, sums); });

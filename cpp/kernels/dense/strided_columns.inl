@@ -49,23 +49,18 @@ void repeat_strided(const std::int8_t* from, std::uint8_t* out, std::size_t stri
 
 template <class D, int Parts, int Bits>
 void multiply_strided_columns(const bitterfly::DenseArgs& args) {
-    constexpr std::size_t kSafePanels = bitterfly::kSafeProducts / bitterfly::kPanelRows;
-    const bitterfly::DenseTiles& matrix = args.matrix;
+    using B = typename D::Bytes;
     const D weights_of(*args.table);
-    alignas(64) std::int32_t sums[bitterfly::kMostGroups * 16];
-    alignas(64) std::uint8_t digits[4 * Parts * 64];
-    for (std::size_t i = 0; i < matrix.panels; ++i) {
-        if (i % kSafePanels == 0) {
-            if (i > 0) add_columns<1, Parts, false>(sums, args.count, args.sums);
-            for (std::size_t j = 0; j < args.count * 16 * Parts; ++j) sums[j] = 0;
-        }
+    const auto spread = [&](const std::int8_t* from, std::uint8_t* digits) {
         for (std::size_t q = 0; q < Parts; ++q)
-            repeat_strided<Bits>(args.digits + (i * Parts + q) * bitterfly::kPanelRows, digits + q * 64, Parts * 64);
-        strided_column_sums<D, Parts, Bits>(weights_of,
-                                            matrix.tiles + i * matrix.panel_bytes() + args.first * matrix.tile_bytes(),
-                                            matrix.tile_bytes(), args.count, digits, sums);
-    }
-    if (matrix.panels > 0) add_columns<1, Parts, false>(sums, args.count, args.sums);
+            repeat_strided<Bits>(from + q * bitterfly::kPanelRows, digits + q * 64, Parts * 64);
+    };
+    for_each_panel<B, 1, Parts, false, B::streams_are_direct>(
+        args, spread,
+        [&](const std::uint8_t* tiles, std::size_t stride, std::size_t count, const std::uint8_t* digits,
+            std::int32_t* sums) {
+            strided_column_sums<D, Parts, Bits>(weights_of, tiles, stride, count, digits, sums);
+        });
 }
 
 }  // namespace

@@ -65,7 +65,7 @@ def butterfly_and_rest(work: Work, request: Request, least: float) -> Measured |
 
 def _best_plan(work: Work, request: Request, least: float) -> _Plan | None:
     best, rtol = None, _FIRST
-    if request.nbytes is not None and request.nbytes < least_bytes(_in_reals(work)):
+    if request.nbytes is not None and request.nbytes < least_bytes(work.real_shape):
         return None
     while rtol >= _LEAST and (request.rtol is None or rtol > request.rtol):
         try:  # more numbers than this take more bits than the rest saves
@@ -81,15 +81,9 @@ def _best_plan(work: Work, request: Request, least: float) -> _Plan | None:
     return best if best is not None and best.cost < _GAIN * least else None
 
 
-def _in_reals(work: Work) -> tuple[int, int]:
-    """Return the shape of the real matrix that codes are of, both parts of a complex one."""
-    m, n = work.source.shape
-    return (2 * m if work.source.dtype.kind == "c" else m, n)
-
-
 def _planned(work: Work, request: Request, op: ButterflyOperator) -> _Plan | None:
     """Return the error that codes of factors may have: a bit more for them is one less for the rest at the optimum."""
-    shape, rho = _in_reals(work), op.relative_error
+    shape, rho = work.real_shape, op.relative_error
     if not 0 < rho < 1:
         return None
     m, n = work.source.shape

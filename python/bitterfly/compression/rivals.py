@@ -33,8 +33,7 @@ class Rival:
         self.codes: Predicted | None = None
         self.why_not = ""
         if "dense" in request.structures and isinstance(work.source, ArraySource):
-            m, n = work.source.shape
-            self.codes, self.why_not = self._of((2 * m if self._dtype.kind == "c" else m, n))
+            self.codes, self.why_not = self._of(work.real_shape)
 
     def _of(self, shape: tuple[int, int]) -> tuple[Predicted | None, str]:
         """Return what is predicted; or None, and why dense codes are out of the question."""

@@ -56,6 +56,12 @@ class Work:
         m, n = self.source.shape
         return m * n * self.source.dtype.itemsize
 
+    @property
+    def real_shape(self) -> tuple[int, int]:
+        """Shape of the real matrix that dense codes are of: both parts of a complex one."""
+        m, n = self.source.shape
+        return (2 * m if self.source.dtype.kind == "c" else m, n)
+
     def factorize(self, **asked: Any) -> ButterflyOperator:
         """Return float factors."""
         with self.stage("factorize"):

@@ -74,8 +74,7 @@ def best_structure(work: Work, request: Request) -> tuple[Found, tuple[Tried, ..
 
 def _is_smaller(best: Found, work: Work, request: Request) -> bool:
     """Whether an operator takes fewer bytes than dense codes are predicted to."""
-    (m, n), is_complex = work.source.shape, work.source.dtype.kind == "c"
-    codes = predicted((2 * m if is_complex else m, n), rtol=request.rtol)
+    codes = predicted(work.real_shape, rtol=request.rtol)
     return codes is None or best.op.nbytes <= codes.nbytes
 
 

@@ -159,11 +159,8 @@ def quantize_dense(
         building_workers(workers),
     )
     basis = _as_rotation(rotate, source.shape[1])
-    if (
-        stages is not None
-        and stages > 1
-        and (metric is not None or (isinstance(basis, (Operator, np.ndarray)) or basis == "scaled"))
-    ):
+    is_own = isinstance(basis, (Operator, np.ndarray)) or basis == "scaled"
+    if stages is not None and stages > 1 and (metric is not None or is_own):
         raise ValueError(f"stages: expected 1 with a metric or with a rotation of your own, got {stages}")
     beside = Beside(_as_head(head), _as_outliers(outliers), as_count(repair, "repair"))
     if beside.repair and rtol is not None:

@@ -17,6 +17,7 @@ from bitterfly.accuracy.known import ERROR_KINDS, ErrorKind, Known, weakest
 from bitterfly.bits import Numbers, Stored, in_words
 from bitterfly.inputs import Array, IndexArray, as_floating
 from bitterfly.operators.report import CompressReport
+from bitterfly.operators.views import FLAGS, MODES, Mode, checked_mode
 from bitterfly.panels import identity_panel, unit_panel
 from bitterfly.precision import cast_dtype
 
@@ -427,6 +428,39 @@ class Operator(Stored, LinearOperator):  # type: ignore[misc]
         }
         rows = "".join(f"<tr><th>{key}</th><td>{value}</td></tr>" for key, value in facts.items())
         return f"<table><caption>{type(self).__name__}</caption>{rows}</table>"
+
+
+class StoredOperator(Operator):
+    """An operator of buffers of its own, in a mode: transposes and conjugates share them."""
+
+    mode: Mode
+
+    @property
+    def stored_shape(self) -> tuple[int, int]:
+        """Shape of the stored, forward operator."""
+        raise NotImplementedError
+
+    def _flipped(self, transposed: bool, conjugated: bool) -> Self:
+        transpose, conjugate = FLAGS[self.mode]
+        mode = checked_mode(MODES[transpose ^ transposed, conjugate ^ conjugated], self.dtype)
+        shape = self.stored_shape[::-1] if FLAGS[mode][0] else self.stored_shape
+        return self._viewed(mode=mode, shape=shape, _metric_errors=swapped(self._metric_errors, transposed))
+
+    def replaced(
+        self,
+        *,
+        relative_error: float | None = None,
+        error_kind: str | None = None,
+        metric_error: float | None = None,
+        report: CompressReport | None = None,
+    ) -> Self:
+        """Return a view of the same buffers with another error or report; what is not given stays as it is."""
+        error = self.relative_error if relative_error is None else relative_error
+        known = checked_error(error, error_kind or self.error_kind)
+        errors = self._metric_errors
+        if metric_error is not None:
+            errors = checked_metric_error(metric_error), errors[1]
+        return self._viewed(_fact=known, _metric_errors=errors, report=report or self.report)
 
 
 def checked_error(error: float, kind: str) -> Known:

@@ -11,16 +11,24 @@ from bitterfly.accuracy.change import after_cast
 from bitterfly.accuracy.known import Known
 from bitterfly.bits import Numbers
 from bitterfly.inputs import Array, as_count, as_floating
-from bitterfly.operators.contract import UNKNOWN, MetricErrors, Operator, checked_error, checked_metric_error, swapped
+from bitterfly.operators.contract import (
+    UNKNOWN,
+    MetricErrors,
+    Operator,
+    StoredOperator,
+    checked_error,
+    checked_metric_error,
+    swapped,
+)
 from bitterfly.operators.report import CompressReport
-from bitterfly.operators.views import FLAGS, MODES, Mode
+from bitterfly.operators.views import FLAGS, Mode, checked_mode
 from bitterfly.precision import cast_dtype
 from bitterfly.workers import as_workers
 
 _BITS = {1: 28, 2: 56}  # that vectors and sums keep of their largest number, by rounds
 
 
-class SignedCut(Operator):
+class SignedCut(StoredOperator):
     """A sum of signed cuts, ``sum_j c_j s_j t_j^T`` with s_j and t_j of -1 and 1, as a SciPy ``LinearOperator``.
 
     A cut takes a bit for each row and each column, and its coefficient. Products round x to integers, add these up
@@ -103,9 +111,7 @@ class SignedCut(Operator):
         mode: str,
         report: CompressReport | None,
     ) -> None:
-        if mode not in FLAGS:
-            raise ValueError(f"mode: expected one of {', '.join(FLAGS)}, got {mode!r}")
-        self.mode = MODES[FLAGS[mode][0], False]
+        self.mode = checked_mode(mode, numbers.dtype)
         self._coefficients, self._stored_shape = numbers, shape
         self._errors = _as_errors(errors, len(numbers))
         for name, side in (("left", left), ("right", right)):
@@ -217,11 +223,6 @@ class SignedCut(Operator):
 
     # ---- views and copies ----
 
-    def _flipped(self, transposed: bool, conjugated: bool) -> Self:
-        mode = MODES[FLAGS[self.mode][0] ^ transposed, False]
-        shape = self._stored_shape[::-1] if FLAGS[mode][0] else self._stored_shape
-        return self._viewed(mode=mode, shape=shape, _metric_errors=swapped(self._metric_errors, transposed))
-
     def astype(self, dtype: Any) -> Self:
         """Return the operator in another precision; to a narrower one, the change is added to the error.
 
@@ -273,14 +274,14 @@ class SignedCut(Operator):
         *,
         relative_error: float | None = None,
         error_kind: str | None = None,
+        metric_error: float | None = None,
         errors: Any = None,
         report: CompressReport | None = None,
     ) -> Self:
         """Return a view of the same buffers with other errors or another report; what is not given stays as it is."""
-        error = self.relative_error if relative_error is None else relative_error
-        known = checked_error(error, error_kind or self.error_kind)
+        known = {"relative_error": relative_error, "error_kind": error_kind, "metric_error": metric_error}
         some = self._errors if errors is None else _as_errors(errors, self.width)
-        return self._viewed(_fact=known, _errors=some, report=report or self.report)
+        return super().replaced(**known, report=report)._viewed(_errors=some)  # type: ignore[arg-type]
 
     def __reduce__(self) -> tuple[Any, ...]:
         facts = {"mode": self.mode, "errors": self._errors, "report": self.report} | Known.of(self).facts

@@ -10,9 +10,9 @@ import numpy as np
 from bitterfly.accuracy.known import Known
 from bitterfly.bits import Numbers
 from bitterfly.inputs import Array, IndexArray
-from bitterfly.operators.contract import UNKNOWN, Operator, checked_error, checked_metric_error, swapped
+from bitterfly.operators.contract import UNKNOWN, StoredOperator, checked_error, checked_metric_error, swapped
 from bitterfly.operators.report import CompressReport
-from bitterfly.operators.views import FLAGS, MODES, Mode
+from bitterfly.operators.views import FLAGS, Mode, checked_mode
 from bitterfly.precision import cast_dtype
 from bitterfly.stores.dense.codes import DenseCodes
 from bitterfly.stores.dense.rotations import Rotation
@@ -25,7 +25,7 @@ _EXACT = 0  # as many as double precision takes
 _LARGEST = {3: 8323071.0, 2: 32511.0, 1: 127.0, _EXACT: 8323071.0**3}
 
 
-class DenseOperator(Operator):
+class DenseOperator(StoredOperator):
     """A dense matrix in window codes, in a rotated basis, as a SciPy ``LinearOperator``.
 
     ``A = R_out^T C R_in``: C are codes, R are random signs and Hadamard transforms of which a seed is stored (or none).
@@ -83,12 +83,10 @@ class DenseOperator(Operator):
         m, n = codes.shape
         if target.kind == "c" and m % 2:
             raise ValueError(f"codes: expected real and imaginary parts for {target}, an even number of rows, got {m}")
-        if mode not in FLAGS:
-            raise ValueError(f"mode: expected one of {', '.join(FLAGS)}, got {mode!r}")
         self._codes, self._inputs, self._outputs = codes, _seed(inputs, "inputs"), _seed(outputs, "outputs")
         self._core = codes.kernel(self._inputs, self._outputs)
         self._precision = _checked_precision(precision)
-        self.mode = _normal(mode, target)
+        self.mode = checked_mode(mode, target)
         self._metric_errors = swapped((checked_metric_error(metric_error), UNKNOWN[1]), FLAGS[self.mode][0])
         self.report = report
         self._stored_shape = (m // 2 if target.kind == "c" else m, n)
@@ -218,13 +216,6 @@ class DenseOperator(Operator):
 
     # ---- views and copies ----
 
-    def _flipped(self, transposed: bool, conjugated: bool) -> Self:
-        transpose, conjugate = FLAGS[self.mode]
-        mode = _normal(MODES[transpose ^ transposed, conjugate ^ conjugated], self.dtype)
-        shape = self._stored_shape[::-1] if FLAGS[mode][0] else self._stored_shape
-        errors = swapped(self._metric_errors, transposed)
-        return self._viewed(mode=mode, shape=shape, _metric_errors=errors)
-
     def astype(self, dtype: Any) -> Self:
         """Return the operator with products in another precision, "float"; the codes are shared, and so is the error.
 
@@ -237,22 +228,6 @@ class DenseOperator(Operator):
         if target.kind != self.dtype.kind:
             raise TypeError(f"dtype: the codes are those of {self.dtype} numbers, they cannot become {target}")
         return self._viewed(dtype=np.dtype(target.type), _precision="float")
-
-    def replaced(
-        self,
-        *,
-        relative_error: float | None = None,
-        error_kind: str | None = None,
-        metric_error: float | None = None,
-        report: CompressReport | None = None,
-    ) -> Self:
-        """Return a view of the same buffers with another error or report; what is not given stays as it is."""
-        error = self.relative_error if relative_error is None else relative_error
-        known = checked_error(error, error_kind or self.error_kind)
-        errors = self._metric_errors
-        if metric_error is not None:
-            errors = checked_metric_error(metric_error), errors[1]
-        return self._viewed(_fact=known, _metric_errors=errors, report=report or self.report)
 
     def __reduce__(self) -> tuple[Any, ...]:
         codes = self._codes
@@ -267,11 +242,6 @@ class DenseOperator(Operator):
 
 def _rebuilt(stored: tuple[Any, ...], facts: dict[str, Any]) -> DenseOperator:
     return DenseOperator(DenseCodes(*stored), **facts)
-
-
-def _normal(mode: str, dtype: np.dtype[Any]) -> Mode:
-    transposed, conjugated = FLAGS[mode]
-    return MODES[transposed, conjugated and dtype.kind == "c"]
 
 
 def _checked_precision(precision: Any) -> Precision:

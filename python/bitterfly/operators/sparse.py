@@ -11,13 +11,20 @@ from bitterfly.accuracy.change import after_cast
 from bitterfly.accuracy.known import Known
 from bitterfly.bits import Numbers
 from bitterfly.inputs import Array, IndexArray, as_floating, conversion_error
-from bitterfly.operators.contract import UNKNOWN, MetricErrors, Operator, checked_error, checked_metric_error, swapped
+from bitterfly.operators.contract import (
+    UNKNOWN,
+    MetricErrors,
+    StoredOperator,
+    checked_error,
+    checked_metric_error,
+    swapped,
+)
 from bitterfly.operators.report import CompressReport
-from bitterfly.operators.views import FLAGS, MODES, Mode
+from bitterfly.operators.views import FLAGS, Mode, checked_mode
 from bitterfly.precision import cast_dtype
 
 
-class SparseOperator(Operator):
+class SparseOperator(StoredOperator):
     """A sparse matrix as a SciPy ``LinearOperator`` of this package: it can be added, multiplied, stacked and saved.
 
     Products are those of `scipy.sparse`, of one thread.
@@ -68,12 +75,10 @@ class SparseOperator(Operator):
         mode: str = "forward",
         report: CompressReport | None = None,
     ) -> None:
-        if mode not in FLAGS:
-            raise ValueError(f"mode: expected one of {', '.join(FLAGS)}, got {mode!r}")
         self._matrix = _stored(matrix, dtype)
         own = np.dtype(self._matrix.dtype)
-        transposed, conjugated = FLAGS[mode]
-        self.mode = MODES[transposed, conjugated and own.kind == "c"]
+        self.mode = checked_mode(mode, own)
+        transposed = FLAGS[self.mode][0]
         self._metric_errors = swapped((checked_metric_error(metric_error), UNKNOWN[1]), transposed)
         self.report = report
         shape = self._matrix.shape
@@ -128,12 +133,6 @@ class SparseOperator(Operator):
 
     # ---- views and copies ----
 
-    def _flipped(self, transposed: bool, conjugated: bool) -> Self:
-        transpose, conjugate = FLAGS[self.mode]
-        mode = MODES[transpose ^ transposed, (conjugate ^ conjugated) and self.dtype.kind == "c"]
-        shape = self.stored_shape[::-1] if FLAGS[mode][0] else self.stored_shape
-        return self._viewed(mode=mode, shape=shape, _metric_errors=swapped(self._metric_errors, transposed))
-
     def astype(self, dtype: Any) -> Self:
         """Return the operator in another precision; to a narrower one, the change is added to the error.
 
@@ -149,22 +148,6 @@ class SparseOperator(Operator):
         if np.finfo(target).eps <= np.finfo(self.dtype).eps:
             return cast
         return cast._viewed(_fact=after_cast(self, cast), _metric_errors=UNKNOWN)
-
-    def replaced(
-        self,
-        *,
-        relative_error: float | None = None,
-        error_kind: str | None = None,
-        metric_error: float | None = None,
-        report: CompressReport | None = None,
-    ) -> Self:
-        """Return a view of the same buffers with another error or report; what is not given stays as it is."""
-        error = self.relative_error if relative_error is None else relative_error
-        known = checked_error(error, error_kind or self.error_kind)
-        errors = self._metric_errors
-        if metric_error is not None:
-            errors = checked_metric_error(metric_error), errors[1]
-        return self._viewed(_fact=known, _metric_errors=errors, report=report or self.report)
 
     def __reduce__(self) -> tuple[Any, ...]:
         facts = {"mode": self.mode, "report": self.report} | Known.of(self).facts

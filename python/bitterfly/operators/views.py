@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal, cast
+from typing import Any, Literal, cast
+
+import numpy as np
 
 from bitterfly.chains.chain import Chain
 from bitterfly.inputs import IndexArray
@@ -18,6 +20,14 @@ FLAGS: dict[str, tuple[bool, bool]] = {
     "conjugate": (False, True),
 }
 MODES: dict[tuple[bool, bool], Mode] = {flags: cast(Mode, name) for name, flags in FLAGS.items()}
+
+
+def checked_mode(mode: str, dtype: np.dtype[Any]) -> Mode:
+    """Return a mode, that of real numbers without conjugation, or raise a ValueError for what is none."""
+    if mode not in FLAGS:
+        raise ValueError(f"mode: expected one of {', '.join(FLAGS)}, got {mode!r}")
+    transposed, conjugated = FLAGS[mode]
+    return MODES[transposed, conjugated and dtype.kind == "c"]
 
 
 def fitting_shape(shape: tuple[int, int] | None, chain: Chain) -> tuple[int, int]:

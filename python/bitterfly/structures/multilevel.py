@@ -14,9 +14,9 @@ from bitterfly.accuracy.change import after_cast
 from bitterfly.accuracy.known import Known
 from bitterfly.bits import Numbers
 from bitterfly.inputs import Array, as_floating
-from bitterfly.operators.contract import Operator, checked_error
+from bitterfly.operators.contract import StoredOperator, checked_error
 from bitterfly.operators.report import CompressReport
-from bitterfly.operators.views import FLAGS, MODES, Mode
+from bitterfly.operators.views import FLAGS, Mode, checked_mode
 from bitterfly.powers import exponent_of, scaled
 from bitterfly.precision import cast_dtype
 
@@ -25,7 +25,7 @@ _MOST = 1 << 31  # of sizes, strides and differences
 Sizes = tuple[int, ...]
 
 
-class ToeplitzOperator(Operator):
+class ToeplitzOperator(StoredOperator):
     """A matrix whose entries depend on the difference of row and column, with products by FFT.
 
     ``A[i, j] = t[s i - j - first]`` along each of d axes (rows and columns being C-ordered indices of arrays of d
@@ -88,8 +88,6 @@ class ToeplitzOperator(Operator):
         mode: str = "forward",
         report: CompressReport | None = None,
     ) -> None:
-        if mode not in FLAGS:
-            raise ValueError(f"mode: expected one of {', '.join(FLAGS)}, got {mode!r}")
         t = _checked_numbers(coefficients)
         self._heights, self._widths = sizes_of(rows, "rows"), sizes_of(columns, "columns", len(rows))
         d = len(self._heights)
@@ -108,11 +106,10 @@ class ToeplitzOperator(Operator):
         self._strides = sizes_of([1] * d if strides is None else strides, "strides", d)
         if prod(self._lengths()) >= _MOST:
             raise ValueError(f"rows, columns: expected transforms of fewer than {_MOST} numbers")
-        transposed, conjugated = FLAGS[mode]
-        self.mode = MODES[transposed, conjugated and t.dtype.kind == "c"]
+        self.mode = checked_mode(mode, t.dtype)
         self.report = report
         shape = self.stored_shape
-        super().__init__(t.dtype, shape[::-1] if transposed else shape, checked_error(relative_error, error_kind))
+        super().__init__(t.dtype, shape[::-1] if FLAGS[mode][0] else shape, checked_error(relative_error, error_kind))
 
     # ---- what the operator is ----
 
@@ -274,11 +271,6 @@ class ToeplitzOperator(Operator):
 
     # ---- views and copies ----
 
-    def _flipped(self, transposed: bool, conjugated: bool) -> Self:
-        transpose, conjugate = FLAGS[self.mode]
-        mode = MODES[transpose ^ transposed, (conjugate ^ conjugated) and self.dtype.kind == "c"]
-        return self._viewed(mode=mode, shape=self.stored_shape[::-1] if FLAGS[mode][0] else self.stored_shape)
-
     def astype(self, dtype: Any) -> Self:
         """Return the operator in another precision; to a narrower one, the change is added to the error.
 
@@ -297,10 +289,6 @@ class ToeplitzOperator(Operator):
         if np.finfo(target).eps <= np.finfo(self.dtype).eps:
             return cast
         return cast._viewed(_fact=after_cast(self, cast))
-
-    def replaced(self, *, relative_error: float, error_kind: str) -> Self:
-        """Return a view of the same buffers with another error."""
-        return self._viewed(_fact=checked_error(relative_error, error_kind))
 
     def __reduce__(self) -> tuple[Any, ...]:
         facts: dict[str, Any] = {"mode": self.mode, "report": self.report} | Known.of(self).facts

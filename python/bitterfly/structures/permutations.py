@@ -11,7 +11,7 @@ from bitterfly.bits import Numbers
 from bitterfly.inputs import Array, IndexArray
 from bitterfly.operators.contract import Operator
 from bitterfly.operators.report import CompressReport
-from bitterfly.operators.views import FLAGS, Mode
+from bitterfly.operators.views import FLAGS, Mode, checked_mode
 from bitterfly.precision import cast_dtype
 
 
@@ -47,11 +47,9 @@ class PermutationOperator(Operator):
     def __init__(
         self, order: Any, *, dtype: Any = np.float32, mode: str = "forward", report: CompressReport | None = None
     ) -> None:
-        if mode not in FLAGS:
-            raise ValueError(f"mode: expected one of {', '.join(FLAGS)}, got {mode!r}")
         own = cast_dtype(dtype, np.dtype(dtype))
         self._order = _checked(order)
-        self._is_inverse = FLAGS[mode][0]
+        self._is_inverse = FLAGS[checked_mode(mode, own)][0]
         self.report = report
         n = len(self._order)
         super().__init__(own, (n, n), Known(0.0, "exact"))

@@ -14,9 +14,9 @@ from bitterfly.accuracy.known import Known
 from bitterfly.accuracy.measured import measure
 from bitterfly.bits import Numbers
 from bitterfly.inputs import Array, as_floating, check_rtol
-from bitterfly.operators.contract import Operator, checked_error
+from bitterfly.operators.contract import StoredOperator, checked_error
 from bitterfly.operators.report import CompressReport
-from bitterfly.operators.views import FLAGS, MODES, Mode
+from bitterfly.operators.views import FLAGS, Mode, checked_mode
 from bitterfly.powers import near_one, scaled
 from bitterfly.precision import cast_dtype
 
@@ -24,7 +24,7 @@ _OPERATIONS = 8  # roundings of a term of a sum, of complex numbers
 _SLACK = 1e-6  # of a logarithm: for what bounds round
 
 
-class TensorTrainOperator(Operator):
+class TensorTrainOperator(StoredOperator):
     """A tensor train matrix: ``A[i, j] = G_1[:, i_1, j_1, :] G_2[:, i_2, j_2, :] ... G_d[:, i_d, j_d, :]``.
 
     i_1 is the most significant digit of row i, to the base m_1, ..., j_1 that of column j, to the base n_1, ...
@@ -71,15 +71,12 @@ class TensorTrainOperator(Operator):
         mode: str = "forward",
         report: CompressReport | None = None,
     ) -> None:
-        if mode not in FLAGS:
-            raise ValueError(f"mode: expected one of {', '.join(FLAGS)}, got {mode!r}")
         self._cores = _checked_cores(cores)
         dtype = self._cores[0].dtype
-        transposed, conjugated = FLAGS[mode]
-        self.mode = MODES[transposed, conjugated and dtype.kind == "c"]
+        self.mode = checked_mode(mode, dtype)
         self.report = report
         shape = self.stored_shape
-        super().__init__(dtype, shape[::-1] if transposed else shape, checked_error(relative_error, error_kind))
+        super().__init__(dtype, shape[::-1] if FLAGS[mode][0] else shape, checked_error(relative_error, error_kind))
 
     # ---- what the operator is ----
 
@@ -197,11 +194,6 @@ class TensorTrainOperator(Operator):
 
     # ---- views and copies ----
 
-    def _flipped(self, transposed: bool, conjugated: bool) -> Self:
-        transpose, conjugate = FLAGS[self.mode]
-        mode = MODES[transpose ^ transposed, (conjugate ^ conjugated) and self.dtype.kind == "c"]
-        return self._viewed(mode=mode, shape=self.stored_shape[::-1] if FLAGS[mode][0] else self.stored_shape)
-
     def astype(self, dtype: Any) -> Self:
         """Return the operator in another precision; to a narrower one, the change is added to the error.
 
@@ -219,10 +211,6 @@ class TensorTrainOperator(Operator):
         if np.finfo(target).eps <= np.finfo(self.dtype).eps:
             return cast
         return cast._viewed(_fact=after_cast(self, cast))
-
-    def replaced(self, *, relative_error: float, error_kind: str) -> Self:
-        """Return a view of the same buffers with another error."""
-        return self._viewed(_fact=checked_error(relative_error, error_kind))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuilt, (self._cores, {"mode": self.mode, "report": self.report} | Known.of(self).facts)
