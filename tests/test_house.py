@@ -25,7 +25,8 @@ FLOORS = [
     ["transforms", "algebra", "interop", "factorization", "quantization", "files"],
     ["dense", "cuts"],
     ["compression"],
-    ["plots", "commands"],
+    ["plots", "models"],
+    ["torch", "commands"],
     ["__init__"],
 ]
 FLOOR = {room: at for at, rooms in enumerate(FLOORS) for room in rooms}
