@@ -1,10 +1,11 @@
 """Structures beside butterflies: their operators, and projections of matrices to them, with their errors."""
 
 from bitterfly.structures.cross import tensor_train_of_entries
+from bitterfly.structures.decompositions import rounded, tensor_train
 from bitterfly.structures.multilevel import ToeplitzOperator
 from bitterfly.structures.permutations import PermutationOperator
 from bitterfly.structures.projections import circulant, convolution, hankel, kronecker, permutation, sparse, toeplitz
-from bitterfly.structures.trains import TensorTrainOperator, rounded, tensor_train
+from bitterfly.structures.trains import TensorTrainOperator
 
 __all__ = [
     "PermutationOperator",

@@ -1,0 +1,141 @@
+"""Matrices to tensor trains, and trains to trains of fewer ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod, sqrt
+from typing import Any
+
+import numpy as np
+from scipy.linalg import qr, svd
+
+from bitterfly.accuracy.known import Known
+from bitterfly.accuracy.measured import measure
+from bitterfly.inputs import Array, as_floating, check_rtol
+from bitterfly.operators.views import FLAGS
+from bitterfly.powers import near_one, scaled
+from bitterfly.structures.trains import TensorTrainOperator
+
+
+def tensor_train(
+    a: Any,
+    rows: Sequence[int],
+    columns: Sequence[int],
+    *,
+    rtol: float | None = None,
+    ranks: int | Sequence[int] | None = None,
+) -> TensorTrainOperator:
+    """Return a tensor train near a matrix, by truncated SVDs of its unfoldings.
+
+    Parameters
+    ----------
+    a : array_like, shape (m, n)
+    rows, columns : sequence of d integers
+        ``m = m_1 ... m_d`` and ``n = n_1 ... n_d``.
+    rtol : float, optional
+        Largest relative error in the Frobenius norm: each SVD leaves ``rtol / sqrt(d - 1)`` of it.
+    ranks : int or sequence of d - 1 integers, optional
+        The most ranks at each junction, as well or instead.
+
+    Returns
+    -------
+    TensorTrainOperator
+        Its ``relative_error`` is measured. Of given ranks it is at most ``sqrt(d - 1)`` times that of the best.
+
+    Examples
+    --------
+    >>> import numpy as np, bitterfly
+    >>> x = np.arange(64) / 64
+    >>> op = bitterfly.structures.tensor_train(np.exp(-np.add.outer(x, x)), [4, 4, 4], [4, 4, 4], rtol=1e-10)
+    >>> op.ranks
+    (1, 1, 1, 1)
+    """
+    x = as_floating(a, "a")
+    heights, widths = ([int(each) for each in sizes] for sizes in (rows, columns))
+    d = len(heights)
+    if x.ndim != 2 or len(widths) != d or d < 1 or x.shape != (prod(heights), prod(widths)):
+        raise ValueError(f"rows, columns: expected sizes whose products are {x.shape}, got {heights} and {widths}")
+    check_rtol(rtol)
+    if rtol is None and ranks is None:
+        raise ValueError("rtol, ranks: expected at least one of them")
+    most = _as_ranks(ranks, d - 1)
+    if not np.all(np.isfinite(x)):
+        raise ValueError("a: expected finite entries, got infinities or NaNs")
+    z, exponent = near_one(x)
+    order = [axis for pair in zip(range(d), range(d, 2 * d), strict=True) for axis in pair]
+    rest = z.reshape(*heights, *widths).transpose(order).reshape(1, -1)
+    least = (rtol or 0.0) * float(np.linalg.norm(rest)) / sqrt(max(d - 1, 1))
+    cores = []
+    for at in range(d - 1):
+        r = len(rest)
+        u, s, vh = svd(rest.reshape(r * heights[at] * widths[at], -1), full_matrices=False, lapack_driver="gesdd")
+        left = np.sqrt(np.cumsum(np.square(s[::-1])))[::-1]  # of this and all after it
+        rank = max(1, min(most[at], int(np.count_nonzero(left > least))))
+        cores.append(u[:, :rank].reshape(r, heights[at], widths[at], rank))
+        rest = s[:rank, None] * vh[:rank]
+    cores.append(rest.reshape(len(rest), heights[-1], widths[-1], 1))
+    return _measured(_balanced(cores, exponent, x.dtype), x)
+
+
+def _as_ranks(ranks: Any, count: int) -> list[int]:
+    given: Any = 1 << 62 if ranks is None else ranks
+    most = [int(given)] * count if np.ndim(given) == 0 else [int(r) for r in given]
+    if len(most) != count or min(most, default=1) < 1:
+        raise ValueError(f"ranks: expected a positive integer, or {count} of them, got {ranks!r}")
+    return most
+
+
+def _balanced(cores: list[Array], exponent: int, dtype: np.dtype[Any]) -> TensorTrainOperator:
+    """Return cores of about one size each, so that their products do not leave the range on the way."""
+    last = near_one(cores[-1])
+    share, rest = divmod(exponent + last[1], len(cores))
+    powers = [share + (at < rest) for at in range(len(cores))]
+    parts = [*cores[:-1], last[0]]
+    numbers = [scaled(np.ascontiguousarray(part), power) for part, power in zip(parts, powers, strict=True)]
+    return TensorTrainOperator([x.astype(dtype) for x in numbers])
+
+
+def _measured(op: TensorTrainOperator, x: Array) -> TensorTrainOperator:
+    known = Known(measure(x, op), "measured") if x.any() else Known(0.0, "exact")
+    return op._viewed(_fact=known)
+
+
+def rounded(op: TensorTrainOperator, rtol: float) -> TensorTrainOperator:
+    """Return a tensor train of fewer ranks: orthogonal cores from the right, then truncated SVDs from the left.
+
+    Parameters
+    ----------
+    op : TensorTrainOperator
+    rtol : float
+        The most that the matrix changes by, relative to itself.
+
+    Returns
+    -------
+    TensorTrainOperator
+        ``relative_error`` is what follows from that of `op` and `rtol`, an upper bound.
+    """
+    check_rtol(rtol)
+    parts = [near_one(core) for core in op.cores]
+    cores, exponent = [x for x, _ in parts], sum(e for _, e in parts)
+    for at in range(len(cores) - 1, 0, -1):
+        r = len(cores[at])
+        q, factor = qr(cores[at].reshape(r, -1).conj().T, mode="economic")
+        cores[at] = q.conj().T.reshape(-1, *cores[at].shape[1:])
+        cores[at - 1] = np.tensordot(cores[at - 1], factor.conj().T, 1)
+    first, more = near_one(cores[0])
+    exponent += more
+    least = rtol * float(np.linalg.norm(first)) / sqrt(max(len(cores) - 1, 1)) * (1 - 1e-6)
+    cores[0] = first
+    for at in range(len(cores) - 1):
+        shape = cores[at].shape
+        u, s, vh = svd(cores[at].reshape(-1, shape[3]), full_matrices=False)
+        left = np.sqrt(np.cumsum(np.square(s[::-1])))[::-1]
+        rank = max(1, int(np.count_nonzero(left > least)))
+        cores[at] = u[:, :rank].reshape(*shape[:3], rank)
+        cores[at + 1] = np.tensordot(s[:rank, None] * vh[:rank], cores[at + 1], 1)
+    out = _balanced(cores, exponent, op.dtype)
+    change = rtol + 16 * sum(core.size for core in op.cores) * float(np.finfo(op.dtype).eps)
+    known = Known.of(op).then(change, kind="ledger")
+    out = out._viewed(_fact=known)
+    transposed, conjugated = FLAGS[op.mode]
+    return out._flipped(transposed, conjugated)
