@@ -59,12 +59,18 @@ def dense(op: Any) -> np.ndarray:
         return reference.in_mode(op, reference.cuts(op, np.longdouble))
     if op.kind == "tensor_train":
         wide = np.result_type(op.dtype, np.longdouble)
-        return reference.in_mode(op, _of_cores([core.astype(wide) for core in op.cores]))
+        cores = [core if isinstance(core, np.ndarray) else _of_code(core) for core in op.stored_cores]
+        whole = _of_cores([core.astype(wide) for core in cores])
+        return reference.in_mode(op, whole if op.stored_rows is None else whole[op.stored_rows])
     if op.kind in reference._STRUCTURES:  # of numbers that are stored one by one
         return reference.dense(op).astype(np.result_type(op.dtype, np.longdouble))
     stored = _in_order(_product(_stored(op)), op)
     stored = stored.T if op.mode in ("transpose", "adjoint") else stored
     return stored.conj() if op.mode in ("adjoint", "conjugate") else stored
+
+
+def _of_code(core: Any) -> np.ndarray:
+    return dense(core.matrix).reshape(core.shape)
 
 
 def _of_cores(cores: list[np.ndarray]) -> np.ndarray:

@@ -31,7 +31,7 @@ from bitterfly.files import storage
 from bitterfly.files.container import canonical, checksum
 from bitterfly.inputs import Array
 from bitterfly.stores.floats import HadamardFloats
-from bitterfly.structures import PermutationOperator, TensorTrainOperator, ToeplitzOperator
+from bitterfly.structures import CodedCore, PermutationOperator, TensorTrainOperator, ToeplitzOperator
 
 Header = dict[str, Any]
 Tensors = dict[str, Array]
@@ -53,6 +53,8 @@ _ODD += [
     "permutation",
     "toeplitz",
     "tensor_train",
+    "coded",
+    "half",
     "cuts",
     "window7",
     "diagonal",
@@ -147,6 +149,12 @@ def operators() -> dict[str, Any]:
         known = out[f"dense {dtype}"].H.replaced(metric_error=0.25)
         out[f"metric {dtype}"] = algebra.ButterflySum([sparse, known])._viewed(_metric_errors=(0.125, np.nan)).T
         out[f"window7 {dtype}"] = -bitterfly.quantize_dense(noise[:3], bits=6, code="window7", rotate=False)
+        matrix = bitterfly.quantize_dense(own.gaussian(rng, (18, 5), dtype), bits=2, rotate="inputs", rng=0)
+        short = own.gaussian(rng, (3, 2, 2, 1), "f4").astype(np.float16)
+        coded = [CodedCore(matrix.T, (1, 5, 2, 9)), own.gaussian(rng, (9, 2, 1, 3), dtype), short]
+        out[f"coded train {dtype}"] = TensorTrainOperator(coded, rows=rng.permutation(20)[:17]).conj()
+        entries = CodedCore(bitterfly.SparseOperator(np.eye(6, 4, dtype=dtype)), (1, 6, 4, 1))
+        out[f"sparse train {dtype}"] = TensorTrainOperator([entries], relative_error=0.5, error_kind="measured").T
     return out
 
 
@@ -344,7 +352,8 @@ def _sealed(header: Header, tensors: Tensors) -> Header:
         for at, term in enumerate(terms):
             own = {name.removeprefix(f"{at}."): x for name, x in tensors.items() if name.startswith(f"{at}.")}
             terms[at] = _sealed(term, own)
-        tensors = {}
+        numbers = {str(at) for at in range(len(terms))}
+        tensors = {name: x for name, x in tensors.items() if name.partition(".")[0] not in numbers}
     return header | {"sha256": checksum(header, tensors)}
 
 

@@ -304,6 +304,12 @@ _DENSE_COLUMNS = [1, 2, 3, 4, 5, 11, 12, 31, 32, 33, 40, 63, 64, 65, 96, 100, 12
 
 
 def _dense(rng: np.random.Generator) -> Drawn:
+    dtype = np.dtype(DTYPES[rng.integers(4)])
+    shape = int(rng.choice(_DENSE_ROWS)), int(rng.choice(_DENSE_COLUMNS))
+    return _window_codes(rng, shape, dtype, _exponents(rng, 2, dtype)[1], _mode(rng))
+
+
+def _window_codes(rng: np.random.Generator, shape: tuple[int, int], dtype: Any, exponent: int, mode: str) -> Drawn:
     """Window codes of any rate and mixture of rates; any bytes are codes."""
     import bitterfly
     from bitterfly import reference
@@ -311,13 +317,11 @@ def _dense(rng: np.random.Generator) -> Drawn:
     from bitterfly.stores.dense.codes import BLOCK, HALF_BITS, DenseCodes, columns_of
     from bitterfly.stores.dense.windows import window_code
 
-    dtype, name = np.dtype(DTYPES[rng.integers(4)]), str(rng.choice(["window7", "window11"]))
-    rows, n = int(rng.choice(_DENSE_ROWS)), int(rng.choice(_DENSE_COLUMNS))
+    name, (rows, n) = str(rng.choice(["window7", "window11"])), shape
     m = 2 * rows if dtype.kind == "c" else rows
     some = rng.choice(HALF_BITS, int(rng.choice([1, 1, 2, 4])))
     half_bits = rng.choice(some, -(-n // BLOCK)).astype(np.uint8)
     scale = (rng.uniform(0.5, 2, m) * rng.choice([0, -1, 1, 1, 1, 2.0**-10], m)).astype(np.float16)
-    exponent = _exponents(rng, 2, dtype)[1]
     matrix, tiles = np.zeros((m, n)), []
     for rate in np.unique(half_bits).tolist():
         columns, code = columns_of(n, np.flatnonzero(half_bits == rate)), window_code(name, rate / 2)
@@ -332,7 +336,6 @@ def _dense(rng: np.random.Generator) -> Drawn:
     codes = DenseCodes((m, n), name, half_bits, tiles, scale, exponent)
     seeds = [None if rng.random() < 0.4 else int(rng.integers(2**63)) for _ in range(2)]
     precision = str(rng.choice(["float", "float", "half", "int8"]))
-    mode = str(rng.choice(["forward", "transpose", "adjoint", "conjugate"], p=[0.55, 0.15, 0.15, 0.15]))
     op = bitterfly.DenseOperator(codes, inputs=seeds[0], outputs=seeds[1], dtype=dtype, mode=mode, precision=precision)
     how = f"{dtype} {name} of {half_bits.tolist()} half bits, {op.shape}, rotations {seeds}, {mode}, {precision}"
     return Drawn(op, reference.in_mode(op, reference.rotated(op, matrix)), how)
@@ -436,15 +439,51 @@ def _tensor_train(rng: np.random.Generator) -> Drawn:
     dtype, mode, d = np.dtype(DTYPES[rng.integers(4)]), _mode(rng), int(rng.integers(1, 5))
     most = {1: 60, 2: 9, 3: 6, 4: 4}[d]
     ranks = [1, *(int(r) for r in rng.integers(1, 6, d - 1)), 1]
-    cores = [_numbers(rng, (ranks[k], *rng.integers(1, most, 2), ranks[k + 1]), dtype) for k in range(d)]
-    cores = [ldexp(core, e).astype(dtype) for core, e in zip(cores, _exponents(rng, d, dtype), strict=True)]
-    op = TensorTrainOperator(cores, mode=mode)
+    shapes = [(ranks[k], *(int(size) for size in rng.integers(1, most, 2)), ranks[k + 1]) for k in range(d)]
+    cores = [_numbers(rng, shape, dtype) for shape in shapes]
+    exponents = _exponents(rng, d, dtype)
+    cores = [ldexp(core, e).astype(dtype) for core, e in zip(cores, exponents, strict=True)]
+    arrays, stored = cores, list[Any](cores)
+    if rng.random() < 0.7:
+        coded = [_core(rng, shape, dtype, e) for shape, e in zip(shapes, exponents, strict=True)]
+        is_coded = rng.random(d) < 0.6
+        arrays = [code[1] if chosen else core for code, core, chosen in zip(coded, cores, is_coded, strict=True)]
+        stored = [code[0] if chosen else core for code, core, chosen in zip(coded, cores, is_coded, strict=True)]
     matrix = np.ones((1, 1, 1))
-    for core in cores:
-        matrix = np.einsum("mnr,rpqs->mpnqs", matrix, core.astype(np.result_type(dtype, np.float64)))
+    for core in arrays:
+        matrix = np.einsum("mnr,rpqs->mpnqs", matrix, core.astype(np.result_type(core.dtype, np.float64)))
         matrix = matrix.reshape(matrix.shape[0] * matrix.shape[1], matrix.shape[2] * matrix.shape[3], -1)
-    how = f"{dtype} tensor train of {[core.shape for core in cores]}, {mode}"
-    return Drawn(op, reference.in_mode(op, matrix[:, :, 0]), how)
+    rows = rng.permutation(len(matrix))[: rng.integers(1, len(matrix) + 1)] if rng.random() < 0.3 else None
+    op = TensorTrainOperator(stored, rows=rows, mode=mode)
+    matrix = matrix[:, :, 0] if rows is None else matrix[rows, :, 0]
+    matrix = matrix.astype(np.result_type(op.dtype, np.float64))
+    how = f"{op.dtype} tensor train of {stored}, rows {rows}, {mode}"
+    return Drawn(op, reference.in_mode(op, matrix), how)
+
+
+def _core(rng: np.random.Generator, shape: tuple[int, int, int, int], dtype: Any, e: int) -> tuple[Any, np.ndarray]:
+    """A core in short floats, in window codes of either way round, sparse, or as a product of codes and a diagonal."""
+    import bitterfly
+    from bitterfly.structures import CodedCore
+
+    r, m, n, s = shape
+    own = np.dtype(dtype) if rng.random() < 0.7 else np.dtype(dtype.type(0).real.dtype)
+    kind = str(rng.choice(["half", "codes", "codes", "transposed", "sparse", "product"]))
+    if kind == "half":
+        array = _numbers(rng, shape, np.float32).astype(np.float16)
+        return array, array
+    if kind == "sparse":
+        matrix = ldexp(_numbers(rng, (r * m, n * s), own) * (rng.random((r * m, n * s)) < 0.3), e).astype(own)
+        return CodedCore(bitterfly.SparseOperator(matrix), shape), matrix.reshape(shape)
+    mode = "transpose" if kind == "transposed" else "forward"
+    size = (n * s, r * m) if kind == "transposed" else (r * m, n * s)
+    drawn = _window_codes(rng, size, own, e, mode)
+    op, dense = drawn.op, drawn.dense
+    if kind == "product":
+        diagonal = gaussian(rng, (n * s,), np.float32)
+        op = op @ bitterfly.SparseOperator(np.diag(diagonal).astype(own))
+        dense = dense * diagonal.astype(np.float64)
+    return CodedCore(op, shape), dense.reshape(shape)
 
 
 _ANY = {"first": (-9, 9), "strides": (1, 4)}

@@ -264,17 +264,33 @@ def _by_cores(op: Any) -> tuple[np.ndarray, np.ndarray, float]:
     """Bounds of tensor trains, from the moduli of all cores: each of their sums rounds its terms."""
     from bitterfly import reference
 
-    paths = np.ones((1, 1, 1))
-    operations = 4
-    for core in op.cores:
-        paths = np.einsum("mnr,rpqs->mpnqs", paths, np.abs(core.astype(np.result_type(core.dtype, np.float64))))
-        paths = paths.reshape(paths.shape[0] * paths.shape[1], paths.shape[2] * paths.shape[3], -1)
-        operations += core.shape[0] * max(core.shape[1:3]) + 2
-    planes = 4 if np.dtype(op.dtype).kind == "c" else 1
-    moduli = np.abs(reference.in_mode(op, paths[:, :, 0]))
-    rounding = np.sqrt(2) * (gamma(planes * operations, op.dtype) + gamma(planes * operations, np.float64))
-    growth = np.prod([max(1.0, float(np.abs(core).sum(dtype=np.float64))) for core in op.cores])
-    return rounding * moduli, moduli, 8 * operations * growth * float(np.finfo(op.dtype).smallest_subnormal)
+    moduli, error, lost = np.ones((1, 1, 1)), np.zeros((1, 1, 1)), 0.0
+    for core in op.stored_cores:
+        (m, e, u), before = _of_core(core, op.dtype), moduli
+        growth = max(1.0, float(m.sum() + e.sum()))
+        moduli, error = _contracted(before, m), _contracted(error, m + e) + _contracted(before, e)
+        lost = 32 * (lost * growth + u * max(1.0, float(before.sum())))
+    moduli, error = (x[:, :, 0] if op.stored_rows is None else x[op.stored_rows, :, 0] for x in (moduli, error))
+    rounding = np.sqrt(2) * (gamma(16, op.dtype) + gamma(16 + sum(moduli.shape), np.float64))
+    error, moduli = (reference.in_mode(op, x) for x in (error + rounding * moduli, moduli))
+    return error, moduli, lost
+
+
+def _contracted(left: np.ndarray, core: np.ndarray) -> np.ndarray:
+    out = np.einsum("mnr,rpqs->mpnqs", left, core)
+    return out.reshape(out.shape[0] * out.shape[1], out.shape[2] * out.shape[3], -1)
+
+
+def _of_core(core: Any, dtype: Any) -> tuple[np.ndarray, np.ndarray, float]:
+    """Moduli and bounds of a core: of codes those of their operator, of arrays of sums over a rank and a digit."""
+    if not isinstance(core, np.ndarray):
+        error, moduli, lost = products(core.matrix)
+        return moduli.reshape(core.shape), error.reshape(core.shape), lost
+    wide = np.abs(core.astype(np.result_type(core.dtype, np.float64)))
+    planes = 4 if np.dtype(dtype).kind == "c" else 1
+    k = planes * (max(core.shape[0], core.shape[3]) * max(core.shape[1:3]) + 2)
+    rounding = np.sqrt(2) * (gamma(k, dtype) + gamma(k, np.float64))
+    return wide, rounding * wide, 8 * k * float(np.finfo(dtype).smallest_subnormal)
 
 
 def _by_transforms(op: Any) -> tuple[np.ndarray, np.ndarray, float]:

@@ -77,8 +77,7 @@ def in_double(op: Any) -> Any:
 
 
 def _is_double(op: Any) -> bool:
-    exact = op.kind != "dense" or op.precision == "float"
-    return exact and op.dtype.char in "dD" and all(map(_is_double, op.members))
+    return getattr(op, "precision", "float") == "float" and op.dtype.char in "dD" and all(map(_is_double, op.members))
 
 
 def split_rounding(rows: Sequence[int], ranks: Sequence[int], dtype: np.dtype[Any], full_rows: bool = False) -> float:

@@ -566,15 +566,16 @@ def rank_one_by_exhaustion(x: Array, y: Array, t: int) -> float:
 def tensor_train(op: Any) -> Array:
     """Return the stored, forward matrix of a tensor train in double precision, core by core from the left."""
     out: Array = np.ones((1, 1, 1))
-    for core in op.cores:
-        wide = core.astype(np.result_type(core.dtype, np.float64))
+    for core in op.stored_cores:
+        array = core if isinstance(core, np.ndarray) else dense(core.matrix).reshape(core.shape)
+        wide = array.astype(np.result_type(array.dtype, np.float64))
         (m, n, _), (_, p, q, s) = out.shape, wide.shape
-        made = np.zeros((m, p, n, q, s), wide.dtype)
+        made = np.zeros((m, p, n, q, s), np.result_type(out, wide))
         for a in range(p):
             for b in range(q):
                 made[:, a, :, b] = out @ wide[:, a, b]
         out = made.reshape(m * p, n * q, s)
-    return out[:, :, 0]
+    return out[:, :, 0] if op.stored_rows is None else out[op.stored_rows, :, 0]
 
 
 _STRUCTURES: dict[str, Callable[[Any], Array]] = {

@@ -38,7 +38,11 @@ def counted(op: Any) -> tuple[int, int]:
     if op.kind == "toeplitz":
         return planes * op.coefficients.size, 8 * op.coefficients.nbytes
     if op.kind == "tensor_train":
-        return planes * sum(core.size for core in op.cores), 8 * sum(core.nbytes for core in op.cores)
+        arrays = [core for core in op.stored_cores if isinstance(core, np.ndarray)]
+        parts = [(core.size * (2 if core.dtype.kind == "c" else 1), 8 * core.nbytes) for core in arrays]
+        codes = [core.matrix for core in op.stored_cores if not isinstance(core, np.ndarray)]
+        parts += [counted(part) for code in codes for part in singles(code)]
+        return sum(count for count, _ in parts), sum(width for _, width in parts)
     if not hasattr(op, "codes"):
         stored = op.store.factors() if isinstance(op.store, DyadicFloats) else op.store.stored()
         arrays = [f.t if isinstance(f, Skeleton) else f for f in stored]

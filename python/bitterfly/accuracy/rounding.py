@@ -186,6 +186,8 @@ def log2_applied(op: Any, size: float, count: int, gain: Gain | None = None) -> 
         return _dense_applied(op, size, count)
     if op.kind == "sparse":
         return _sparse_applied(op, size, count)
+    if hasattr(op, "log2_applied"):
+        return float(op.log2_applied(size, count))
     if _knows_itself(op):
         gain_of, limits = op.log2_rounding_gain, np.finfo(op.dtype)
         tiny = float(np.log2(limits.smallest_subnormal) + np.log2(_OTHERS * max(op.shape) * np.sqrt(count)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -22,7 +21,10 @@ from bitterfly.files.container import (
     checked_metric_errors,
     error_fields,
     expect,
+    members_of,
     metric_errors_of,
+    own_tensors,
+    read_tensors,
 )
 from bitterfly.inputs import Array
 from bitterfly.operators.butterfly import Butterfly
@@ -87,22 +89,6 @@ def _facts(version: int, kind: str) -> dict[str, _Fact]:
 # ---- reading ----
 
 
-class _Member:
-    """The tensors of one member, whose names begin with its number."""
-
-    def __init__(self, file: Tensors, at: int, names: list[str]) -> None:
-        self._file, self._prefix, self._names = file, f"{at}.", names
-
-    def keys(self) -> list[str]:
-        return self._names
-
-    def get_slice(self, name: str) -> Any:
-        return self._file.get_slice(self._prefix + name)
-
-    def get_tensor(self, name: str) -> Array:
-        return self._file.get_tensor(self._prefix + name)
-
-
 def _read(read: Callable[[Header, Tensors], Any], header: Header, file: Tensors) -> Operator:
     version, kind = header.get("format_version"), header["kind"]
     versions = [PLAIN_SUM, COMPOSITE, METRIC] if kind == "sum" else [COMPOSITE, METRIC]
@@ -118,7 +104,9 @@ def _read(read: Callable[[Header, Tensors], Any], header: Header, file: Tensors)
     values = {name: fact.read(header) for name, fact in facts.items()}
     errors = checked_metric_errors(header) if has_metric else UNKNOWN
     check_sum(header, {})
-    members = _members(header, file, butterflies.CODEC.read if version == PLAIN_SUM else read)
+    own, others = own_tensors(file, len(header["terms"]))
+    read_tensors(own, {})
+    members = members_of(header["terms"], others, butterflies.CODEC.read if version == PLAIN_SUM else read)
     try:
         op = _KINDS[kind].make(members, **values, **known.facts)
     except OverflowError as problem:
@@ -126,29 +114,6 @@ def _read(read: Callable[[Header, Tensors], Any], header: Header, file: Tensors)
     if max(op.shape) > MAX_SIZE:
         raise ValueError(f"terms: an operator of shape {op.shape} exceeds {MAX_SIZE} rows or columns")
     return op._viewed(_metric_errors=errors)
-
-
-def _members(header: Header, file: Tensors, read: Callable[[Header, Tensors], Any]) -> list[Any]:
-    members, terms = [], header["terms"]
-    for at, (term, names) in enumerate(zip(terms, _names_of(file, len(terms)), strict=True)):
-        try:
-            members.append(read(term, _Member(file, at, names)))
-        except ValueError as problem:
-            raise ValueError(f"terms[{at}]: {problem}") from problem
-    return members
-
-
-def _names_of(file: Tensors, count: int) -> list[list[str]]:
-    """Return the names of the tensors of each member, without its number."""
-    found: dict[str, list[str]] = defaultdict(list)
-    numbers = [str(at) for at in range(count)]
-    known = set(numbers)
-    for name in sorted(file.keys()):
-        number, dot, rest = name.partition(".")
-        if not dot or number not in known:
-            raise ValueError(f"{name[:60]}: unknown tensor")
-        found[number].append(rest)
-    return [found[number] for number in numbers]
 
 
 # ---- kinds ----

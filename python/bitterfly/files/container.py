@@ -249,3 +249,52 @@ def check_sum(header: Header, tensors: dict[str, Array]) -> None:
     """Compare the checksum with the contents."""
     if checksum(header, tensors) != header["sha256"]:
         raise ValueError("sha256: the checksum does not match the contents, the file is damaged")
+
+
+# ---- operators inside of operators ----
+
+
+class Some:
+    """Some tensors of a file: those whose names begin so, without that."""
+
+    def __init__(self, file: Tensors, names: list[str], prefix: str = "") -> None:
+        self._file, self._names, self._prefix = file, names, prefix
+
+    def keys(self) -> list[str]:
+        """Names of all tensors."""
+        return self._names
+
+    def get_slice(self, name: str) -> Any:
+        """Return type and shape of a tensor, unread."""
+        return self._file.get_slice(self._prefix + name)
+
+    def get_tensor(self, name: str) -> Array:
+        """Return a tensor."""
+        return self._file.get_tensor(self._prefix + name)
+
+
+def own_tensors(file: Tensors, terms: int) -> tuple[Some, list[Some]]:
+    """Return the tensors of an operator itself, and those of each of so many others in it, after ``0.``, ``1.``, ..."""
+    own: list[str] = []
+    found: dict[str, list[str]] = {str(at): [] for at in range(terms)}
+    for name in sorted(file.keys()):
+        number, dot, rest = name.partition(".")
+        (found[number] if dot and number in found else own).append(rest if dot and number in found else name)
+    return Some(file, own), [Some(file, names, f"{number}.") for number, names in found.items()]
+
+
+def members_of(terms: list[Header], files: list[Some], read: Callable[[Header, Tensors], Any]) -> list[Any]:
+    """Return the operators of the metadata `terms`; a message says which one is at fault."""
+    members = []
+    for at, (term, file) in enumerate(zip(terms, files, strict=True)):
+        try:
+            members.append(read(term, file))
+        except ValueError as problem:
+            raise ValueError(f"terms[{at}]: {problem}") from problem
+    return members
+
+
+def covered(header: Header, tensors: dict[str, Array]) -> dict[str, Array]:
+    """Return the tensors that the checksum of an operator covers: not those of others in it, which have their own."""
+    numbers = {str(at) for at in range(len(header.get("terms", [])))}
+    return {name: x for name, x in tensors.items() if name.partition(".")[0] not in numbers}

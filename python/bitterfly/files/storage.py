@@ -6,8 +6,8 @@ import os
 import textwrap
 from typing import Any, cast
 
-from bitterfly.files import butterflies, composites, cuts, dense, structures
-from bitterfly.files.container import Codec, Header, Parts, Tensors, canonical, check_size, checksum, parse
+from bitterfly.files import butterflies, composites, cuts, dense, structures, trains
+from bitterfly.files.container import Codec, Header, Parts, Tensors, canonical, check_size, checksum, covered, parse
 from bitterfly.files.replacing import Path, as_regular_file, replacing
 from bitterfly.operators.contract import Operator
 
@@ -88,7 +88,7 @@ def sealed(op: Any) -> Parts:
     if codec is None:
         raise TypeError(f"op: expected an operator of this package, got {type(op).__name__}")
     header, tensors = codec.describe(op)
-    return header | {"sha256": checksum(header, {} if op.members else tensors)}, tensors
+    return header | {"sha256": checksum(header, covered(header, tensors))}, tensors
 
 
 def _read(file: Any) -> Operator:
@@ -110,6 +110,7 @@ CODECS: dict[str, Codec] = {
     "packed": butterflies.CODEC,
     "dense": dense.CODEC,
     **structures.codecs(),
+    "tensor_train": trains.codec(sealed, _read_any),
     "cuts": cuts.CODEC,
     **composites.codecs(sealed, _read_any),
 }

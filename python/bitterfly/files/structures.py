@@ -1,10 +1,9 @@
-"""Structures beside butterflies in files: sparse matrices, permutations, Toeplitz operators, tensor trains."""
+"""Structures beside butterflies in files: sparse matrices, permutations, Toeplitz operators."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from itertools import pairwise
 from math import prod
 from typing import Any, NamedTuple
 
@@ -42,14 +41,11 @@ from bitterfly.operators.sparse import SparseOperator
 from bitterfly.operators.views import FLAGS
 from bitterfly.structures.multilevel import ToeplitzOperator
 from bitterfly.structures.permutations import PermutationOperator
-from bitterfly.structures.trains import TensorTrainOperator
 
 VERSION = 7
 
 _MOST_NUMBERS = 1 << 40
 _MOST_AXES = 8
-_MOST_CORES = 64
-_LARGEST = 1 << 62  # rows or columns of a tensor train
 
 
 class _Kind(NamedTuple):
@@ -194,28 +190,6 @@ def _read_toeplitz(header: Header, dtype: np.dtype[Any], tensors: dict[str, Arra
     return ToeplitzOperator(t, header["rows"], header["columns"], mode=header["mode"], **where, **known.facts)
 
 
-# ---- tensor trains ----
-
-
-def _describe_tensor_train(op: TensorTrainOperator) -> Parts:
-    cores = {f"cores.{at}": as_reals(core) for at, core in enumerate(op.cores)}
-    return {"cores": [list(core.shape) for core in op.cores]}, cores
-
-
-def _expected_of_tensor_train(header: Header, dtype: np.dtype[Any]) -> Expected:
-    cores = header["cores"]
-    good = isinstance(cores, list) and 1 <= len(cores) <= _MOST_CORES and all(_are_sizes(each, 4) for each in cores)
-    good = good and all(left[3] == right[0] for left, right in pairwise(cores)) and cores[0][0] == cores[-1][3] == 1
-    good = good and all(prod(core[at] for core in cores) < _LARGEST for at in (1, 2))
-    expect(good, "cores", f"1 to {_MOST_CORES} shapes [r, m, n, s] that fit each other", header)
-    return {f"cores.{at}": numbers_of(dtype, *shape) for at, shape in enumerate(cores)}
-
-
-def _read_tensor_train(header: Header, dtype: np.dtype[Any], tensors: dict[str, Array], known: Known) -> Operator:
-    cores = [numbers(tensors, f"cores.{at}", dtype) for at in range(len(header["cores"]))]
-    return TensorTrainOperator(cores, mode=header["mode"], **known.facts)
-
-
 _KINDS = {
     "sparse": _Kind(
         frozenset({"shape", "stored", "entries", "metric_errors"}), _describe_sparse, _expected_of_sparse, _read_sparse
@@ -232,5 +206,4 @@ _KINDS = {
         _expected_of_toeplitz,
         _read_toeplitz,
     ),
-    "tensor_train": _Kind(frozenset({"cores"}), _describe_tensor_train, _expected_of_tensor_train, _read_tensor_train),
 }

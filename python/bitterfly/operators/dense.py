@@ -85,7 +85,7 @@ class DenseOperator(StoredOperator):
             raise ValueError(f"codes: expected real and imaginary parts for {target}, an even number of rows, got {m}")
         self._codes, self._inputs, self._outputs = codes, _seed(inputs, "inputs"), _seed(outputs, "outputs")
         self._core = codes.kernel(self._inputs, self._outputs)
-        self._precision = _checked_precision(precision)
+        self._precision = checked_precision(precision)
         self.mode = checked_mode(mode, target)
         self._metric_errors = swapped((checked_metric_error(metric_error), UNKNOWN[1]), FLAGS[self.mode][0])
         self.report = report
@@ -97,7 +97,7 @@ class DenseOperator(StoredOperator):
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "precision" and "_fact" in self.__dict__:
-            self.__dict__["_precision"] = _checked_precision(value)
+            self.__dict__["_precision"] = checked_precision(value)
         else:
             super().__setattr__(name, value)
 
@@ -244,7 +244,8 @@ def _rebuilt(stored: tuple[Any, ...], facts: dict[str, Any]) -> DenseOperator:
     return DenseOperator(DenseCodes(*stored), **facts)
 
 
-def _checked_precision(precision: Any) -> Precision:
+def checked_precision(precision: Any) -> Precision:
+    """Return a name of a precision, or raise a ValueError for what is none."""
     if not isinstance(precision, str) or precision not in get_args(Precision):
         raise ValueError(f"precision: expected {', '.join(get_args(Precision))}, got {precision!r}")
     return cast(Precision, precision)

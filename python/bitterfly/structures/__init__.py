@@ -1,16 +1,19 @@
 """Structures beside butterflies: their operators, and projections of matrices to them, with their errors."""
 
+from bitterfly.structures.cores import CodedCore
 from bitterfly.structures.cross import tensor_train_of_entries
-from bitterfly.structures.decompositions import rounded, tensor_train
+from bitterfly.structures.decompositions import added, rounded, tensor_train
 from bitterfly.structures.multilevel import ToeplitzOperator
 from bitterfly.structures.permutations import PermutationOperator
 from bitterfly.structures.projections import circulant, convolution, hankel, kronecker, permutation, sparse, toeplitz
 from bitterfly.structures.trains import TensorTrainOperator
 
 __all__ = [
+    "CodedCore",
     "PermutationOperator",
     "TensorTrainOperator",
     "ToeplitzOperator",
+    "added",
     "circulant",
     "convolution",
     "hankel",

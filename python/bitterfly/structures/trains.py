@@ -10,16 +10,36 @@ import numpy as np
 
 from bitterfly.accuracy.change import after_cast
 from bitterfly.accuracy.known import Known
+from bitterfly.accuracy.norms import plus
+from bitterfly.accuracy.rounding import NOTHING, log2_applied
 from bitterfly.bits import Numbers
-from bitterfly.inputs import Array, as_floating
+from bitterfly.inputs import Array, IndexArray
 from bitterfly.operators.contract import StoredOperator, checked_error
+from bitterfly.operators.dense import Precision, checked_precision
 from bitterfly.operators.report import CompressReport
 from bitterfly.operators.views import FLAGS, Mode, checked_mode
-from bitterfly.powers import near_one
 from bitterfly.precision import cast_dtype
+from bitterfly.structures.cores import (
+    CodedCore,
+    Core,
+    bytes_of,
+    cast,
+    checked_cores,
+    coarsest,
+    decoded,
+    log2_size,
+    numbers_of,
+    operations,
+    precisions_of,
+    slices,
+    step,
+    wide,
+    with_precision,
+)
+from bitterfly.structures.differences import change_between, log2_norms
 
 _OPERATIONS = 8  # roundings of a term of a sum, of complex numbers
-_SLACK = 1e-6  # of a logarithm: for what bounds round
+_PANEL = 1 << 20  # numbers of rows that are looked up at once
 
 
 class TensorTrainOperator(StoredOperator):
@@ -29,8 +49,11 @@ class TensorTrainOperator(StoredOperator):
 
     Parameters
     ----------
-    cores : sequence of array_like, shapes (r_0, m_1, n_1, r_1), ..., (r_(d-1), m_d, n_d, r_d)
-        ``r_0 = r_d = 1``. All in the widest of their precisions.
+    cores : sequence of array_like or CodedCore, shapes (r_0, m_1, n_1, r_1), ..., (r_(d-1), m_d, n_d, r_d)
+        ``r_0 = r_d = 1``. Arrays in the widest of their precisions, those of float16 as they are; codes in theirs.
+    rows : array_like of int, shape (m,), optional
+        Which rows of the train those of the operator are, no one twice: an order, and padding that is left out.
+        Default: all, as they are.
     relative_error, error_kind : float, str, optional
         What is known about the error against an original matrix. Default: none, this is the matrix.
     mode : {"forward", "transpose", "adjoint", "conjugate"}, optional
@@ -46,7 +69,8 @@ class TensorTrainOperator(StoredOperator):
     Notes
     -----
     I. V. Oseledets, *Tensor-train decomposition* (SIAM J. Sci. Comput. 33, 2011). A product takes
-    ``sum_k r_(k-1) m_k n_k r_k`` times the digits on either side.
+    ``sum_k r_(k-1) m_k n_k r_k`` times the digits on either side, beginning at the end that takes less. With coded
+    cores it begins with the last one, and is that of their own operators: codes are multiplied as they are packed.
 
     Examples
     --------
@@ -64,45 +88,73 @@ class TensorTrainOperator(StoredOperator):
         self,
         cores: Sequence[Any],
         *,
+        rows: Any = None,
         relative_error: float = 0.0,
         error_kind: str = "exact",
         mode: str = "forward",
         report: CompressReport | None = None,
     ) -> None:
-        self._cores = _checked_cores(cores)
-        dtype = self._cores[0].dtype
+        self._cores, dtype = checked_cores(cores)
+        self._rows_of = _checked_rows(rows, prod(core.shape[1] for core in self._cores))
         self.mode = checked_mode(mode, dtype)
         self.report = report
         shape = self.stored_shape
         super().__init__(dtype, shape[::-1] if FLAGS[mode][0] else shape, checked_error(relative_error, error_kind))
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "precision" and "_fact" in self.__dict__:
+            found = checked_precision(value)
+            self.__dict__["_cores"] = tuple(with_precision(core, found) for core in self._cores)
+        else:
+            super().__setattr__(name, value)
+
     # ---- what the operator is ----
 
     @property
     def cores(self) -> tuple[Array, ...]:
-        """The stored cores, read-only."""
+        """The cores as arrays, read-only: those that are coded are decoded anew."""
+        return tuple(decoded(core, self.dtype) for core in self._cores)
+
+    @property
+    def stored_cores(self) -> tuple[Core, ...]:
+        """What is stored: arrays, read-only, and operators in codes with the shapes of their cores."""
         return self._cores
+
+    @property
+    def stored_rows(self) -> Array | None:
+        """Which rows of the train are those of the stored operator, uint32, read-only; None: all."""
+        return self._rows_of
+
+    @property
+    def is_coded(self) -> bool:
+        """Whether some cores are operators in codes."""
+        return any(isinstance(core, CodedCore) for core in self._cores)
+
+    @property
+    def precision(self) -> Precision:
+        """How finely products of window codes round their vectors, as of a `DenseOperator`; it can be set."""
+        return coarsest([each for core in self._cores for each in precisions_of(core)])
 
     @property
     def ranks(self) -> tuple[int, ...]:
         """``r_0, ..., r_d``."""
-        return (1, *(int(core.shape[3]) for core in self._cores))
+        return (1, *(core.shape[3] for core in self._cores))
 
     @property
     def stored_shape(self) -> tuple[int, int]:
         """Shape of the stored, forward operator."""
-        return prod(core.shape[1] for core in self._cores), prod(core.shape[2] for core in self._cores)
+        m, n = (prod(core.shape[at] for core in self._cores) for at in (1, 2))
+        return m if self._rows_of is None else len(self._rows_of), n
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all cores."""
-        return sum(int(core.nbytes) for core in self._cores)
+        """Bytes of all cores, and of the order of the rows."""
+        return sum(map(bytes_of, self._cores)) + (0 if self._rows_of is None else self._rows_of.nbytes)
 
     @property
     def numbers(self) -> tuple[Numbers, ...]:
         """The numbers of each core, real and imaginary parts one by one, and their bits."""
-        planes = 2 if self._cores[0].dtype.kind == "c" else 1
-        return tuple(Numbers(core.size * planes, 8 * core.nbytes) for core in self._cores)
+        return tuple(part for core in self._cores for part in numbers_of(core))
 
     def entries(self, rows: Any, columns: Any) -> Array:
         """Return entries ``A[rows[k], columns[k]]``, from ``sum_k r_(k-1) r_k`` products each.
@@ -119,56 +171,99 @@ class TensorTrainOperator(StoredOperator):
             if index.size and not (index.min() >= 0 and index.max() < size):
                 raise IndexError(f"{name}: expected 0 to {size - 1}, got {index.min()} to {index.max()}")
         transposed, conjugated = FLAGS[self.mode]
-        i, j = (j, i) if transposed else (i, j)
-        digits = [np.unravel_index(x.ravel(), [core.shape[at] for core in self._cores]) for at, x in ((1, i), (2, j))]
+        i, j = (j.ravel(), i.ravel()) if transposed else (i.ravel(), j.ravel())
+        digits = zip(self._digits(i), np.unravel_index(j, [core.shape[2] for core in self._cores]), strict=True)
         found = np.ones((i.size, 1), self.dtype)
-        for core, a, b in zip(self._cores, *digits, strict=True):
-            found = np.einsum("kr,rks->ks", found, core[:, a, b, :])
-        out = found.reshape(i.shape)
+        for core, (a, b) in zip(self._cores, digits, strict=True):
+            some, places = np.unique(a, return_inverse=True)
+            found = np.einsum("kr,rks->ks", found, slices(core, some, self.dtype)[:, places, b, :])
+        out = found.reshape(np.broadcast_shapes(np.shape(rows), np.shape(columns)))
+        return out.conj() if conjugated else out
+
+    def _digits(self, index: IndexArray) -> tuple[IndexArray, ...]:
+        """Return the digits of rows of the stored operator."""
+        places = index if self._rows_of is None else self._rows_of[index]
+        return np.unravel_index(places, [core.shape[1] for core in self._cores])
+
+    def _rows(self, index: IndexArray) -> Array:
+        transposed, conjugated = FLAGS[self.mode]
+        if transposed:
+            return super()._rows(index)
+        out = np.empty((len(index), self.shape[1]), self.dtype)
+        count = max(_PANEL // (self.shape[1] * max(self.ranks)), 1)
+        for first in range(0, len(index), count):
+            part = slice(first, first + count)
+            z = np.ones((len(out[part]), 1, 1), self.dtype)
+            for core, digits in zip(self._cores, self._digits(index[part]), strict=True):
+                some, places = np.unique(digits, return_inverse=True)
+                found = np.moveaxis(slices(core, some, self.dtype), 1, 0)
+                r, n, s = found.shape[1:]
+                z = (z @ found.reshape(-1, r, n * s)[places]).reshape(len(z), -1, s)
+            out[part] = z[:, :, 0]
         return out.conj() if conjugated else out
 
     # ---- bounds ----
 
     @property
     def log2_norm(self) -> float:
-        """The logarithm to base 2 of the Frobenius norm, rounded up: that of what contracted cores leave."""
-        gram, power, off = np.ones((1, 1)), 0, 0.0
-        for core in self._cores:
-            x, exponent = near_one(core)
-            unit = 8 * core.size * float(np.finfo(np.float64).eps)
-            off = (off + unit * float(np.linalg.norm(gram))) * float(np.linalg.norm(x)) ** 2
-            gram, shift = near_one(np.einsum("rs,rabt,sabu->tu", gram, x.conj(), x, optimize=True))
-            off, power = float(np.ldexp(off, -shift)), power + 2 * exponent + shift
-        total = float(np.abs(gram[0, 0])) + off
-        return float(np.log2(total)) / 2 + power / 2 + _SLACK if total > 0 else -np.inf
+        """The logarithm to base 2 of the Frobenius norm, rounded up, that of rows that are left out too."""
+        return log2_norms(list(map(wide, self._cores)))[1]
+
+    @property
+    def log2_norms(self) -> tuple[float, float]:
+        """Logarithms to base 2 of bounds on the Frobenius norm, from below and from above."""
+        return log2_norms(list(map(wide, self._cores)), self._without())
+
+    def _without(self) -> tuple[IndexArray, ...]:
+        """Return the digits of the rows of the train that are left out."""
+        sizes = [core.shape[1] for core in self._cores]
+        if self._rows_of is None:
+            return ()
+        rest = np.ones(prod(sizes), bool)
+        rest[self._rows_of] = False
+        return np.unravel_index(np.flatnonzero(rest), sizes)
 
     @property
     def log2_rounding_gain(self) -> float:
-        """The logarithm of a bound on what a product rounds of a vector of length one.
+        """The logarithm of a bound on what a product rounds of a vector of length one."""
+        return self.log2_applied(0.0, 1)
 
-        Step k multiplies with a matrix of ``r_(k-1) n_k`` columns, and rounds as many terms of each sum; all others
-        stretch that by their spectral norms at most.
+    def log2_applied(self, size: float, count: int) -> float:
+        """Return the logarithm of a bound on what products with `count` vectors round, together of norm ``2**size``.
+
+        Step k multiplies with an unfolding of a core, and rounds as many terms of each sum as that has columns; all
+        that follow stretch it by their spectral norms at most. The same from either end, and of the transpose.
         """
-        eps = float(np.finfo(self.dtype).eps)
-        sizes: list[float] = []
-        gains: list[float] = []
-        terms: list[int] = []
-        for core in self._cores:
-            x, exponent = near_one(core)
-            whole = float(np.linalg.norm(x))
-            if whole == 0:
-                return -np.inf
-            both = [x.transpose(axes) for axes in ((1, 3, 0, 2), (2, 3, 0, 1))]
-            flat = [each.reshape(each.shape[0] * each.shape[1], -1) for each in both]
-            spectral = max(float(np.linalg.norm(each, 2)) for each in flat) * (1 + 1e-9)
-            sizes.append(float(np.log2(whole)) + exponent)
-            gains.append(float(np.log2(min(spectral, whole))) + exponent)
-            terms.append(core.shape[0] * max(core.shape[1], core.shape[2]))
-        parts = [
-            np.log2((t + 2) * _OPERATIONS * eps) + size + sum(gains) - gain
-            for t, size, gain in zip(terms, sizes, gains, strict=True)
-        ]
-        return float(np.log2(np.sum(np.exp2(np.array(parts) - max(parts)))) + max(parts)) + _SLACK
+        if any(log2_size(core) == NOTHING for core in self._cores):
+            return NOTHING
+        steps = [self._step_bounds(core) for core in self._cores]
+        most = max(self.ranks) * prod(max(core.shape[1:3]) for core in self._cores) * count
+        found = []
+        for order in (range(len(steps)), range(len(steps))[::-1]):
+            lost, now = NOTHING, size
+            for at in order:
+                gain, rounding, tiny = steps[at]
+                core = self._cores[at]
+                own = log2_applied(core.matrix, now, most) if isinstance(core, CodedCore) else now + rounding
+                lost = plus(own, tiny + float(np.log2(most)) / 2, gain + lost)
+                now = plus(now + gain, lost)
+            found.append(lost)
+        return max(found)
+
+    def _step_bounds(self, core: Core) -> tuple[float, float, float]:
+        """Return logarithms: the spectral norm of unfoldings, what sums round relative to a vector, what they lose."""
+        x, exponent, off = wide(core)
+        r, m, n, s = core.shape
+        both = x.reshape(r * m, n * s), x.transpose(1, 3, 0, 2).reshape(m * s, r * n)
+        spectral = max(float(np.linalg.norm(each, 2)) for each in both) * (1 + 1e-9) + off
+        terms = (max(r, s) * max(m, n) + 2) * _OPERATIONS
+        limits = np.finfo(self.dtype)
+        rounding = float(np.log2(terms * float(limits.eps))) + log2_size(core)
+        return (
+            float(np.log2(spectral)) + exponent,
+            rounding,
+            float(np.log2(terms) + np.log2(limits.smallest_subnormal)),
+        )
 
     # ---- products ----
 
@@ -178,16 +273,19 @@ class TensorTrainOperator(StoredOperator):
         transpose, conjugate = FLAGS[self.mode]
         transposed, conjugated = transpose ^ transposed, (conjugate ^ conjugated) and self.dtype.kind == "c"
         real = out.dtype.type(0).real.dtype
-        z = x.astype(np.result_type(x.dtype, real)).reshape(1, 1, -1)  # digits done, rank, digits to come and vectors
-        for stored in self._cores:
-            core = stored.conj() if conjugated else stored
-            core = core.transpose(0, 2, 1, 3) if transposed else core
-            r, m, n, s = core.shape
-            done = z.shape[0]
-            matrix = np.ascontiguousarray(core.transpose(1, 3, 0, 2)).reshape(m * s, r * n)
-            matrix = matrix.astype(np.result_type(matrix.dtype, real), copy=False)
-            z = (matrix @ z.reshape(done, r * n, -1)).reshape(done * m, s, -1)
-        out[...] = z.reshape(out.shape)
+        from_right = not transposed
+        if not self.is_coded:
+            from_right = operations(self._cores, transposed, True) < operations(self._cores, transposed, False)
+        z = x.astype(np.result_type(x.dtype, real))
+        if transposed and self._rows_of is not None:
+            z = np.zeros((prod(core.shape[1] for core in self._cores), *x.shape[1:]), z.dtype)
+            z[self._rows_of] = x
+        z = z.reshape(len(z), 1, -1) if from_right else z.reshape(1, 1, -1)
+        with np.errstate(over="ignore", invalid="ignore"):  # as other operators
+            for core in self._cores[::-1] if from_right else self._cores:
+                z = step(core, z, transposed, conjugated, from_right, workers)
+        z = z.reshape(-1, *out.shape[1:])
+        out[...] = z if transposed or self._rows_of is None else z[self._rows_of]
         return out
 
     # ---- views and copies ----
@@ -202,42 +300,65 @@ class TensorTrainOperator(StoredOperator):
         """
         target = cast_dtype(dtype, self.dtype)
         with np.errstate(over="ignore"):
-            cores = tuple(core.astype(target) for core in self._cores)
-        if not all(np.all(np.isfinite(core)) for core in cores):
+            cores = tuple(cast(core, target) for core in self._cores)
+        if not all(np.all(np.isfinite(core)) for core in cores if not isinstance(core, CodedCore)):
             raise OverflowError(f"dtype: the cores do not fit {target}")
-        cast = self._viewed(_cores=_frozen(cores), dtype=np.dtype(target.type))
+        viewed = self._viewed(
+            _cores=tuple(with_precision(core, "float") for core in cores), dtype=np.dtype(target.type)
+        )
         if np.finfo(target).eps <= np.finfo(self.dtype).eps:
-            return cast
-        return cast._viewed(_fact=after_cast(self, cast))
+            return viewed
+        return viewed._viewed(_fact=after_cast(self, viewed))
+
+    def dequantize(self) -> Self:
+        """Return the train with float cores, in its precision; what that rounds is added to the error."""
+        if all(isinstance(core, np.ndarray) and core.dtype == self.dtype for core in self._cores):
+            return self
+        cores = self.cores
+        if not all(np.all(np.isfinite(core)) for core in cores):
+            raise OverflowError(f"op: the decoded cores do not fit {self.dtype}")
+        floats = self._viewed(_cores=cores)
+        return floats._viewed(_fact=Known.of(self).then(self.change_to(floats)))
+
+    def change_to(self, other: TensorTrainOperator) -> float:
+        """Return a bound on ``||self - other||_F / ||self||_F``, from the cores alone.
+
+        Parameters
+        ----------
+        other : TensorTrainOperator
+            Of the same digits, rows and mode.
+        """
+        if not self.is_alike(other):
+            raise ValueError("other: expected a tensor train of the same digits, rows and mode")
+        own, others = (list(map(wide, op.stored_cores)) for op in (self, other))
+        return change_between(own, others, self._without())
+
+    def is_alike(self, other: TensorTrainOperator) -> bool:
+        """Whether another train has the same digits, rows and mode."""
+        sides = [[core.shape[1:3] for core in op.stored_cores] for op in (self, other)]
+        a, b = self.stored_rows, other.stored_rows
+        same = a is b or (a is not None and b is not None and np.array_equal(a, b))
+        return same and sides[0] == sides[1] and self.mode == other.mode
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuilt, (self._cores, {"mode": self.mode, "report": self.report} | Known.of(self).facts)
+        facts = {"rows": self._rows_of, "mode": self.mode, "report": self.report}
+        return _rebuilt, (self._cores, facts | Known.of(self).facts)
 
 
-def _rebuilt(cores: tuple[Array, ...], facts: dict[str, Any]) -> TensorTrainOperator:
+def _rebuilt(cores: tuple[Core, ...], facts: dict[str, Any]) -> TensorTrainOperator:
     return TensorTrainOperator(cores, **facts)
 
 
-def _frozen(cores: Sequence[Array]) -> tuple[Array, ...]:
-    for core in cores:
-        core.flags.writeable = False
-    return tuple(cores)
-
-
-def _checked_cores(cores: Sequence[Any]) -> tuple[Array, ...]:
-    given = [as_floating(core, f"cores[{at}]") for at, core in enumerate(cores)]
-    if not given:
-        raise ValueError("cores: expected at least one, got none")
-    for at, core in enumerate(given):
-        if core.ndim != 4 or 0 in core.shape:
-            raise ValueError(f"cores[{at}]: expected shape (r, m, n, s), none of them zero, got {core.shape}")
-        if not np.all(np.isfinite(core)):
-            raise ValueError(f"cores[{at}]: expected finite numbers, got infinities or NaNs")
-    ranks = [1, *(core.shape[3] for core in given)]
-    for at, (core, rank) in enumerate(zip(given, ranks, strict=False)):
-        if core.shape[0] != rank:
-            raise ValueError(f"cores[{at}]: expected shape ({rank}, m, n, s), got {core.shape}")
-    if ranks[-1] != 1:
-        raise ValueError(f"cores[{len(given) - 1}]: expected shape (r, m, n, 1), got {given[-1].shape}")
-    dtype = np.result_type(*given)
-    return _frozen([np.array(core, dtype, order="C") for core in given])
+def _checked_rows(rows: Any, size: int) -> Array | None:
+    if rows is None:
+        return None
+    given = np.asarray(rows)
+    if given.ndim != 1 or given.dtype.kind not in "iu" or not given.size:
+        raise ValueError(f"rows: expected integers of shape (m,), got {given.dtype} of shape {given.shape}")
+    if given.min() < 0 or given.max() >= min(size, 1 << 32):
+        raise ValueError(f"rows: expected rows of the train, 0 to {size - 1}, got {given.min()} to {given.max()}")
+    if len(np.unique(given)) != given.size:
+        raise ValueError("rows: expected no row twice")
+    out = given.astype(np.uint32)
+    out.flags.writeable = False
+    return out
