@@ -196,15 +196,42 @@ def factorize(
         op = greedy(source, terms, rtol, one) if terms > 1 else one(source, rtol=rtol)
         if isinstance(source, OperatorSource):
             check_products(source, op)
-        if rtol is not None and not op.relative_error <= rtol:
-            raise ValueError(
-                f"rtol: the relative error reached is {op.relative_error:.3g}, more than the {rtol:.3g} asked for: the "
-                "matrix is not that close to this chain in the orderings tried; larger ranks, or no chain (a search), "
-                "may meet it"
-            )
+    _check_met(op, rtol)
     if rtol is None:
         warn_if_large(op.relative_error, "rtol= searches for larger ranks and other chains")
     return op
+
+
+def by_spectra(a: Any, chain: Chain, rtol: float | None = None, workers: int | None = None) -> ButterflyOperator:
+    """Factorize in the natural order, from all singular values of all blocks, of at most the ranks of the chain.
+
+    `factorize` ends the iteration for a single singular vector once little is to be gained. With two factors, this is
+    the best approximation in the Frobenius norm.
+
+    Raises
+    ------
+    ValueError
+        As `factorize`.
+    """
+    natural: Permutations = (None, None)
+    with set_workers(building_workers(workers)), np.errstate(under="ignore"):
+        source = as_source(a, None)
+        _check_fit(source, chain)
+        source, radices = at_hand(source), Radices.of(chain)
+        if rtol is None:
+            return _operator(source, natural, *rescaled(source, natural, radices, chain.ranks, lambda *_: 0.0, 0.0))
+        op = _adaptive(source, natural, radices, rtol, chain.ranks, chain.ranks)
+    _check_met(op, rtol)
+    return op
+
+
+def _check_met(op: ButterflyOperator | ButterflySum, rtol: float | None) -> None:
+    if rtol is not None and not op.relative_error <= rtol:
+        raise ValueError(
+            f"rtol: the relative error reached is {op.relative_error:.3g}, more than the {rtol:.3g} asked for: the "
+            "matrix is not that close to this chain in the orderings tried; larger ranks, or no chain (a search), "
+            "may meet it"
+        )
 
 
 def searched(

@@ -3,6 +3,7 @@
 from bitterfly.structures.cores import CodedCore
 from bitterfly.structures.cross import tensor_train_of_entries
 from bitterfly.structures.decompositions import added, rounded, tensor_train
+from bitterfly.structures.monarch import block_tensor_train, monarch
 from bitterfly.structures.multilevel import ToeplitzOperator
 from bitterfly.structures.permutations import PermutationOperator
 from bitterfly.structures.projections import circulant, convolution, hankel, kronecker, permutation, sparse, toeplitz
@@ -14,10 +15,12 @@ __all__ = [
     "TensorTrainOperator",
     "ToeplitzOperator",
     "added",
+    "block_tensor_train",
     "circulant",
     "convolution",
     "hankel",
     "kronecker",
+    "monarch",
     "permutation",
     "rounded",
     "sparse",
