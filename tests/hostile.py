@@ -31,7 +31,13 @@ from bitterfly.files import storage
 from bitterfly.files.container import canonical, checksum
 from bitterfly.inputs import Array
 from bitterfly.stores.floats import HadamardFloats
-from bitterfly.structures import CodedCore, PermutationOperator, TensorTrainOperator, ToeplitzOperator
+from bitterfly.structures import (
+    CodedCore,
+    InverseFisherOperator,
+    PermutationOperator,
+    TensorTrainOperator,
+    ToeplitzOperator,
+)
 
 Header = dict[str, Any]
 Tensors = dict[str, Array]
@@ -55,6 +61,7 @@ _ODD += [
     "tensor_train",
     "coded",
     "half",
+    "inverse_fisher",
     "cuts",
     "window7",
     "diagonal",
@@ -140,6 +147,7 @@ def operators() -> dict[str, Any]:
         out[f"convolution {dtype}"] = ToeplitzOperator(kernel, [3, 4], [5, 4], first=[-1, 0], strides=[2, 1]).H
         cores = [own.gaussian(rng, shape, dtype) for shape in ((1, 2, 3, 2), (2, 3, 1, 3), (3, 2, 2, 1))]
         out[f"tensor train {dtype}"] = TensorTrainOperator(cores).H
+        out[f"inverse Fisher {dtype}"] = InverseFisherOperator(noise[:3, :7], 0.125).conj()
         out[f"circulant {dtype}"] = ToeplitzOperator(kernel[0, 0], [3, 2], [3, 2], periodic=True)
         if dtype[0] == "f":
             signs = [rng.choice([-1, 1], (5, size)) for size in (18, 40)]

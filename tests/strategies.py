@@ -486,8 +486,28 @@ def _core(rng: np.random.Generator, shape: tuple[int, int, int, int], dtype: Any
     return CodedCore(op, shape), dense.reshape(shape)
 
 
+def _inverse_fisher(rng: np.random.Generator) -> Drawn:
+    """Gradients of any rank beside a damping far smaller or larger than they are; windows that have moved on."""
+    from bitterfly import reference
+    from bitterfly.structures import InverseFisherOperator
+
+    dtype, mode, d = np.dtype(DTYPES[rng.integers(4)]), _mode(rng), int(rng.integers(1, 30))
+    m, size = int(rng.integers(1, 9)), _exponents(rng, 2, dtype)[1]
+    above = int(rng.choice([-20, 0, 0, 10, 40]))
+    g = ldexp(_numbers(rng, (m, d), dtype), (size + above) // 2).astype(dtype)
+    damping = float(np.ldexp(rng.uniform(0.5, 1), size))
+    op = InverseFisherOperator(g, damping, mode=mode)
+    moves = int(rng.choice([0, 0, 1, 2, 6]))
+    for _ in range(moves):
+        drop = int(rng.integers(0, len(op.gradients)))
+        new = ldexp(_numbers(rng, (int(rng.integers(1, 4)), d), dtype), (size + above) // 2).astype(dtype)
+        op = op.updated(np.concatenate([new, op.gradients[:1]]) if rng.random() < 0.2 else new, drop)
+    how = f"{dtype} inverse Fisher of {op.gradients.shape}, damping {damping}, {moves} moves, {mode}"
+    return Drawn(op, reference.dense(op), how)
+
+
 _ANY = {"first": (-9, 9), "strides": (1, 4)}
-_STRUCTURES = [_permutation, _toeplitz, _toeplitz, _tensor_train]
+_STRUCTURES = [_permutation, _toeplitz, _toeplitz, _tensor_train, _inverse_fisher]
 _CUT_SIDES = [1, 2, 7, 15, 16, 17, 31, 32, 33, 48, 63, 64, 65, 96, 100, 127, 128, 129, 200]
 _WIDTHS = [1, 1, 2, 5, 15, 16, 17, 31, 32, 33, 63, 64, 65, 100, 129]
 

@@ -175,6 +175,8 @@ def products(op: Any) -> tuple[np.ndarray, np.ndarray, float]:
         return _by_transforms(op)
     if op.kind == "tensor_train":
         return _by_cores(op)
+    if op.kind == "inverse_fisher":
+        return _inverse_fisher(op)
     if op.kind == "cuts":
         return _cuts(op)
     factors, scale = reference.stored_factors(op)
@@ -291,6 +293,27 @@ def _of_core(core: Any, dtype: Any) -> tuple[np.ndarray, np.ndarray, float]:
     k = planes * (max(core.shape[0], core.shape[3]) * max(core.shape[1:3]) + 2)
     rounding = np.sqrt(2) * (gamma(k, dtype) + gamma(k, np.float64))
     return wide, rounding * wide, 8 * k * float(np.finfo(dtype).smallest_subnormal)
+
+
+def _inverse_fisher(op: Any) -> tuple[np.ndarray, np.ndarray, float]:
+    """Bounds of inverses of damped sums, in units of 1 / damping and of the length of the vector.
+
+    Three sums in double precision with matrices of r columns of length one, a result in the precision of the operator;
+    and what a QR factorization in double precision, off by E, makes of the inverse: ``2 |E| max(s / (damping + s^2))``
+    and terms in ``|E|^2 / damping``, s the singular values of the gradients over the root of their number.
+    """
+    import strategies
+    from bitterfly import reference
+
+    moduli, (m, d) = np.abs(reference.dense(op)), op.gradients.shape
+    g, exponent = strategies.wide(op.gradients)
+    s, damping = np.linalg.svd(g / np.sqrt(m), compute_uv=False), float(np.ldexp(op.damping, -2 * exponent))
+    off = 16 * (np.sqrt(2 * m * d) + 2 * m) * eps(np.float64) * float(np.linalg.norm(s))
+    r = min(2 * m, d)
+    spanned = min(1.0, 2 * off * float(np.max(s / (damping + s**2))) + 6 * off**2 / damping)
+    sums = 8 * np.sqrt(r) * (d + 2 * r + 12) * eps(np.float64)
+    error = np.full(moduli.shape, (spanned + sums + 4 * eps(op.dtype)) / op.damping)
+    return error + gamma(4 * d, np.float64) * moduli, moduli, 8 * d * float(np.finfo(op.dtype).smallest_subnormal)
 
 
 def _by_transforms(op: Any) -> tuple[np.ndarray, np.ndarray, float]:

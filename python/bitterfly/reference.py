@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 from functools import lru_cache, reduce
 from itertools import pairwise
 from typing import Any
@@ -578,9 +579,51 @@ def tensor_train(op: Any) -> Array:
     return out[:, :, 0] if op.stored_rows is None else out[op.stored_rows, :, 0]
 
 
+def inverse_fisher(op: Any) -> Array:
+    """Return the stored, forward inverse of a damped sum of rank-one matrices, by integers, rounded once at the end.
+
+    ``A^-1 = (I - G^T X) / damping`` with ``(m damping I + G G^T) X = G``, G real: complex gradients ``a + i b`` are the
+    rows ``[a, b]`` and ``[-b, a]``, of which the sum is that of real and imaginary parts of the matrix.
+    """
+    g, d = op.gradients, op.gradients.shape[1]
+    if g.dtype.kind == "c":
+        g = np.block([[g.real, g.imag], [-g.imag, g.real]])
+    whole, power = _as_integers(g)
+    added = Fraction(op.damping) * len(op.gradients) / Fraction(2) ** (2 * power)
+    gram = added.denominator * (whole @ whole.T) + added.numerator * np.identity(len(g), int).astype(object)
+    solved, determinant = _solved(np.concatenate([gram, added.denominator * whole], axis=1))
+    left = determinant * np.identity(g.shape[1], int).astype(object) - whole.T @ solved
+    out: Array = np.array([[x / determinant for x in row] for row in left]) / op.damping
+    return out[:d, :d] + 1j * out[d:, :d] if len(out) > d else out
+
+
+def _as_integers(x: Array) -> tuple[Array, int]:
+    """Return the integers of which numbers are multiples, by a power of two, and its exponent."""
+    mantissas, exponents = np.frexp(x.astype(np.float64))
+    low = int(np.min(exponents, where=x != 0, initial=2000)) - 53
+    whole = [
+        [int(a * 2**53) << max(e - 53 - low, 0) for a, e in zip(*rows, strict=True)]
+        for rows in zip(mantissas.tolist(), exponents.tolist(), strict=True)
+    ]
+    return np.array(whole, object), low
+
+
+def _solved(rows: Array) -> tuple[Array, int]:
+    """Return ``determinant A^-1 B`` and the determinant of integers ``[A, B]``, A positive definite (Bareiss, 1968)."""
+    previous = 1
+    for k in range(len(rows)):
+        pivot = rows[k, k]
+        for i in range(len(rows)):
+            if i != k:
+                rows[i] = (pivot * rows[i] - rows[i, k] * rows[k]) // previous
+        previous = pivot
+    return rows[:, len(rows) :], previous
+
+
 _STRUCTURES: dict[str, Callable[[Any], Array]] = {
     "sparse": sparse,
     "permutation": permutation,
     "toeplitz": toeplitz,
     "tensor_train": tensor_train,
+    "inverse_fisher": inverse_fisher,
 }

@@ -1,4 +1,4 @@
-"""Structures beside butterflies in files: sparse matrices, permutations, Toeplitz operators."""
+"""Structures beside butterflies in files: each kind a record of its fields, its tensors and what reads them."""
 
 from __future__ import annotations
 
@@ -39,6 +39,7 @@ from bitterfly.inputs import Array
 from bitterfly.operators.contract import Operator
 from bitterfly.operators.sparse import SparseOperator
 from bitterfly.operators.views import FLAGS
+from bitterfly.structures.inverse_fisher import InverseFisherOperator
 from bitterfly.structures.multilevel import ToeplitzOperator
 from bitterfly.structures.permutations import PermutationOperator
 
@@ -190,6 +191,25 @@ def _read_toeplitz(header: Header, dtype: np.dtype[Any], tensors: dict[str, Arra
     return ToeplitzOperator(t, header["rows"], header["columns"], mode=header["mode"], **where, **known.facts)
 
 
+# ---- inverse Fisher matrices ----
+
+
+def _describe_inverse_fisher(op: InverseFisherOperator) -> Parts:
+    return {"gradients": list(op.gradients.shape), "damping": op.damping}, {"numbers": as_reals(op.gradients)}
+
+
+def _expected_of_inverse_fisher(header: Header, dtype: np.dtype[Any]) -> Expected:
+    shape, damping = header["gradients"], header["damping"]
+    expect(_are_sizes(shape, 2), "gradients", f"two sizes below {MAX_SIZE}", header)
+    expect(type(damping) is float and damping > 0, "damping", "a positive float", header)
+    return {"numbers": numbers_of(dtype, *shape)}
+
+
+def _read_inverse_fisher(header: Header, dtype: np.dtype[Any], tensors: dict[str, Array], known: Known) -> Operator:
+    g = numbers(tensors, "numbers", dtype)
+    return InverseFisherOperator(g, header["damping"], mode=header["mode"], **known.facts)
+
+
 _KINDS = {
     "sparse": _Kind(
         frozenset({"shape", "stored", "entries", "metric_errors"}), _describe_sparse, _expected_of_sparse, _read_sparse
@@ -205,5 +225,11 @@ _KINDS = {
         _describe_toeplitz,
         _expected_of_toeplitz,
         _read_toeplitz,
+    ),
+    "inverse_fisher": _Kind(
+        frozenset({"gradients", "damping"}),
+        _describe_inverse_fisher,
+        _expected_of_inverse_fisher,
+        _read_inverse_fisher,
     ),
 }

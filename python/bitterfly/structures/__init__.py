@@ -3,6 +3,7 @@
 from bitterfly.structures.cores import CodedCore
 from bitterfly.structures.cross import tensor_train_of_entries
 from bitterfly.structures.decompositions import added, rounded, tensor_train
+from bitterfly.structures.inverse_fisher import InverseFisherOperator
 from bitterfly.structures.monarch import block_tensor_train, monarch
 from bitterfly.structures.multilevel import ToeplitzOperator
 from bitterfly.structures.permutations import PermutationOperator
@@ -11,6 +12,7 @@ from bitterfly.structures.trains import TensorTrainOperator
 
 __all__ = [
     "CodedCore",
+    "InverseFisherOperator",
     "PermutationOperator",
     "TensorTrainOperator",
     "ToeplitzOperator",
