@@ -43,6 +43,8 @@ def counted(op: Any) -> tuple[int, int]:
         codes = [core.matrix for core in op.stored_cores if not isinstance(core, np.ndarray)]
         parts += [counted(part) for code in codes for part in singles(code)]
         return sum(count for count, _ in parts), sum(width for _, width in parts)
+    if op.kind == "inverse_fisher":
+        return planes * op.gradients.size, 8 * op.gradients.nbytes
     if not hasattr(op, "codes"):
         stored = op.store.factors() if isinstance(op.store, DyadicFloats) else op.store.stored()
         arrays = [f.t if isinstance(f, Skeleton) else f for f in stored]
@@ -69,7 +71,7 @@ def bytes_of_codes(op: Any) -> int:
         return int(op.nbytes - op.coefficients.nbytes)
     if op.kind == "sparse":
         return int(op.matrix.data.nbytes)
-    if op.kind in ("permutation", "toeplitz", "tensor_train"):
+    if op.kind in ("permutation", "toeplitz", "tensor_train", "inverse_fisher"):
         return int(op.nbytes)
     return int(op.words.nbytes if op.kind == "packed" else op.store.nbytes)
 

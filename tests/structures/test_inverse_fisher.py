@@ -85,7 +85,7 @@ def test_windows_that_move_are_as_good_as_new_ones(dtype: Any, damping: float) -
     rng = np.random.default_rng(0)
     for d in (1, 4, 30):
         op = moved(InverseFisherOperator(own.gaussian(rng, (5, d), dtype), damping), rng, 40)
-        assert op._span.basis.shape[1] <= min(2 * len(op.gradients), d)
+        assert op.basis_size <= min(2 * len(op.gradients), d)
         dense, bound = reference.dense(op), tolerances.products(op)[0]
         assert np.all(np.abs(op.todense() - dense) <= bound)
         assert np.linalg.norm((op.todense() - dense) * damping) < 60 * np.finfo(dtype).eps * np.sqrt(d)

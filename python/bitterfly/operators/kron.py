@@ -55,7 +55,7 @@ class ButterflyKron(Composite):
 
     def _multiply(self, x: Array, out: Array, transposed: bool, conjugated: bool, workers: int | None) -> Array:
         (m, n), (p, q) = (op.shape[::-1] if transposed else op.shape for op in self.operators)
-        cost_a, cost_b = (sum(part.reals for part in op.numbers) for op in self.operators)
+        cost_a, cost_b = (op.flops for op in self.operators)
         axes = (0, 1) if cost_a * q + cost_b * m <= cost_b * n + cost_a * p else (1, 0)
         y = x.reshape(n, q, x[:1].size)
         for axis in axes:

@@ -121,6 +121,11 @@ class InverseFisherOperator(StoredOperator):
         return self._damping
 
     @property
+    def basis_size(self) -> int:
+        """How many vectors the basis in memory has: at most two for each gradient, and d."""
+        return int(self._span.basis.shape[1])
+
+    @property
     def stored_shape(self) -> tuple[int, int]:
         """Shape of the stored, forward operator."""
         d = self._gradients.shape[1]
@@ -228,7 +233,7 @@ class InverseFisherOperator(StoredOperator):
     @property
     def log2_norm(self) -> float:
         """The logarithm to base 2 of the Frobenius norm, rounded up."""
-        d, r = self._span.basis.shape
+        d, r = self.shape[0], self.basis_size
         inside = np.linalg.eigvalsh(np.eye(r) - self._inner)
         size = float(np.sqrt(np.sum(np.square(inside)) + (d - r))) + self._missed + 64 * r * np.sqrt(r) * _EPS
         return float(np.log2(min(size, np.sqrt(d)))) - float(np.log2(self._damping)) + _SLACK
@@ -240,7 +245,7 @@ class InverseFisherOperator(StoredOperator):
         Three sums of ``d``, r and r terms, of moduli of matrices whose norms are at most ``sqrt(r)``; what is missed by
         the factorization; and the result in the precision of the operator.
         """
-        d, r = self._span.basis.shape
+        d, r = self.shape[0], self.basis_size
         sums = _OPERATIONS * np.sqrt(float(r)) * (d + 2.0 * r + 12) * _EPS
         whole = sums + self._missed + 4 * float(np.finfo(self.dtype).eps)
         return float(np.log2(whole)) - float(np.log2(self._damping)) + _SLACK

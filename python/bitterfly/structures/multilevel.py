@@ -104,7 +104,7 @@ class ToeplitzOperator(StoredOperator):
             )
         self._first = integers_of([1 - n for n in self._widths] if first is None else first, "first", d)
         self._strides = sizes_of([1] * d if strides is None else strides, "strides", d)
-        if prod(self._lengths()) >= _MOST:
+        if prod(self.lengths) >= _MOST:
             raise ValueError(f"rows, columns: expected transforms of fewer than {_MOST} numbers")
         self.mode = checked_mode(mode, t.dtype)
         self.report = report
@@ -180,7 +180,7 @@ class ToeplitzOperator(StoredOperator):
         total = float(squares.sum())
         if total == 0:
             return -np.inf
-        size = float(np.prod([float(each) for each in self._lengths()]))
+        size = float(np.prod([float(each) for each in self.lengths]))
         roundings = _LEVEL * np.log2(2 * size) + self._t.shape[1] + _REST
         eps = float(np.finfo(self._t.dtype).eps)
         return float(np.log2(roundings * eps * np.sqrt(size * total))) + exponent
@@ -201,8 +201,9 @@ class ToeplitzOperator(StoredOperator):
 
     # ---- products ----
 
-    def _lengths(self) -> Sizes:
-        """Return the lengths of the transforms: no row meets what wraps around."""
+    @property
+    def lengths(self) -> Sizes:
+        """The lengths of the transforms of a product: no row meets what wraps around."""
         if self._periodic:
             return self._heights
         found = []
@@ -229,7 +230,7 @@ class ToeplitzOperator(StoredOperator):
             return out
         transpose, conjugate = FLAGS[self.mode]
         transposed, conjugated = transpose ^ transposed, (conjugate ^ conjugated) and self._t.dtype.kind == "c"
-        dtype, lengths, d = out.dtype, self._lengths(), len(self._heights)
+        dtype, lengths, d = out.dtype, self.lengths, len(self._heights)
         real = dtype.type(0).real.dtype
         exponent = exponent_of(self._t)  # transforms of numbers near one neither over- nor underflow
         t = _times(self._t.conj() if conjugated else self._t, -exponent, real)
