@@ -171,6 +171,7 @@ def results(seed: int, folder: str, refused: Counter[str]) -> Iterator[tuple[str
         for name, made, other in combined(np.random.default_rng([8, seed]), a, members, tried):
             yield f"factorize {chain} {asked}, combined {name}", made, other
     yield from dense(np.random.default_rng([9, seed]), a, source, known, tried)
+    yield from cuts(np.random.default_rng([10, seed]), a, tried)
     asked = _asked(rng)
     chain = chain_for(rng, a.shape)
     structures: list[Any] = ["auto", "auto", "butterfly", "dense", ["butterfly", "dense"]]
@@ -207,6 +208,23 @@ def dense(
     if op is not None:
         yield f"quantize_dense {asked}", a, op
         yield from ((f"quantize_dense {asked}, {name}", a, cast) for name, cast in _cast("", op, tried))
+
+
+def cuts(rng: np.random.Generator, a: np.ndarray, tried: Callable[..., Any]) -> Iterator[tuple[str, np.ndarray, Any]]:
+    """Yield signed cuts of the real part of the same matrix, and the first ones of them."""
+    a, asked = a.real, asked_of_cuts(rng)
+    op = tried("cuts", lambda: bitterfly.cuts.matrix(a, **asked))
+    if op is not None:
+        yield f"cuts.matrix {asked}", a, op
+        yield f"cuts.matrix {asked}, truncated", a, op.truncated(int(rng.integers(1, op.width + 1)))
+
+
+def asked_of_cuts(rng: np.random.Generator) -> dict[str, Any]:
+    kind = rng.choice(["width", "bits", "rtol", "nbytes"])
+    values = {"width": int(rng.integers(1, 40)), "bits": rng.uniform(0.5, 12), "rtol": 10.0 ** rng.uniform(-2, -0.1)}
+    values["nbytes"] = int(rng.integers(20, 2000))
+    asked: dict[str, Any] = {str(kind): values[str(kind)], "sweeps": int(rng.choice([0, 2, 16]))}
+    return asked | {"starts": int(rng.integers(1, 5)), "rng": int(rng.integers(100))}
 
 
 def _asked(rng: np.random.Generator) -> dict[str, Any]:

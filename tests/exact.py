@@ -49,6 +49,13 @@ def error(a: np.ndarray, op: Any) -> np.longdouble:
     return np.longdouble(missed and np.inf) if total == 0 else missed / total
 
 
+def error_of_tensor(x: np.ndarray, cut: Any) -> np.longdouble:
+    """Return the relative error of signed cuts of a tensor in extended precision."""
+    exact = x.astype(np.longdouble)
+    missed, total = norm(reference.cut_tensor(cut, np.longdouble) - exact), norm(exact)
+    return np.longdouble(missed and np.inf) if total == 0 else missed / total
+
+
 def dense(op: Any) -> np.ndarray:
     """Return the matrix that stored factors, codes and lengths stand for, multiplied out in extended precision."""
     if op.members:

@@ -27,8 +27,10 @@ import numpy as np
 import bitterfly
 import strategies as own
 from bitterfly import algebra, transforms
+from bitterfly.cuts import CutTensor
 from bitterfly.files import storage
 from bitterfly.files.container import canonical, checksum
+from bitterfly.files.cuts import describe_tensor
 from bitterfly.inputs import Array
 from bitterfly.stores.floats import HadamardFloats
 from bitterfly.structures import (
@@ -63,6 +65,7 @@ _ODD += [
     "half",
     "inverse_fisher",
     "cuts",
+    "cut_tensor",
     "window7",
     "diagonal",
     "skeleton",
@@ -166,6 +169,24 @@ def operators() -> dict[str, Any]:
     return out
 
 
+@cache
+def tensors() -> dict[str, CutTensor]:
+    """Signed cuts of tensors, which have files of their own: with known errors, and complex ones of a contraction."""
+    rng = np.random.default_rng(1)
+    out = {}
+    for dtype in ("f4", "f8", "c8", "c16"):
+        shape = (5, 1, 12) if dtype[0] == "f" else (9, 8)
+        bits = tuple(np.packbits(rng.integers(2, size=(6, n)), axis=1, bitorder="little") for n in shape)
+        errors = np.linspace(0.9, 0.5, 6) if dtype[0] == "f" else np.full(6, np.nan)
+        out[f"cut tensor {dtype}"] = CutTensor(shape, own.gaussian(rng, (6,), dtype), bits, errors)
+    return out
+
+
+def to_bytes(x: Any) -> bytes:
+    """The contents of the file of an operator, or of signed cuts of a tensor."""
+    return storage.contents(describe_tensor(x)) if isinstance(x, CutTensor) else storage.to_bytes(x)
+
+
 def parts(data: bytes) -> tuple[Header, Header, Tensors]:
     """The container's header, our own, and the tensors of a good file."""
     size = struct.unpack("<Q", data[:8])[0]
@@ -187,7 +208,7 @@ def container(outer: Header, text: str, body: bytes) -> bytes:
 
 @cache
 def files() -> list[tuple[str, bytes]]:
-    return [(name, storage.to_bytes(op)) for name, op in operators().items()]
+    return [(name, to_bytes(x)) for name, x in (operators() | tensors()).items()]
 
 
 # ---- damage: the checksum stays ----
@@ -419,6 +440,9 @@ def mutation(seed: int, trial: int) -> tuple[str, str, bytes, bytes]:
 
 def check_valid(op: Any, r: random.Random) -> None:
     """Assert that a forged operator is valid in itself: its products have the right shape, moderate ones are finite."""
+    if isinstance(op, CutTensor):
+        _check_tensor(op, r)
+        return
     m, n = op.shape
     assert max(m, n) <= 4096 and op.nbytes >= 0 and not op.relative_error < 0
     columns = r.choice([1, 3, 17])
@@ -432,6 +456,14 @@ def check_valid(op: Any, r: random.Random) -> None:
     numbers += [np.array(2.0 ** min(each, 1000)) for each in _exponents(parts(data)[1])]
     if all(float(np.max(np.abs(x), initial=0)) <= moderate for x in numbers):
         assert np.all(np.isfinite(forward)) and np.all(np.isfinite(backward))
+
+
+def _check_tensor(cut: CutTensor, r: random.Random) -> None:
+    axis = r.randrange(len(cut.shape))
+    assert cut.nbytes > 0 and not cut.relative_error < 0 and len(cut.signs) == len(cut.shape)
+    if all(abs(c) <= _MODERATE for c in cut.coefficients):
+        rest = cut.contract({axis: np.ones(cut.shape[axis])})
+        assert np.all(np.isfinite(rest if len(cut.shape) == 1 else rest.coefficients))
 
 
 def _coefficients(op: Any) -> list[complex]:
@@ -450,8 +482,9 @@ def run(count: int, seed: int = 0, first: int = 0, progress: Callable[[int, Outc
     with tempfile.NamedTemporaryFile(dir=folder) as file:
         for trial in range(first, first + count):
             name, change, good, bad = mutation(seed, trial)
+            load = CutTensor.load if name in tensors() else bitterfly.load
             try:
-                out.counts[change, _loaded(file, change, good, bad, out)] += 1
+                out.counts[change, _loaded(file, load, change, good, bad, out)] += 1
             except Exception as error:
                 out.faults.append(f"seed {seed}, trial {trial}, {name}, {change}: {type(error).__name__}: {error}")
             if progress and (trial + 1) % 10_000 == 0:
@@ -459,14 +492,14 @@ def run(count: int, seed: int = 0, first: int = 0, progress: Callable[[int, Outc
     return out
 
 
-def _loaded(file: Any, change: str, good: bytes, bad: bytes, out: Outcome) -> str:
+def _loaded(file: Any, load: Callable[[str], Any], change: str, good: bytes, bad: bytes, out: Outcome) -> str:
     file.seek(0)
     file.truncate()
     file.write(bad)
     file.flush()
     begun = time.perf_counter()
     try:
-        op = bitterfly.load(file.name)
+        op = load(file.name)
     except ValueError as error:
         message = str(error)
     else:
@@ -476,7 +509,7 @@ def _loaded(file: Any, change: str, good: bytes, bad: bytes, out: Outcome) -> st
     if message:
         assert message.startswith(f"{file.name}: ") and len(message) < 1000, message
         return "refused"
-    same = storage.to_bytes(op) == good
+    same = to_bytes(op) == good
     if change == "forged":
         check_valid(op, random.Random(len(bad)))
     else:

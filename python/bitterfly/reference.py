@@ -95,11 +95,21 @@ def toeplitz(op: Any) -> Array:
 
 def cuts(op: Any, real: Any = np.float64) -> Array:
     """Return the stored, forward matrix of signed cuts in a precision, one cut after the other."""
-    m, n = op.stored_shape
-    out: Array = np.zeros((m, n), real)
-    for c, left, right in zip(op.coefficients, *op.bits, strict=True):
-        s, t = ([-1 if side[i // 8] >> i % 8 & 1 else 1 for i in range(size)] for side, size in ((left, m), (right, n)))
-        out += real(c) * np.outer(s, t)
+    return _sum_of_cuts(op.stored_shape, op.coefficients.astype(real), op.bits)
+
+
+def cut_tensor(cut: Any, real: Any = np.float64) -> Array:
+    """Return a `CutTensor` as an array in a precision, one cut after the other."""
+    return _sum_of_cuts(cut.shape, cut.coefficients.astype(np.result_type(cut.dtype, real)), cut.bits)
+
+
+def _sum_of_cuts(shape: tuple[int, ...], coefficients: Array, bits: tuple[Array, ...]) -> Array:
+    out: Array = np.zeros(shape, coefficients.dtype)
+    for c, *sides in zip(coefficients, *bits, strict=True):
+        part: Array = c
+        for side, size in zip(sides, shape, strict=True):
+            part = np.multiply.outer(part, [-1 if side[i // 8] >> i % 8 & 1 else 1 for i in range(size)])
+        out += part
     return out
 
 

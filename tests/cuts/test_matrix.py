@@ -11,7 +11,8 @@ import bitterfly
 import exact
 import strategies as own
 from bitterfly import _core, cuts
-from bitterfly.cuts.refine import Cuts, swept
+from bitterfly.cuts.refine import swept
+from bitterfly.cuts.terms import Cuts
 
 SHAPES = [(1, 1), (1, 9), (40, 1), (17, 33), (64, 48)]
 
@@ -106,13 +107,14 @@ def test_sweeps_and_starts_gain() -> None:
 def test_no_flip_of_a_single_sign_is_left_that_gains() -> None:
     rng = np.random.default_rng(4)
     a = own.gaussian(rng, (30, 40), "f4")
-    found = Cuts(rng.uniform(0.1, 0.5, 10), *(rng.choice([-1, 1], (10, size)).astype("f4") for size in a.shape))
+    signs = tuple(rng.choice([-1, 1], (10, size)).astype("f4") for size in a.shape)
+    found = Cuts(rng.uniform(0.1, 0.5, 10), signs)
     rest = a - found.dense()
     for _ in range(60):
         rest, found = swept(rest, found, 1)
     np.testing.assert_allclose(rest, a - found.dense(), atol=1e-5)
     least = np.linalg.norm(a - found.dense())
-    for side in (found.rows, found.columns):
+    for side in found.sides:
         for at in np.ndindex(side.shape):
             side[at] *= -1
             assert np.linalg.norm(a - found.dense()) >= least * (1 - 1e-5)

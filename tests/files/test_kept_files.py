@@ -15,8 +15,9 @@ import pytest
 import bitterfly
 import tolerances
 from bitterfly import reference
+from bitterfly.cuts import CutTensor
 from bitterfly.files import storage
-from hostile import operators
+from hostile import operators, tensors, to_bytes
 
 KEPT = Path(__file__).with_name("kept_files.npz")
 
@@ -33,7 +34,9 @@ def _dense(op: Any) -> np.ndarray:
 
 
 def test_every_kind_is_kept() -> None:
-    assert {name.removesuffix(" file") for name in kept() if name.endswith(" file")} >= operators().keys()
+    assert {
+        name.removesuffix(" file") for name in kept() if name.endswith(" file")
+    } >= operators().keys() | tensors().keys()
     versions = {int(data.tobytes().split(b'\\"format_version\\":')[1][:1]) for name, data in _files()}
     assert versions == {1, 2, 3, 4, 5, 6, 7, 8}
 
@@ -47,8 +50,13 @@ def test_old_files_load(name: str, tmp_path: Path) -> None:
     data = kept()[f"{name} file"].tobytes()
     path = tmp_path / "old.safetensors"
     path.write_bytes(data)
-    op = bitterfly.load(path)
     want = kept()[f"{name} matrix"]
+    if name in tensors():
+        cut = CutTensor.load(path)
+        np.testing.assert_array_equal(reference.cut_tensor(cut), want)
+        assert to_bytes(cut) == data
+        return
+    op = bitterfly.load(path)
     # The bound of products, in the precision of the twin, once for it and once for what was kept.
     bound = 2 * tolerances.products(op)[0] * (tolerances.eps(np.float64) / tolerances.eps(op.dtype))
     assert np.all(np.abs(_dense(op) - want) <= bound)
@@ -60,4 +68,8 @@ if __name__ == "__main__":
     for name, op in operators().items():
         if f"{name} file" not in found:
             found |= {f"{name} file": np.frombuffer(storage.to_bytes(op), np.uint8), f"{name} matrix": _dense(op)}
+    for name, cut in tensors().items():
+        if f"{name} file" not in found:
+            dense = reference.cut_tensor(cut)
+            found |= {f"{name} file": np.frombuffer(to_bytes(cut), np.uint8), f"{name} matrix": dense}
     np.savez_compressed(KEPT, **found)

@@ -2,45 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import NamedTuple
 
 import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from bitterfly import _core
+from bitterfly.cuts.terms import Cuts, blocks, images, inner_products, unfolded_cuts
 from bitterfly.inputs import Array
 
-_RIDGE = 1e-10  # of the diagonal: cuts may depend on each other
+_RIDGE = 1e-5  # of the diagonal: what single precision rounds must not grow where cuts depend on each other
 _LANES = 16
 _TIMES = 2
-
-
-class Cuts(NamedTuple):
-    """Coefficients in double precision, and signs as 1 and -1 in single precision, a row for each cut."""
-
-    c: Array
-    rows: Array
-    columns: Array
-
-    def split(self, count: int) -> tuple[Cuts, Cuts]:
-        """Return so many cuts, and the others."""
-        return Cuts(*(part[:count] for part in self)), Cuts(*(part[count:] for part in self))
-
-    def dense(self) -> Array:
-        """Return the matrix in single precision."""
-        return (self.rows * self.c.astype(np.float32)[:, None]).T @ self.columns
-
-
-def joined(parts: Iterable[Cuts]) -> Cuts:
-    """Return all cuts as one."""
-    return Cuts(*(np.concatenate(each) for each in zip(*parts, strict=True)))
-
-
-def none(m: int, n: int) -> Cuts:
-    """Return no cuts of a matrix of this shape."""
-    return Cuts(np.zeros(0), np.zeros((0, m), np.float32), np.zeros((0, n), np.float32))
 
 
 def swept(rest: Array, cuts: Cuts, workers: int) -> tuple[Array, Cuts]:
@@ -54,7 +28,12 @@ def swept(rest: Array, cuts: Cuts, workers: int) -> tuple[Array, Cuts]:
     rest : ndarray of float32
         What these cuts and any others leave.
     """
-    c, rows, columns = cuts
+    return (_swept_matrix if rest.ndim == 2 else _swept_tensor)(rest, cuts, workers)
+
+
+def _swept_matrix(rest: Array, cuts: Cuts, workers: int) -> tuple[Array, Cuts]:
+    """Sweep a matrix, whose residual follows flip by flip."""
+    c, (rows, columns) = cuts
     rest = np.array(rest)
     rows, _ = _flipped(rest, c, rows, columns, columns @ columns.T, workers)
     gram, rest = rows @ rows.T, _turned(rest)
@@ -62,7 +41,38 @@ def swept(rest: Array, cuts: Cuts, workers: int) -> tuple[Array, Cuts]:
     missed = np.einsum("wn,nw->w", columns, slopes, dtype=np.float64)  # c_i s_i^T R t_i
     gram *= columns @ columns.T
     change = _change(gram, c, missed)
-    return _turned(rest) - Cuts(change, rows, columns).dense(), Cuts(c + change, rows, columns)
+    return _turned(rest) - Cuts(change, (rows, columns)).dense(), Cuts(c + change, (rows, columns))
+
+
+def _swept_tensor(rest: Array, cuts: Cuts, workers: int) -> tuple[Array, Cuts]:
+    """Sweep a tensor axis by axis: flips need inner products with what the cuts are to give, not the residual."""
+    c, sides, given = cuts.c, list(cuts.sides), rest + cuts.dense()
+    single = c.astype(np.float32)
+    nothing = np.zeros((max(given.shape), 0), np.float32), np.zeros((len(c), 0), np.float32)
+    for axis, own in enumerate(sides):
+        others = sides[:axis] + sides[axis + 1 :]
+        gram = np.outer(single, single)
+        if others:
+            gram *= inner_products(others)
+        slopes = _along(given, sides, axis) * single - own.T @ gram
+        sides[axis], slopes = _flip(own, slopes, gram, nothing[0][: len(slopes)], nothing[1], workers)
+    missed = np.einsum("wn,nw->w", sides[-1], slopes, dtype=np.float64)
+    better = Cuts(c + _change(inner_products(sides), c, missed), tuple(sides))
+    return given - better.dense(), better
+
+
+def _along(x: Array, sides: Sequence[Array], axis: int) -> Array:
+    """Return the sums of a tensor over all axes but one, times the signs of each cut: shape (n, width)."""
+    out, whole = np.empty((x.shape[axis], len(sides[0])), np.float32), x.reshape(len(x), -1)
+    if axis == 0:
+        for part, rest in unfolded_cuts(sides):
+            out[:, part] = whole @ rest.T
+        return out
+    for part in blocks(len(sides[0]), whole.shape[1]):
+        some = [side[part] for side in sides]
+        own = (some[0] @ whole).reshape(len(some[0]), *x.shape[1:])
+        out[:, part] = images(own, some[1:], axis - 1).T
+    return out
 
 
 def _turned(a: Array) -> Array:
@@ -75,15 +85,18 @@ def _turned(a: Array) -> Array:
 
 def _flipped(rest: Array, c: Array, own: Array, other: Array, gram: Array, workers: int) -> tuple[Array, Array]:
     """Return the signs of one side after their flips, and the slopes there for each row of `rest`, which follows."""
-    width, padded, single = len(c), -(-len(c) // _LANES) * _LANES, c.astype(np.float32)
+    single = c.astype(np.float32)
     weighted = other * single[:, None]
-    slopes, steps = (np.zeros((count, padded), np.float32) for count in (len(rest), width))
-    np.matmul(rest, weighted.T, out=slopes[:, :width])
-    np.multiply(gram, np.outer(single, single), out=steps[:, :width])
-    signs = np.ones((len(rest), padded), np.float32)
-    signs[:, :width] = _turned(own)
+    return _flip(own, rest @ weighted.T, gram * np.outer(single, single), rest, weighted, workers)
+
+
+def _flip(own: Array, slopes: Array, gram: Array, rest: Array, weighted: Array, workers: int) -> tuple[Array, Array]:
+    """Return signs and slopes after the flips; rows of all that kernels read are as long as whole registers."""
+    padding = -len(gram) % _LANES
+    signs = np.pad(_turned(own), ((0, 0), (0, padding)), constant_values=1)
+    slopes, steps = (np.pad(each, ((0, 0), (0, padding))) for each in (slopes, gram))
     _core.flip_signs(signs, slopes, steps, rest, weighted, _TIMES, workers)
-    return _turned(signs[:, :width]), slopes[:, :width]
+    return _turned(signs[:, : len(gram)]), slopes[:, : len(gram)]
 
 
 def _change(gram: Array, c: Array, missed: Array) -> Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import textwrap
+from collections.abc import Callable
 from typing import Any, cast
 
 from bitterfly.files import butterflies, composites, cuts, dense, structures, trains
@@ -34,9 +35,7 @@ def save(path: Path, op: Operator) -> None:
     OSError
         Where the file cannot be written; an existing file is left as it was.
     """
-    data = to_bytes(op)
-    with replacing(path) as file:
-        file.write(data)
+    write(path, sealed(op))
 
 
 def load(path: Path) -> Operator:
@@ -59,12 +58,24 @@ def load(path: Path) -> Operator:
     OSError
         Where the file cannot be read.
     """
+    return cast(Operator, read(path, _read_any))
+
+
+def write(path: Path, parts: Parts) -> None:
+    """Write sealed metadata and tensors to a file."""
+    data = contents(parts)
+    with replacing(path) as file:
+        file.write(data)
+
+
+def read(path: Path, reader: Callable[[Header, Tensors], Any]) -> Any:
+    """Return what a reader makes of the metadata and tensors of a file; ValueErrors get its name."""
     from safetensors import SafetensorError, safe_open
 
     name = os.fspath(path)
     try:
         with as_regular_file(path) as regular, safe_open(regular, framework="numpy") as file:
-            return _read(file)
+            return reader(_header(file), file)
     except SafetensorError as error:
         reason = textwrap.shorten(str(error), 200)  # it may quote what the file holds
         raise ValueError(f"{name}: header: not a safetensors file, or damaged ({reason})") from error
@@ -74,9 +85,14 @@ def load(path: Path) -> Operator:
 
 def to_bytes(op: Operator) -> bytes:
     """Return the contents of a file of an operator."""
+    return contents(sealed(op))
+
+
+def contents(parts: Parts) -> bytes:
+    """Return the contents of a file of sealed metadata and tensors."""
     from safetensors.numpy import save as container
 
-    header, tensors = sealed(op)
+    header, tensors = parts
     text = canonical(header)
     check_size(text)
     return container(tensors, metadata={METADATA_KEY: text})
@@ -91,16 +107,18 @@ def sealed(op: Any) -> Parts:
     return header | {"sha256": checksum(header, covered(header, tensors))}, tensors
 
 
-def _read(file: Any) -> Operator:
+def _header(file: Any) -> Header:
     text = (file.metadata() or {}).get(METADATA_KEY)
     if text is None:
         raise ValueError(f"metadata: no key {METADATA_KEY!r}, this is no bitterfly file")
-    return _read_any(parse(text), file)
+    return parse(text)
 
 
 def _read_any(header: Header, file: Tensors) -> Operator:
     """Return the operator of any kind that a header and tensors are of."""
     kind = header.get("kind")
+    if kind == cuts.TENSOR:
+        raise ValueError(f"kind: {kind!r} is of tensors, no operator; bitterfly.cuts.CutTensor.load reads it")
     codec = CODECS.get(kind, butterflies.CODEC) if isinstance(kind, str) else butterflies.CODEC  # refuses other kinds
     return cast(Operator, codec.read(header, file))
 
