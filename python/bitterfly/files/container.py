@@ -68,7 +68,7 @@ def parse(text: str) -> Header:
     """Return the JSON object in `text`; its fields are not checked."""
     check_size(text)
     try:
-        header = json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_refuse)
+        header = json.loads(text, object_pairs_hook=unique_keys, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"metadata: not valid JSON ({error})") from error
     if not isinstance(header, dict):
@@ -93,7 +93,8 @@ def _depth(text: str) -> int:
     return deepest
 
 
-def _unique_keys(pairs: list[tuple[str, Any]]) -> Header:
+def unique_keys(pairs: list[tuple[str, Any]]) -> Header:
+    """Return the object of the pairs that a parser of JSON found, refuse one key for two."""
     header = dict(pairs)
     if len(header) != len(pairs):
         raise ValueError("a key appears twice")

@@ -58,7 +58,7 @@ def load(path: Path) -> Operator:
     OSError
         Where the file cannot be read.
     """
-    return cast(Operator, read(path, _read_any))
+    return cast(Operator, read(path, unsealed))
 
 
 def write(path: Path, parts: Parts) -> None:
@@ -114,8 +114,8 @@ def _header(file: Any) -> Header:
     return parse(text)
 
 
-def _read_any(header: Header, file: Tensors) -> Operator:
-    """Return the operator of any kind that a header and tensors are of."""
+def unsealed(header: Header, file: Tensors) -> Operator:
+    """Return the operator of any kind that metadata, unchecked, and tensors are of."""
     kind = header.get("kind")
     if kind == cuts.TENSOR:
         raise ValueError(f"kind: {kind!r} is of tensors, no operator; bitterfly.cuts.CutTensor.load reads it")
@@ -128,7 +128,7 @@ CODECS: dict[str, Codec] = {
     "packed": butterflies.CODEC,
     "dense": dense.CODEC,
     **structures.codecs(),
-    "tensor_train": trains.codec(sealed, _read_any),
+    "tensor_train": trains.codec(sealed, unsealed),
     "cuts": cuts.CODEC,
-    **composites.codecs(sealed, _read_any),
+    **composites.codecs(sealed, unsealed),
 }

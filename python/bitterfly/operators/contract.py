@@ -735,6 +735,13 @@ class ButterflySum(Composite):
                 out += y if c == 1 else np.multiply(y, c, dtype=out.dtype)
         return out
 
+    def _rows(self, index: Array) -> Array:
+        out = np.zeros((len(index), self.shape[1]), self.dtype)
+        with np.errstate(over="ignore", invalid="ignore"):
+            for term, c in zip(self.terms, self._coefficients, strict=True):
+                out += np.multiply(term._rows(index), c, dtype=out.dtype)
+        return out
+
 
 class ButterflyProduct(Composite):
     """The product of operators: ``A_1 A_2 ... A_L``; the adjoint is ``A_L^H ... A_2^H A_1^H``.
@@ -782,6 +789,13 @@ class ButterflyProduct(Composite):
         for following in others:
             x, first = first._product(x, transposed, conjugated, workers), following
         return first._multiply(x, out, transposed, conjugated, workers)
+
+    def _rows(self, index: Array) -> Array:
+        first, *others = self.operators
+        x = np.ascontiguousarray(first._rows(index).T)
+        for following in others:
+            x = following._product(x, transposed=True)
+        return np.ascontiguousarray(x.T, self.dtype)
 
 
 def _product_of(left: Operator, right: Operator) -> ButterflyProduct:

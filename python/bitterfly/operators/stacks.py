@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from bitterfly.accuracy.derived import Derived, OfParts
-from bitterfly.inputs import Array
+from bitterfly.inputs import Array, IndexArray
 from bitterfly.operators.contract import Composite, Operator, operators_of
 
 Axis = Literal[0, 1, "diagonal"]
@@ -88,6 +88,16 @@ class ButterflyStack(Composite):
             else:
                 part._write(x[columns], out[rows], transposed, conjugated, workers)
                 added.add(rows.start)
+        return out
+
+    def _rows(self, index: IndexArray) -> Array:
+        if self.axis != 0:
+            return super()._rows(index)
+        out = np.empty((len(index), self.shape[1]), self.dtype)
+        for part, rows in zip(self.parts, self._row_places, strict=True):
+            here = (index >= rows.start) & (index < rows.stop)
+            if here.any():
+                out[here] = part._rows(index[here] - rows.start)
         return out
 
 
