@@ -19,10 +19,10 @@ _STANDARD_OUTPUTS = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Open a temporary file beside `path`; it takes its place if the block succeeds."""
+def replacing(path: Path, folder: str | None = None) -> Iterator[BinaryIO]:
+    """Open a temporary file beside `path`, or in a folder of the same disk; it takes its place if the block succeeds."""
     target = _target(path)
-    temporary = os.path.join(os.path.dirname(target), f".{secrets.token_hex(8)}.tmp")
+    temporary = os.path.join(folder or os.path.dirname(target), f".{secrets.token_hex(8)}.tmp")
     try:
         with open(temporary, "xb") as file:
             yield file

@@ -1,5 +1,6 @@
 """A model file in, a smaller model file out: every matrix in a few bits, the bits where they count."""
 
+from bitterfly.models.compress import compress_model
 from bitterfly.models.loaded import CompressedModel, Unit, expand, load
 
-__all__ = ["CompressedModel", "Unit", "expand", "load"]
+__all__ = ["CompressedModel", "Unit", "compress_model", "expand", "load"]

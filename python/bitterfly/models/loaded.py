@@ -42,6 +42,8 @@ class Unit(NamedTuple):
         Measured on all entries; 0 of plain ones.
     metric_error : float
         In the metric of the inputs; NaN without one.
+    loss : float
+        What the model is expected to lose by it; NaN where no sensitivities were given.
     """
 
     rows: tuple[int, int]
@@ -50,6 +52,7 @@ class Unit(NamedTuple):
     bits: float
     relative_error: float
     metric_error: float
+    loss: float
 
 
 class CompressedModel(Mapping[str, Operator | Array]):
@@ -141,7 +144,10 @@ class CompressedModel(Mapping[str, Operator | Array]):
                 unit["kind"],
                 known["nbytes"],
                 8 * known["nbytes"] / ((end - first) * row),
-                *(math.nan if each is None else each for each in (unit["relative_error"], known["metric_error"])),
+                *(
+                    math.nan if each is None else each
+                    for each in (unit["relative_error"], known["metric_error"], known["loss"])
+                ),
             )
             for first, end, unit, known in zip(facts["rows"], ends, facts["units"], facts["known"], strict=True)
         )
@@ -170,7 +176,7 @@ class CompressedModel(Mapping[str, Operator | Array]):
     def _plain_unit(self, name: str) -> Unit:
         shape, nbytes = self.shape(name), self._plain_nbytes(name)
         bits = 8 * nbytes / math.prod(shape) if nbytes else 0.0
-        return Unit((0, shape[0] if shape else 1), "plain", nbytes, bits, 0.0, math.nan)
+        return Unit((0, shape[0] if shape else 1), "plain", nbytes, bits, 0.0, math.nan, math.nan)
 
     def _of_units(self, name: str) -> list[dict[str, Tensor]]:
         """Return the buffers of each unit of a tensor."""
@@ -352,13 +358,15 @@ def _checked_facts(name: str, facts: dict[str, Any]) -> dict[str, Any]:
 
 def _check_known(facts: dict[str, Any]) -> None:
     for unit, known in zip(facts["units"], facts["known"], strict=True):
-        good = known.keys() == {"nbytes", "metric_error"} and is_int(known["nbytes"]) and known["nbytes"] >= 0
-        error = known.get("metric_error")
-        good = good and (error is None or (type(error) is float and error >= 0))
-        expect(good, "known", "nbytes and metric_error of each unit", facts)
-        error = unit.get("relative_error")
-        good = isinstance(unit.get("kind"), str) and (error is None or (type(error) is float and error >= 0))
+        good = known.keys() == {"nbytes", "metric_error", "loss"} and is_int(known["nbytes"]) and known["nbytes"] >= 0
+        good = good and _is_known(known["metric_error"]) and _is_known(known["loss"])
+        expect(good, "known", "nbytes, metric_error and loss of each unit", facts)
+        good = isinstance(unit.get("kind"), str) and "relative_error" in unit and _is_known(unit["relative_error"])
         expect(good, "units", "operators with their kind and error", facts)
+
+
+def _is_known(x: object) -> bool:
+    return x is None or (type(x) is float and x >= 0)
 
 
 def _check_units(ops: list[Operator], facts: dict[str, Any]) -> None:

@@ -1,0 +1,210 @@
+"""A model to a file of operators: which matrices, in how many bytes each, part by part; then all in one file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
+from typing import Any
+
+import numpy as np
+
+from bitterfly.compression.request import checked_request
+from bitterfly.files.replacing import Path, check_target, replacing
+from bitterfly.inputs import UnmetError, as_bytes, as_number, check_rtol
+from bitterfly.models.coding import Coded, Structures, cleared
+from bitterfly.models.given import given
+from bitterfly.models.jobs import Jobs, Progress
+from bitterfly.models.loaded import CompressedModel
+from bitterfly.models.rates import curve, shared
+from bitterfly.models.sensitivity import Loss, checked_losses, losses_of_probes
+from bitterfly.models.tensors import Tensor, nbytes_of, write
+from bitterfly.models.together import model_file
+from bitterfly.models.units import Part, is_finite, kind_of, parts_of
+
+
+def compress_model(
+    model: Path | Mapping[str, Any],
+    out: Path,
+    *,
+    nbytes: int | None = None,
+    ratio: float | None = None,
+    rtol: float | None = None,
+    moments: Mapping[str, Any] | None = None,
+    sensitivity: Mapping[str, float] | Loss | None = None,
+    structure: Structures = "auto",
+    workers: int | Executor | None = None,
+    rng: np.random.Generator | int | None = 0,
+    progress: Progress | None = None,
+) -> CompressedModel:
+    """Compress all matrices of a model, each in as many bits as it needs, into one file.
+
+    Parameters
+    ----------
+    model : str, path-like or mapping of names to arrays
+        A safetensors file, the index of several, a folder with one of these, or arrays. Files are mapped: of the model
+        a few matrices are in memory at a time.
+    out : str or path-like
+        The file appears, or replaces an older one, only once it is complete. Until then the matrices that are done lie
+        in a folder beside it, ``out + ".parts"``: after an interruption, the same call goes on with these and ends with
+        the same file.
+    nbytes : int, optional
+        The least loss in at most so many bytes: of all operators and of all tensors that are left alone. Names and
+        facts, about one kilobyte for each matrix, come on top.
+    ratio : float, optional
+        Instead of `nbytes`: the share of the bytes of the model in half precision, that is of 2 for each floating-point
+        number of every tensor in the model, whatever its type, and of all other tensors as they are.
+    rtol : float, optional
+        Instead of these: the fewest bytes in which each matrix (each part of one) errs by at most `rtol`; in the metric
+        of its inputs where there is one.
+    moments : mapping of names to SecondMoments or arrays, optional
+        Of the inputs of matrices, as ``metric`` of `quantize_dense`; `load_moments` reads some from a file.
+    sensitivity : mapping of names to floats, or callable, optional
+        What the model loses by an error. A callable gets a mapping of all names to arrays, and returns the loss, such
+        as that on a few texts: it is called once for the model as it is, and once for each part, with this alone in
+        codes of 2 bits. A mapping has that of each matrix. Losses are taken to add up, and to grow with the square of
+        the error. Default: that of each part is the root of its number of entries.
+    structure : "auto", "dense", or others as for `compress`, optional
+        What operators may be. With a metric: what a look at the entries finds, or dense codes.
+    workers : int or concurrent.futures.Executor, optional
+        How many matrices are coded at a time, by threads; -1 stands for all cores. Or an executor, of processes as
+        well, such as ``joblib.externals.loky.get_reusable_executor()``. The file does not depend on it.
+    rng : numpy.random.Generator or int, optional
+        Draws what is random. With None, an interrupted call cannot go on.
+    progress : callable, optional
+        Called as ``progress(stage, fraction)``, with "look", "probe", "code" and "write".
+
+    Returns
+    -------
+    CompressedModel
+        As `load` returns it.
+
+    Raises
+    ------
+    ValueError
+        Where files are damaged, none or more than one of `nbytes`, `ratio`, `rtol` is given, and where what is asked
+        for cannot be met. The message names the argument, or the tensor.
+    TypeError
+        Where a model has numbers that safetensors does not have.
+    OSError
+        Where files cannot be read or written.
+
+    Notes
+    -----
+    Coded are floating-point tensors of two or more dimensions, as matrices of the first one times all others, that have
+    at least 16 rows and columns and 4096 entries, all of them finite: linear layers, convolutions, tables such as
+    embeddings. Tables of 4096 rows and more are coded in four parts, first rows first. All others stay as they are, in
+    their own type.
+
+    Examples
+    --------
+    >>> import numpy as np, tempfile
+    >>> from bitterfly import models
+    >>> rng = np.random.default_rng(0)
+    >>> layers = {"first": rng.standard_normal((128, 256)), "second": rng.standard_normal((64, 128))}
+    >>> weights = {f"{name}.weight": w.astype(np.float16) for name, w in layers.items()}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     small = models.compress_model(weights, f"{folder}/small.safetensors", ratio=0.25)
+    ...     small.nbytes <= 0.25 * small.half_nbytes, small["first.weight"].shape
+    (True, (128, 256))
+    """
+    rtol, ratio = (None if x is None else as_number(x, name) for x, name in ((rtol, "rtol"), (ratio, "ratio")))
+    _check_request(nbytes, ratio, rtol, structure)
+    file = given(model)
+    target = os.path.realpath(os.fspath(out))
+    check_target(target, sorted({each.held for each in file.tensors.values() if isinstance(each.held, str)}))
+    moments = _named(moments, file.tensors, "moments")
+    told = progress or (lambda stage, fraction: None)
+    parts = _parts(file.tensors, moments, told)
+    budget = _budget(file.tensors, parts, nbytes, ratio)
+    seed = int(np.random.default_rng(rng).integers(1 << 63))
+    jobs = Jobs(parts, moments, structure, seed, f"{target}.parts", workers, told)
+    if budget is None:
+        coded, losses = jobs.done([None] * len(parts), rtol, "code"), None
+    else:
+        coded, losses = _in_bytes(file.tensors, parts, jobs, budget, sensitivity)
+    settings: dict[str, Any] = {"nbytes": nbytes, "ratio": ratio, "rtol": rtol, "seed": seed}
+    settings["structure"] = structure if isinstance(structure, str) else list(structure)
+    told("write", 0.0)
+    tensors, metadata = model_file(file, parts, coded, losses, settings)
+    with replacing(target, jobs.folder) as opened:
+        write(opened, tensors, metadata)
+    cleared(jobs.folder)
+    told("write", 1.0)
+    return CompressedModel(target)
+
+
+def _check_request(nbytes: Any, ratio: float | None, rtol: float | None, structure: Any) -> None:
+    if sum(x is not None for x in (nbytes, ratio, rtol)) != 1:
+        raise ValueError("nbytes, ratio, rtol: expected one of them, for example ratio=0.25")
+    if ratio is not None and not 0 < ratio <= 1:
+        raise ValueError(f"ratio: expected a number above 0, at most 1, got {ratio}")
+    check_rtol(rtol)
+    checked_request(0.5, None, None, structure, None, "auto", None)
+
+
+def _named(given: Mapping[str, Any] | None, tensors: Mapping[str, Tensor], what: str) -> Mapping[str, Any]:
+    """Return what is given by names of tensors; refuse others."""
+    given = {} if given is None else given
+    if not isinstance(given, Mapping):
+        raise TypeError(f"{what}: expected a mapping of names of tensors, got {type(given).__name__}")
+    for name in given:
+        if name not in tensors:
+            raise ValueError(f"{what}: the model has no tensor {name!r}")
+    return given
+
+
+def _parts(tensors: Mapping[str, Tensor], moments: Mapping[str, Any], told: Progress) -> list[Part]:
+    """Return all parts that are coded, in the order of the model."""
+    found: list[Part] = []
+    for at, (name, tensor) in enumerate(tensors.items()):
+        told("look", at / len(tensors))
+        kind = kind_of(name, tensor, name in moments)
+        if kind != "plain" and is_finite(tensor):
+            found += parts_of(name, kind, tensor)
+        elif name in moments:
+            raise ValueError(f"moments: {name} is not coded, a tensor {tensor.dtype} of {list(tensor.shape)}")
+    told("look", 1.0)
+    return found
+
+
+def _budget(tensors: Mapping[str, Tensor], parts: Sequence[Part], nbytes: Any, ratio: float | None) -> int | None:
+    """Return the bytes that are left for codes; None where an error is asked for."""
+    if nbytes is None and ratio is None:
+        return None
+    whole = as_bytes(nbytes) if ratio is None else int(ratio * nbytes_of(tensors.values()))
+    coded = {part.name for part in parts}
+    alone = sum(tensor.nbytes for name, tensor in tensors.items() if name not in coded)
+    least = alone + sum(curve(part.shape, 1).nbytes[0] for part in parts)
+    if whole < least:
+        name, given = ("nbytes", nbytes) if ratio is None else ("ratio", f"{ratio:.3g}, {whole} bytes")
+        raise UnmetError(
+            f"{name}: expected at least {least} bytes, {alone} for tensors left alone and 1 bit for each number of the "
+            f"others, got {given}"
+        )
+    return whole - alone
+
+
+def _in_bytes(
+    tensors: Mapping[str, Tensor],
+    parts: Sequence[Part],
+    jobs: Jobs,
+    nbytes: int,
+    sensitivity: Mapping[str, float] | Loss | None,
+) -> tuple[list[Coded], list[float] | None]:
+    """Return all parts of the least loss, and what is expected of it for each, where that is known."""
+    curves = [curve(part.shape, 1 if part.name in jobs.moments else None) for part in parts]
+    if not callable(sensitivity):
+        losses = checked_losses(None if sensitivity is None else _named(sensitivity, tensors, "sensitivity"), parts)
+        shares = shared(curves, losses, nbytes)
+        coded = jobs.done([share.nbytes for share in shares], None, "code")
+        return coded, None if sensitivity is None else [share.loss for share in shares]
+    probes = jobs.done([each.probed for each in curves], None, "probe")
+    losses = losses_of_probes(sensitivity, tensors, parts, probes)
+    coded = jobs.done([share.nbytes for share in shared(curves, losses, nbytes)], None, "code")
+    return coded, [_expected(*each) for each in zip(losses, coded, probes, strict=True)]
+
+
+def _expected(loss: float, coded: Coded, probe: Coded) -> float:
+    """Return the loss of codes from that of others, by the squares of both errors."""
+    return loss * (coded.error / probe.error) ** 2 if probe.error else 0.0

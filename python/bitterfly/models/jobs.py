@@ -1,0 +1,93 @@
+"""All parts of a model, a few at a time, by threads or by an executor; none depends on another."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from typing import Any
+
+from bitterfly.models.coding import Coded, Job, Structures, code
+from bitterfly.models.units import Part
+from bitterfly.workers import available_cores, building_workers
+
+Progress = Callable[[str, float], None]
+
+
+class Jobs:
+    """What makes the parts of a model.
+
+    Parameters
+    ----------
+    parts : sequence of Part
+    moments : mapping
+        Of names to second moments; looked up when a part begins.
+    structure
+    seed : int
+    folder : str
+        Where the files of parts go; made when the first one begins.
+    workers : int, Executor or None
+    progress : callable
+    """
+
+    def __init__(
+        self,
+        parts: Sequence[Part],
+        moments: Mapping[str, Any],
+        structure: Structures,
+        seed: int,
+        folder: str,
+        workers: int | Executor | None,
+        progress: Progress,
+    ) -> None:
+        self.moments, self.folder = moments, folder
+        self._parts, self._structure, self._seed, self._progress = parts, structure, seed, progress
+        self._executor = workers if isinstance(workers, Executor) else None
+        count = available_cores() if isinstance(workers, Executor) else building_workers(workers)
+        self._at_once = max(min(count, len(parts)), 1)
+        self._threads = 1 if self._executor else max(count // self._at_once, 1)
+        # The largest first: the last ones to end are small.
+        self._order = sorted(range(len(parts)), key=lambda at: -parts[at].shape[0] * parts[at].shape[1])
+
+    def done(self, nbytes: Sequence[int | None], rtol: float | None, stage: str) -> list[Coded]:
+        """Return all parts, in so many bytes each or of an error; what was done before is found."""
+        os.makedirs(self.folder, exist_ok=True)
+        self._progress(stage, 0.0)
+        found: dict[int, Coded] = {}
+        for at, each in self._as_done(lambda at: self._job(at, nbytes[at], rtol)):
+            found[at] = each
+            self._progress(stage, len(found) / len(self._parts))
+        return [found[at] for at in range(len(self._parts))]
+
+    def _job(self, at: int, nbytes: int | None, rtol: float | None) -> Job:
+        part = self._parts[at]
+        moments = self.moments.get(part.name)
+        return Job(part, nbytes, rtol, moments, self._structure, self._seed, self.folder, self._threads)
+
+    def _as_done(self, job: Callable[[int], Job]) -> Iterator[tuple[int, Coded]]:
+        """Yield the number of each part and what it became, in the order in which they end."""
+        if self._executor is None and self._at_once == 1:
+            yield from ((at, code(job(at))) for at in self._order)
+            return
+        with self._running() as executor:
+            left, pending = iter(self._order), dict[Future[Coded], int]()
+            while True:
+                while len(pending) < self._at_once and (at := next(left, None)) is not None:
+                    pending[executor.submit(code, job(at))] = at
+                if not pending:
+                    return
+                ended, _ = wait(pending, return_when=FIRST_COMPLETED)
+                yield from [(pending.pop(future), future.result()) for future in ended]
+
+    @contextmanager
+    def _running(self) -> Iterator[Executor]:
+        """Give an executor; one of our own ends with what it has begun."""
+        if self._executor is not None:
+            yield self._executor
+            return
+        own = ThreadPoolExecutor(self._at_once)
+        try:
+            yield own
+        finally:
+            own.shutdown(cancel_futures=True)

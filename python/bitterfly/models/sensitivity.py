@@ -1,0 +1,87 @@
+"""What a model loses by the errors of its parts."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import numpy as np
+
+from bitterfly.files.storage import load
+from bitterfly.inputs import Array, as_number
+from bitterfly.models.coding import Coded
+from bitterfly.models.tensors import Tensor
+from bitterfly.models.units import Part
+
+Loss = Callable[[Mapping[str, Array]], float]
+
+
+def checked_losses(given: Mapping[str, float] | None, parts: Sequence[Part]) -> list[float]:
+    """Return the losses of parts in codes of two bits: those of their tensors, shared by the roots of their sizes.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Where one is missing, or no finite number that is not negative.
+    """
+    roots = [math.sqrt(math.prod(part.shape)) for part in parts]
+    if given is None:
+        return roots
+    sums: dict[str, float] = defaultdict(float)
+    for part, root in zip(parts, roots, strict=True):
+        sums[part.name] += root
+    for name in sums:
+        if name not in given:
+            raise ValueError(f"sensitivity: expected a number for each matrix, got none for {name!r}")
+        loss = as_number(given[name], f"sensitivity[{name!r}]")
+        if not (math.isfinite(loss) and loss >= 0):
+            raise ValueError(f"sensitivity[{name!r}]: expected a finite number that is not negative, got {loss}")
+    return [float(given[part.name]) * root / sums[part.name] for part, root in zip(parts, roots, strict=True)]
+
+
+def losses_of_probes(
+    loss: Loss, tensors: Mapping[str, Tensor], parts: Sequence[Part], probes: Sequence[Coded]
+) -> list[float]:
+    """Return what a model loses by each part alone; gains, which chance brings, are none.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Where a loss is no finite number.
+    """
+    before = _finite(loss(_Model(tensors)), "of the model")
+    found = []
+    for part, probe in zip(parts, probes, strict=True):
+        after = _finite(loss(_Model(tensors, part, probe)), f"with {part.name} in codes")
+        found.append(max(after - before, 0.0))
+    return found
+
+
+def _finite(loss: object, where: str) -> float:
+    number = as_number(loss, f"sensitivity: the loss {where}")
+    if not math.isfinite(number):
+        raise ValueError(f"sensitivity: expected a finite loss {where}, got {number}")
+    return number
+
+
+class _Model(Mapping[str, Array]):
+    """The arrays of a model, one part from its codes; read when they are asked for."""
+
+    def __init__(self, tensors: Mapping[str, Tensor], part: Part | None = None, probe: Coded | None = None) -> None:
+        self._tensors, self._part, self._probe = tensors, part, probe
+
+    def __getitem__(self, name: str) -> Array:
+        array = self._tensors[name].array()
+        if self._part is None or self._probe is None or name != self._part.name:
+            return array
+        changed = array.astype(np.result_type(array.dtype, np.float32))
+        rows = changed[self._part.first : self._part.end]
+        rows[...] = load(self._probe.path).todense().reshape(rows.shape)
+        return changed
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tensors)
+
+    def __len__(self) -> int:
+        return len(self._tensors)
