@@ -42,6 +42,7 @@ __all__ = [
     "interop",
     "kron",
     "load",
+    "models",
     "ordering",
     "plots",
     "quantize",
@@ -56,9 +57,9 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from bitterfly import gallery, interop, plots
+    from bitterfly import gallery, interop, models, plots
 
-_LAZY = ("gallery", "interop", "plots")  # imported on first use: they need scipy.special, or are seldom needed
+_LAZY = ("gallery", "interop", "models", "plots")  # imported on first use: they need more, or are seldom needed
 
 
 def __dir__() -> list[str]:

@@ -1,4 +1,4 @@
-"""Pictures of operators: ranks of each level, and error against bytes beside dense codes and truncated SVDs."""
+"""Pictures: ranks of each level, error against bytes beside dense codes and truncated SVDs, the layers of a model."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from bitterfly.operators.pictures import axes_of, plot_ranks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-__all__ = ["dense_codes", "plot_error", "plot_ranks", "truncated_svd"]
+__all__ = ["dense_codes", "plot_error", "plot_model", "plot_ranks", "truncated_svd"]
 
 _log = logging.getLogger("bitterfly")
 
@@ -102,3 +103,51 @@ def truncated_svd(a: Array) -> Curve:
     ranks = np.unique(np.round(np.geomspace(1, len(values), 24)).astype(int))
     total = tails[0] if tails[0] > 0 else 1.0
     return [(int(r) * sum(a.shape) * a.dtype.itemsize, float(tails[r] / total)) for r in ranks]
+
+
+def plot_model(model: Any, figure: Figure | None = None) -> Figure:
+    """Draw bytes, bits and errors of all matrices of a compressed model, one above the other.
+
+    Parameters
+    ----------
+    model : CompressedModel
+        As `bitterfly.models.load` returns it.
+    figure : matplotlib Figure, optional
+        Default: the current one of pyplot.
+
+    Returns
+    -------
+    Figure
+        With three axes; the parts of a table stand side by side.
+
+    Raises
+    ------
+    ImportError
+        Without matplotlib.
+    ValueError
+        Where nothing in the model is coded.
+    """
+    if figure is None:
+        from matplotlib import pyplot
+
+        figure = pyplot.gcf()
+    coded = [(name, unit) for name in model if model.kind(name) != "plain" for unit in model.units(name)]
+    if not coded:
+        raise ValueError("model: expected matrices that are coded, got none")
+    places = np.arange(len(coded))
+    names = [f"{name}[{unit.rows[0]}:]" if unit.rows[0] else name for name, unit in coded]
+    sizes, bits, errors = figure.subplots(3, 1, sharex=True)
+    sizes.bar(places, [unit.nbytes / 1e3 for _, unit in coded])
+    sizes.set_ylabel("kilobytes")
+    bits.bar(places, [unit.bits for _, unit in coded])
+    bits.set_ylabel("bits, all bytes")
+    errors.plot(places, [unit.relative_error for _, unit in coded], "o", markersize=4, label="all entries")
+    errors.plot(places, [unit.metric_error for _, unit in coded], "s", markersize=4, label="metric of the inputs")
+    if any(unit.relative_error > 0 for _, unit in coded):
+        errors.set_yscale("log")
+    errors.set_ylabel("relative error")
+    errors.legend(fontsize=7, frameon=False)
+    errors.set_xticks(places, names, rotation=90, fontsize=6)
+    for ax in (sizes, bits, errors):
+        ax.grid(visible=True, axis="y", alpha=0.3)
+    return figure

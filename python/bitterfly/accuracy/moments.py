@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from scipy.linalg.blas import dsyrk
 
-from bitterfly.inputs import Array, as_floating
+from bitterfly.inputs import Array, as_count, as_floating
 
 _PANEL = 1 << 22  # numbers that are converted at a time
 _BLOCK = 256
@@ -49,6 +49,33 @@ class SecondMoments:
         self._count = 0
         self._sum = np.zeros((self._n, self._n), order="F")
         self._lock = Lock()
+
+    @classmethod
+    def of(cls, matrix: Any, count: int) -> SecondMoments:
+        """Return moments from a sum ``X^T X`` of so many inputs.
+
+        Raises
+        ------
+        ValueError
+            Where it is no square matrix of finite numbers, exactly symmetric, with a diagonal that is not negative, or
+            `count` is negative.
+        TypeError
+            Where it is no matrix of real numbers, or `count` no integer.
+        """
+        array = as_floating(matrix, "matrix")
+        if array.dtype.kind == "c":
+            raise TypeError(f"matrix: expected real numbers, got {array.dtype}")
+        if array.ndim != 2 or array.shape[0] != array.shape[1] or not array.size:
+            raise ValueError(f"matrix: expected a square one, got shape {array.shape}")
+        if not np.all(np.isfinite(array)):
+            raise ValueError("matrix: expected finite numbers, got infinities or NaNs")
+        if not np.array_equal(array, array.T):
+            raise ValueError("matrix: expected a symmetric one")
+        if array.diagonal().min() < 0:
+            raise ValueError(f"matrix: expected a diagonal that is not negative, got {array.diagonal().min():.3g}")
+        moments = cls(len(array))
+        moments._count, moments._sum = as_count(count, "count"), array.astype(np.float64, order="F")
+        return moments
 
     def __getstate__(self) -> dict[str, Any]:
         with self._lock:

@@ -14,6 +14,7 @@ import click
 
 from bitterfly.bits import in_words
 from bitterfly.commands.console import Group, progress_bars
+from bitterfly.commands.model import model
 
 if TYPE_CHECKING:
     from bitterfly.compression.request import Structure
@@ -71,6 +72,7 @@ def main(context: click.Context) -> None:
       bitterfly compress A.npy --rtol 1e-3           write A.bfly.safetensors
       bitterfly info A.bfly.safetensors              error, bytes, bits
       bitterfly apply A.bfly.safetensors x.npy -o y.npy
+      bitterfly model compress model.safetensors -o small.safetensors --ratio 0.25
 
     \b
     And from Python:
@@ -79,6 +81,9 @@ def main(context: click.Context) -> None:
     """
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
+
+
+main.add_command(model)
 
 
 @main.command(short_help="Compress a matrix from an .npy file.")

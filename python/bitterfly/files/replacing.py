@@ -20,7 +20,7 @@ _STANDARD_OUTPUTS = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 
 @contextmanager
 def replacing(path: Path, folder: str | None = None) -> Iterator[BinaryIO]:
-    """Open a temporary file beside `path`, or in a folder of the same disk; it takes its place if the block succeeds."""
+    """Open a temporary file beside `path`, or in this folder, and let it take its place if the block succeeds."""
     target = _target(path)
     temporary = os.path.join(folder or os.path.dirname(target), f".{secrets.token_hex(8)}.tmp")
     try:

@@ -2,5 +2,15 @@
 
 from bitterfly.models.compress import compress_model
 from bitterfly.models.loaded import CompressedModel, Unit, expand, load
+from bitterfly.models.moments import StoredMoments, load_moments, save_moments
 
-__all__ = ["CompressedModel", "Unit", "compress_model", "expand", "load"]
+__all__ = [
+    "CompressedModel",
+    "StoredMoments",
+    "Unit",
+    "compress_model",
+    "expand",
+    "load",
+    "load_moments",
+    "save_moments",
+]

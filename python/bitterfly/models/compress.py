@@ -16,11 +16,15 @@ from bitterfly.models.coding import Coded, Structures, cleared
 from bitterfly.models.given import given
 from bitterfly.models.jobs import Jobs, Progress
 from bitterfly.models.loaded import CompressedModel
-from bitterfly.models.rates import curve, shared
-from bitterfly.models.sensitivity import Loss, checked_losses, losses_of_probes
+from bitterfly.models.rates import Curve, Share, curve, shared
+from bitterfly.models.sensitivity import Loss, Losses, by_default, checked_losses, losses_of_probes
 from bitterfly.models.tensors import Tensor, nbytes_of, write
 from bitterfly.models.together import model_file
 from bitterfly.models.units import Part, is_finite, kind_of, parts_of
+
+_FILLED = 0.9  # of its bytes: what takes less has a structure, and is no better with more
+
+Sensitivity = Mapping[str, float | Sequence[float]] | Loss | None
 
 
 def compress_model(
@@ -31,7 +35,7 @@ def compress_model(
     ratio: float | None = None,
     rtol: float | None = None,
     moments: Mapping[str, Any] | None = None,
-    sensitivity: Mapping[str, float] | Loss | None = None,
+    sensitivity: Sensitivity = None,
     structure: Structures = "auto",
     workers: int | Executor | None = None,
     rng: np.random.Generator | int | None = 0,
@@ -62,8 +66,9 @@ def compress_model(
     sensitivity : mapping of names to floats, or callable, optional
         What the model loses by an error. A callable gets a mapping of all names to arrays, and returns the loss, such
         as that on a few texts: it is called once for the model as it is, and once for each part, with this alone in
-        codes of 2 bits. A mapping has that of each matrix. Losses are taken to add up, and to grow with the square of
-        the error. Default: that of each part is the root of its number of entries.
+        codes of 2 bits. A mapping has these losses of each matrix, or of each of its parts, such as the
+        ``sensitivities`` of a model that was compressed before. Losses are taken to add up, and to grow with the square
+        of the error. Default: that of each part is the root of its number of entries.
     structure : "auto", "dense", or others as for `compress`, optional
         What operators may be. With a metric: what a look at the entries finds, or dense codes.
     workers : int or concurrent.futures.Executor, optional
@@ -120,7 +125,7 @@ def compress_model(
     seed = int(np.random.default_rng(rng).integers(1 << 63))
     jobs = Jobs(parts, moments, structure, seed, f"{target}.parts", workers, told)
     if budget is None:
-        coded, losses = jobs.done([None] * len(parts), rtol, "code"), None
+        coded, losses = jobs.done([None] * len(parts), rtol, "code"), [Losses()] * len(parts)
     else:
         coded, losses = _in_bytes(file.tensors, parts, jobs, budget, sensitivity)
     settings: dict[str, Any] = {"nbytes": nbytes, "ratio": ratio, "rtol": rtol, "seed": seed}
@@ -186,23 +191,41 @@ def _budget(tensors: Mapping[str, Tensor], parts: Sequence[Part], nbytes: Any, r
 
 
 def _in_bytes(
-    tensors: Mapping[str, Tensor],
-    parts: Sequence[Part],
-    jobs: Jobs,
-    nbytes: int,
-    sensitivity: Mapping[str, float] | Loss | None,
-) -> tuple[list[Coded], list[float] | None]:
-    """Return all parts of the least loss, and what is expected of it for each, where that is known."""
+    tensors: Mapping[str, Tensor], parts: Sequence[Part], jobs: Jobs, nbytes: int, sensitivity: Sensitivity
+) -> tuple[list[Coded], list[Losses]]:
+    """Return all parts of the least loss, and what is known of it for each."""
     curves = [curve(part.shape, 1 if part.name in jobs.moments else None) for part in parts]
-    if not callable(sensitivity):
-        losses = checked_losses(None if sensitivity is None else _named(sensitivity, tensors, "sensitivity"), parts)
-        shares = shared(curves, losses, nbytes)
-        coded = jobs.done([share.nbytes for share in shares], None, "code")
-        return coded, None if sensitivity is None else [share.loss for share in shares]
-    probes = jobs.done([each.probed for each in curves], None, "probe")
-    losses = losses_of_probes(sensitivity, tensors, parts, probes)
-    coded = jobs.done([share.nbytes for share in shared(curves, losses, nbytes)], None, "code")
-    return coded, [_expected(*each) for each in zip(losses, coded, probes, strict=True)]
+    probes: list[Coded] | None = None
+    if sensitivity is None:
+        losses = by_default(parts)
+    elif callable(sensitivity):
+        probes = jobs.done([each.probed for each in curves], None, "probe")
+        losses = losses_of_probes(sensitivity, tensors, parts, probes)
+    else:
+        losses = checked_losses(_named(sensitivity, tensors, "sensitivity"), parts)
+    shares, coded = _shared_and_coded(jobs, curves, losses, nbytes)
+    if sensitivity is None:
+        return coded, [Losses()] * len(parts)
+    if probes is None:
+        return coded, [Losses(loss, share.loss) for loss, share in zip(losses, shares, strict=True)]
+    return coded, [Losses(loss, _expected(loss, *both)) for loss, *both in zip(losses, coded, probes, strict=True)]
+
+
+def _shared_and_coded(
+    jobs: Jobs, curves: Sequence[Curve], losses: Sequence[float], nbytes: int
+) -> tuple[list[Share], list[Coded]]:
+    """Return the shares of all parts, and these coded; what a structure leaves of its share goes to the others."""
+    shares = shared(curves, losses, nbytes)
+    coded = jobs.done([share.nbytes for share in shares], None, "code")
+    others = [at for at, each in enumerate(coded) if each.nbytes >= _FILLED * shares[at].nbytes]
+    if not others or len(others) == len(coded):
+        return shares, coded
+    left = nbytes - sum(each.nbytes for at, each in enumerate(coded) if at not in others)
+    for at, share in zip(
+        others, shared([curves[at] for at in others], [losses[at] for at in others], left), strict=True
+    ):
+        shares[at] = share
+    return shares, jobs.done([share.nbytes for share in shares], None, "code")
 
 
 def _expected(loss: float, coded: Coded, probe: Coded) -> float:

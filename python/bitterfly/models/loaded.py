@@ -22,6 +22,7 @@ VERSION = 1
 CODED = ("linear", "table", "convolution")
 KINDS = (*CODED, "plain")
 
+_NUMBERS = ("metric_error", "sensitivity", "loss")
 _PANEL = 1 << 20  # entries that are decoded at once
 
 
@@ -42,8 +43,10 @@ class Unit(NamedTuple):
         Measured on all entries; 0 of plain ones.
     metric_error : float
         In the metric of the inputs; NaN without one.
+    sensitivity : float
+        What the model loses by it alone in codes of two bits; NaN where that was not asked for.
     loss : float
-        What the model is expected to lose by it; NaN where no sensitivities were given.
+        What it is expected to lose by this operator alone, by the squares of both errors.
     """
 
     rows: tuple[int, int]
@@ -52,6 +55,7 @@ class Unit(NamedTuple):
     bits: float
     relative_error: float
     metric_error: float
+    sensitivity: float
     loss: float
 
 
@@ -119,6 +123,20 @@ class CompressedModel(Mapping[str, Operator | Array]):
         """Bytes of the model in half precision: 2 for each floating-point number, all other numbers as they are."""
         return nbytes_of(Tensor(self.dtype(name), self.shape(name), "", 0, self._plain_nbytes(name)) for name in self)
 
+    @property
+    def sensitivities(self) -> dict[str, list[float]]:
+        """What the model loses by each unit of its matrices in codes of two bits, for another `compress_model`.
+
+        Raises
+        ------
+        ValueError
+            Where that was not asked for.
+        """
+        found = {name: [unit.sensitivity for unit in self.units(name)] for name in self if self.kind(name) != "plain"}
+        if any(math.isnan(each) for losses in found.values() for each in losses):
+            raise ValueError(f"{self.path}: sensitivity: the model was compressed without one")
+        return found
+
     def kind(self, name: str) -> str:
         """Return "linear", "table", "convolution", or "plain" for an array that was left alone."""
         return str(self._facts[name]["kind"])
@@ -146,7 +164,7 @@ class CompressedModel(Mapping[str, Operator | Array]):
                 8 * known["nbytes"] / ((end - first) * row),
                 *(
                     math.nan if each is None else each
-                    for each in (unit["relative_error"], known["metric_error"], known["loss"])
+                    for each in (unit["relative_error"], *(known[key] for key in _NUMBERS))
                 ),
             )
             for first, end, unit, known in zip(facts["rows"], ends, facts["units"], facts["known"], strict=True)
@@ -176,7 +194,7 @@ class CompressedModel(Mapping[str, Operator | Array]):
     def _plain_unit(self, name: str) -> Unit:
         shape, nbytes = self.shape(name), self._plain_nbytes(name)
         bits = 8 * nbytes / math.prod(shape) if nbytes else 0.0
-        return Unit((0, shape[0] if shape else 1), "plain", nbytes, bits, 0.0, math.nan, math.nan)
+        return Unit((0, shape[0] if shape else 1), "plain", nbytes, bits, 0.0, math.nan, math.nan, 0.0)
 
     def _of_units(self, name: str) -> list[dict[str, Tensor]]:
         """Return the buffers of each unit of a tensor."""
@@ -358,9 +376,9 @@ def _checked_facts(name: str, facts: dict[str, Any]) -> dict[str, Any]:
 
 def _check_known(facts: dict[str, Any]) -> None:
     for unit, known in zip(facts["units"], facts["known"], strict=True):
-        good = known.keys() == {"nbytes", "metric_error", "loss"} and is_int(known["nbytes"]) and known["nbytes"] >= 0
-        good = good and _is_known(known["metric_error"]) and _is_known(known["loss"])
-        expect(good, "known", "nbytes, metric_error and loss of each unit", facts)
+        good = known.keys() == {"nbytes", *_NUMBERS} and is_int(known["nbytes"]) and known["nbytes"] >= 0
+        good = good and all(_is_known(known[key]) for key in _NUMBERS)
+        expect(good, "known", f"nbytes, {', '.join(_NUMBERS)} of each unit", facts)
         good = isinstance(unit.get("kind"), str) and "relative_error" in unit and _is_known(unit["relative_error"])
         expect(good, "units", "operators with their kind and error", facts)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,27 +18,49 @@ from bitterfly.models.units import Part
 Loss = Callable[[Mapping[str, Array]], float]
 
 
-def checked_losses(given: Mapping[str, float] | None, parts: Sequence[Part]) -> list[float]:
-    """Return the losses of parts in codes of two bits: those of their tensors, shared by the roots of their sizes.
+class Losses(NamedTuple):
+    """What a model loses by a part alone, in codes of two bits and as it is in the file; None where nobody says."""
+
+    sensitivity: float | None = None
+    loss: float | None = None
+
+
+def by_default(parts: Sequence[Part]) -> list[float]:
+    """Return losses of parts of which nothing is known: the roots of their sizes.
+
+    That lies between all matrices alike and all numbers alike.
+    """
+    return [math.sqrt(math.prod(part.shape)) for part in parts]
+
+
+def checked_losses(given: Mapping[str, float | Sequence[float]], parts: Sequence[Part]) -> list[float]:
+    """Return the losses of parts in codes of two bits: those of their tensors, or numbers for each part.
 
     Raises
     ------
     ValueError, TypeError
         Where one is missing, or no finite number that is not negative.
     """
-    roots = [math.sqrt(math.prod(part.shape)) for part in parts]
-    if given is None:
-        return roots
-    sums: dict[str, float] = defaultdict(float)
-    for part, root in zip(parts, roots, strict=True):
-        sums[part.name] += root
-    for name in sums:
+    found: list[float] = []
+    for name, group in groupby(parts, key=lambda part: part.name):
+        own = list(group)
         if name not in given:
-            raise ValueError(f"sensitivity: expected a number for each matrix, got none for {name!r}")
-        loss = as_number(given[name], f"sensitivity[{name!r}]")
-        if not (math.isfinite(loss) and loss >= 0):
-            raise ValueError(f"sensitivity[{name!r}]: expected a finite number that is not negative, got {loss}")
-    return [float(given[part.name]) * root / sums[part.name] for part, root in zip(parts, roots, strict=True)]
+            raise ValueError(f"sensitivity: expected numbers for each matrix, got none for {name!r}")
+        found += _checked(given[name], f"sensitivity[{name!r}]", by_default(own))
+    return found
+
+
+def _checked(given: float | Sequence[float], name: str, sizes: list[float]) -> list[float]:
+    if isinstance(given, Sequence) and not isinstance(given, str):
+        if len(given) != len(sizes):
+            raise ValueError(f"{name}: expected a number, or one for each of {len(sizes)} parts, got {len(given)}")
+        numbers = [as_number(each, name) for each in given]
+    else:
+        numbers = [as_number(given, name) * size / sum(sizes) for size in sizes]
+    for number in numbers:
+        if not (math.isfinite(number) and number >= 0):
+            raise ValueError(f"{name}: expected finite numbers that are not negative, got {number}")
+    return numbers
 
 
 def losses_of_probes(

@@ -10,6 +10,7 @@ from bitterfly.files.container import canonical, check_size, parse
 from bitterfly.files.storage import METADATA_KEY
 from bitterfly.models.coding import Coded
 from bitterfly.models.loaded import VERSION, digest_of, facts_key, seal
+from bitterfly.models.sensitivity import Losses
 from bitterfly.models.tensors import Tensor, TensorFile, opened
 from bitterfly.models.units import Part
 
@@ -18,7 +19,7 @@ def model_file(
     model: TensorFile,
     parts: Sequence[Part],
     coded: Sequence[Coded],
-    losses: Sequence[float] | None,
+    losses: Sequence[Losses],
     settings: dict[str, Any],
 ) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Return the tensors of the file of a model, unread, and its metadata.
@@ -41,7 +42,7 @@ def model_file(
         tensors |= buffers
         units.append(parse(file.metadata[METADATA_KEY]))
         known.setdefault("rows", []).append(part.first)
-        known.setdefault("known", []).append(_known(each, None if losses is None else losses[at]))
+        known.setdefault("known", []).append(_known(each, losses[at]))
     for name, tensor in model.tensors.items():
         if "units" not in facts[name]:
             if name in tensors:
@@ -58,6 +59,6 @@ def model_file(
     return tensors, metadata
 
 
-def _known(coded: Coded, loss: float | None) -> dict[str, Any]:
+def _known(coded: Coded, losses: Losses) -> dict[str, Any]:
     error = None if math.isnan(coded.metric_error) else coded.metric_error
-    return {"nbytes": coded.nbytes, "metric_error": error, "loss": loss}
+    return {"nbytes": coded.nbytes, "metric_error": error} | losses._asdict()
