@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import exact
 from bitterfly import ButterflyOperator, Chain, IncompressibleError, compress, factorize, gallery, quantize, transforms
 from bitterfly.accuracy.measured import measure
 from bitterfly.sources import given
@@ -264,3 +265,11 @@ def test_single_precision_near_its_rounding() -> None:
     assert single.report.bits <= double.report.bits + 0.5
     with pytest.raises(ValueError, match=r"rtol: 1e-06 is not met: 16 bits .* \(factorize keeps them\)"):
         compress(gallery.dct(256).todense(), rtol=1e-6, structure="butterfly")
+
+
+def test_bytes_to_spare_for_a_matrix_of_low_rank() -> None:
+    """Codes of 16 bits of its factors err more than single precision: then no rest is coded beside them."""
+    rng = np.random.default_rng(0)
+    a = (rng.standard_normal((42, 3)) @ rng.standard_normal((3, 276))).astype("f4")
+    op = compress(a, nbytes=12_000, rng=0)
+    assert op.nbytes <= 12_000 and exact.error(a, op) <= op.relative_error < 1e-4

@@ -9,7 +9,7 @@ import numpy as np
 
 from bitterfly.accuracy.known import Known
 from bitterfly.advice import LARGE, quiet, warn_if_large
-from bitterfly.inputs import as_bytes, as_number, check_rtol, require_names
+from bitterfly.inputs import UnmetError, as_bytes, as_number, check_rtol, require_names
 from bitterfly.operators.butterfly import ButterflyOperator, PackedButterfly
 from bitterfly.operators.contract import ButterflySum
 from bitterfly.quantization.directions import quantize_directions
@@ -226,5 +226,5 @@ def _quantize_tiled(
 
     packed, excess = fewest_bytes(op, kind, rtol, Known.of(op).room_for, accepted, rng)
     if not excess <= 1:
-        raise ValueError(unmet(rtol, packed, op))
+        raise UnmetError(unmet(rtol, packed, op))
     return packed

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from bitterfly.inputs import UnmetError
 from bitterfly.operators.butterfly import ButterflyOperator, PackedButterfly
 from bitterfly.quantization.knapsack import Knapsack, Option, widths_of
 from bitterfly.quantization.tiles import Recoder, kinds_of, packed_operator, wrapped
@@ -189,7 +190,7 @@ def fewest_bits(
     low, high = widths[0], widths[-1]
     best = coded(high)
     if not best.relative_error <= rtol:
-        raise ValueError(unmet(rtol, best, op))
+        raise UnmetError(unmet(rtol, best, op))
     if every:
         return next((trial for trial in map(coded, widths[:-1]) if trial.relative_error <= rtol), best)
     while low < high:
