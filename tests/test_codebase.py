@@ -124,11 +124,19 @@ def test_annotations_can_be_read(name: str) -> None:
 def test_import_is_quiet_and_light() -> None:
     code = (
         "import sys, bitterfly;"
-        "heavy = {'safetensors', 'click', 'matplotlib', 'hypothesis'} & set(sys.modules);"
+        "heavy = {'safetensors', 'click', 'matplotlib', 'hypothesis', 'torch'} & set(sys.modules);"
         "sys.exit(str(heavy) if heavy else 0)"
     )
     run = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
     assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
+
+
+def test_the_layers_of_torch_say_what_they_need() -> None:
+    code = "import sys; sys.modules['torch'] = None; import bitterfly; bitterfly.torch"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert run.stderr.endswith(
+        'ImportError: bitterfly.torch: expected torch, found none; pip install "bitterfly[torch]"\n'
+    )
 
 
 @pytest.mark.parametrize(("value", "ok"), [("scalar", True), ("", True), ("mmx", False)])

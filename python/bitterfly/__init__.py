@@ -59,7 +59,8 @@ __all__ = [
 if TYPE_CHECKING:
     from bitterfly import gallery, interop, models, plots
 
-_LAZY = ("gallery", "interop", "models", "plots")  # imported on first use: they need more, or are seldom needed
+# Imported on first use: they need more, or are seldom needed.
+_LAZY = ("gallery", "interop", "models", "plots", "torch")
 
 
 def __dir__() -> list[str]:

@@ -42,10 +42,11 @@ def test_rows_of_skeletons(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("index", [3, -1, slice(2, 9, 3), [5, 5, 0], [], np.array([7, -16])], ids=str)
 def test_rows_as_numpy_takes_them(index: object) -> None:
-    """Of factors, codes, sums, stacks and views of them."""
+    """Of factors, codes, sums, products, stacks and views of them."""
     op = bitterfly.factorize(gallery.hankel(16).todense().astype("c8"), Chain.monarch((16, 16), rank=2))
     packed = bitterfly.quantize(op, bits=6)
-    for one in (op, op.T, packed, packed.H, algebra.vstack([op, packed])):
+    made = (algebra.vstack([op, packed]), op - 2j * packed, (op - 2j * packed).H, packed @ op.T @ op)
+    for one in (op, op.T, packed, packed.H, *made):
         expected = np.atleast_2d(one.todense()[np.asarray(index, int) if isinstance(index, list) else index])
         assert one.rows(index).shape == expected.shape
         np.testing.assert_allclose(one.rows(index), expected, atol=1e-5)

@@ -731,7 +731,8 @@ class ButterflySum(Composite):
             if numbers[0] != 1:
                 out *= numbers[0]
             for term, c in zip(self.terms[1:], numbers[1:], strict=True):
-                y = term._product(x, transposed, conjugated, workers)
+                y = np.empty_like(out, np.result_type(term.dtype, x.dtype))  # of the layout of what it is added to
+                term._multiply(x, y, transposed, conjugated, workers)
                 out += y if c == 1 else np.multiply(y, c, dtype=out.dtype)
         return out
 
@@ -739,7 +740,8 @@ class ButterflySum(Composite):
         out = np.zeros((len(index), self.shape[1]), self.dtype)
         with np.errstate(over="ignore", invalid="ignore"):
             for term, c in zip(self.terms, self._coefficients, strict=True):
-                out += np.multiply(term._rows(index), c, dtype=out.dtype)
+                rows = term._rows(index)
+                out += rows if c == 1 else np.multiply(rows, c, dtype=self.dtype)
         return out
 
 

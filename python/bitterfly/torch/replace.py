@@ -1,0 +1,159 @@
+"""A model whose linear layers and tables of vectors give way to packed ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from bitterfly.operators.contract import Operator
+from bitterfly.operators.dense import Precision
+from bitterfly.torch.packed import PACKED, Packed, PackedEmbedding, PackedLinear, from_bytes
+
+_WEIGHT = "weight"
+
+
+def replace_linear(model: nn.Module, compressed: Mapping[str, Any], *, precision: Precision = "float") -> nn.Module:
+    """Replace layers of a model by packed ones, in place.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        It may be on the device "meta", so that its weights are never in memory.
+    compressed : mapping of str to operator or array_like
+        By the names of state dicts, as `bitterfly.models.load` returns it. An operator takes the place of the weight of
+        a `torch.nn.Linear` or `torch.nn.Embedding`, and of all that share it; arrays become the numbers of the
+        parameters and buffers of their names. What has no name here stays.
+    precision : {"float", "half", "int8"}, optional
+        See `PackedLinear`.
+
+    Returns
+    -------
+    torch.nn.Module
+        The model; if it is itself a linear layer, the packed one.
+
+    Raises
+    ------
+    KeyError
+        Where the model has no tensor of a name.
+    TypeError
+        Where an operator stands for the weight of another kind of module.
+    ValueError
+        Where shapes differ, and for embeddings with ``max_norm``.
+
+    Examples
+    --------
+    >>> import numpy as np, torch, bitterfly
+    >>> from bitterfly.torch import replace_linear
+    >>> model = torch.nn.Sequential(torch.nn.Linear(128, 256), torch.nn.ReLU(), torch.nn.Linear(256, 128))
+    >>> weight = model[0].weight.detach().numpy()
+    >>> replace_linear(model, {"0.weight": bitterfly.quantize_dense(weight, bits=4, rng=0)})[0]
+    PackedLinear(128, 256, bias=True, 4.13 bits an entry)
+    """
+    tensors = {**dict(model.named_parameters(remove_duplicate=False)), **dict(model.named_buffers())}
+    homes: dict[str, list[str]] = {}
+    for name, value in compressed.items():
+        if name not in tensors:
+            raise KeyError(f"compressed[{name!r}]: the model has no tensor of this name")
+        if tuple(np.shape(value)) != tuple(tensors[name].shape):
+            raise ValueError(
+                f"compressed[{name!r}]: expected shape {tuple(tensors[name].shape)}, got {np.shape(value)}"
+            )
+        if isinstance(value, Operator):
+            homes[name] = list(_homes(model, name))
+    for name in compressed.keys() - homes.keys():  # first of all: biases go to the packed layers
+        _assign(model, name, tensors[name], compressed[name])
+    made = [
+        (at, _packed(model.get_submodule(at), compressed[name], precision, f"compressed[{name!r}]"))
+        for name, places in homes.items()
+        for at in places
+    ]
+    for at, module in made:
+        model = _put(model, at, module)
+    return model
+
+
+def load_packed(model: nn.Module, state_dict: Mapping[str, Any], *, precision: Precision = "float") -> nn.Module:
+    """Load the state of a model with packed layers into one that has none yet, or others, in place.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        As it was before `replace_linear`; it may be on the device "meta".
+    state_dict : mapping of str to torch.Tensor
+        What ``state_dict()`` of the model with packed layers was.
+    precision : {"float", "half", "int8"}, optional
+        See `PackedLinear`.
+
+    Returns
+    -------
+    torch.nn.Module
+        The model; if it is itself a linear layer, the packed one.
+
+    Raises
+    ------
+    RuntimeError
+        Where names or shapes differ, as `torch.nn.Module.load_state_dict` does.
+    ValueError, TypeError
+        Where packed bytes are damaged, or stand for the weight of another kind of module.
+    """
+    for name, value in state_dict.items():
+        at, _, last = name.rpartition(".")
+        module = model.get_submodule(at) if last == PACKED else None
+        if module is not None and not isinstance(module, Packed):
+            model = _put(model, at, _packed(module, from_bytes(value), precision, name))
+    model.load_state_dict(state_dict, assign=True)
+    return model
+
+
+def _homes(model: nn.Module, name: str) -> Iterator[str]:
+    """Yield the names of all modules whose weight is the tensor of a name."""
+    at, _, last = name.rpartition(".")
+    module = model.get_submodule(at)
+    if last != _WEIGHT or type(module) not in (nn.Linear, nn.Embedding):
+        raise TypeError(
+            f"compressed[{name!r}]: expected the weight of a Linear or an Embedding for an operator, got {last!r} of "
+            f"{type(module).__name__}; todense() makes it an array"
+        )
+    shared = getattr(module, last)
+    for other, candidate in model.named_modules(remove_duplicate=False):
+        if type(candidate) in (nn.Linear, nn.Embedding) and candidate.weight is shared:
+            yield other
+
+
+def _packed(module: nn.Module, op: Operator, precision: Precision, name: str) -> nn.Module:
+    """Return what takes the place of a module."""
+    if isinstance(module, nn.Linear):
+        packed: nn.Module = PackedLinear(op, module.bias, precision=precision)
+    elif isinstance(module, nn.Embedding):
+        if module.max_norm is not None:
+            raise ValueError(f"{name}: expected an embedding without max_norm, got {module.max_norm}")
+        packed = PackedEmbedding(op, dtype=module.weight.dtype)
+    else:
+        raise TypeError(f"{name}: expected a Linear or an Embedding, got {type(module).__name__}")
+    return packed.train(module.training)
+
+
+def _assign(model: nn.Module, name: str, tensor: torch.Tensor, value: Any) -> None:
+    """Write numbers into a parameter or a buffer, or put a new one in the place of one without memory."""
+    numbers = torch.from_numpy(np.array(value, order="C")).to(tensor.dtype)
+    if not tensor.is_meta:
+        with torch.no_grad():
+            tensor.copy_(numbers)
+        return
+    at, _, last = name.rpartition(".")
+    module = model.get_submodule(at)
+    is_parameter = isinstance(tensor, nn.Parameter)
+    setattr(module, last, nn.Parameter(numbers, requires_grad=tensor.requires_grad) if is_parameter else numbers)
+
+
+def _put(model: nn.Module, at: str, module: nn.Module) -> nn.Module:
+    """Put a module in its place; return the model, which is the module where its name is empty."""
+    if not at:
+        return module
+    parent, _, last = at.rpartition(".")
+    setattr(model.get_submodule(parent), last, module)
+    return model

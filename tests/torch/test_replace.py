@@ -1,0 +1,139 @@
+"""Models whose layers give way to packed ones, by the names of their state dicts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", minversion="2")
+
+from torch import nn
+
+import bitterfly
+from bitterfly.torch import PackedEmbedding, PackedLinear, load_packed, replace_linear
+
+
+class Model(nn.Module):
+    """A table that is shared with the last layer, as those of language models are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(40, 32)
+        self.inner = nn.Sequential(nn.Linear(32, 48), nn.GELU(), nn.LayerNorm(48), nn.Linear(48, 32))
+        self.last = nn.Linear(32, 40, bias=False)
+        self.last.weight = self.table.weight
+        self.register_buffer("shift", torch.zeros(32))
+
+    def forward(self, index: torch.Tensor) -> torch.Tensor:
+        return self.last(self.inner(self.table(index)) + self.shift)
+
+
+def model() -> Model:
+    torch.manual_seed(0)
+    made = Model().eval()
+    made.shift += 1
+    return made
+
+
+def compressed(of: nn.Module) -> dict[str, object]:
+    """As a file of a model is read: operators of matrices, arrays of all else, shared ones once."""
+    numbers = {name: x.detach().numpy().copy() for name, x in of.state_dict().items() if name != "last.weight"}
+    return {name: bitterfly.quantize_dense(x, bits=4, rng=0) if x.ndim == 2 else x for name, x in numbers.items()}
+
+
+def dense(given: dict[str, object]) -> Model:
+    """The model of the same matrices, in floats."""
+    numbers = {name: torch.from_numpy(np.asarray(x).copy()) for name, x in given.items()}
+    made = model()
+    made.load_state_dict(numbers | {"last.weight": numbers["table.weight"]})
+    return made
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_a_model_of_operators_alone(device: str) -> None:
+    given, index = compressed(model()), torch.randint(40, (3, 5))
+    with torch.device(device):
+        made = Model().eval()
+    assert replace_linear(made, given) is made
+    assert isinstance(made.table, PackedEmbedding) and isinstance(made.last, PackedLinear)
+    assert made.table.operator is not given["table.weight"] and not made.last.training
+    assert torch.allclose(made(index), dense(given)(index), atol=1e-5)
+    assert sorted(name for name, _ in made.named_parameters()) == [
+        "inner.0.bias", "inner.2.bias", "inner.2.weight", "inner.3.bias"
+    ]  # fmt: skip
+    assert not any(x.is_meta for x in (*made.parameters(), *made.buffers()))
+
+
+def test_what_has_no_name_stays() -> None:
+    made = model()
+    before = made.inner[0]
+    bias = made.inner[3].bias
+    replace_linear(made, {"inner.3.weight": compressed(made)["inner.3.weight"]}, precision="half")
+    assert made.inner[0] is before and made.inner[3].bias is bias and made.inner[3].operator.precision == "half"
+
+
+def test_a_layer_by_itself() -> None:
+    layer = nn.Linear(16, 24)
+    op = bitterfly.transforms.hadamard(32)[:24, :16]
+    found = replace_linear(layer, {"weight": bitterfly.quantize_dense(np.asarray(op), bits=4, rng=0)})
+    assert isinstance(found, PackedLinear) and found.bias is layer.bias
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_states_come_back(device: str) -> None:
+    made, index = replace_linear(model(), compressed(model())), torch.randint(40, (3, 5))
+    state = made.state_dict()
+    with torch.device(device):
+        again = Model().eval()
+    load_packed(again, state)
+    assert torch.equal(again(index), made(index))
+    again.load_state_dict(state)
+    del state["inner.0.packed"]
+    with pytest.raises(RuntimeError, match=r"inner\.0"):
+        load_packed(model(), state)
+
+
+def test_a_transformer_of_torch_in_training() -> None:
+    """What is not packed learns through what is; the packed layers stay what they are."""
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(32, 4, 64, batch_first=True, dropout=0.0)
+    ops = {name: bitterfly.quantize_dense(layer.get_parameter(name).detach().numpy(), bits=4, rng=0)
+           for name in ("linear1.weight", "linear2.weight")}  # fmt: skip
+    replace_linear(layer, ops)
+    x, target = torch.randn(8, 5, 32), torch.randn(8, 5, 32)
+    optimizer = torch.optim.Adam(layer.parameters(), lr=1e-2)
+    losses = []
+    for _ in range(30):
+        loss = (layer(x) - target).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.detach().item())
+    assert losses[-1] < 0.8 * losses[0]
+    assert np.array_equal(layer.linear1.operator.todense(), ops["linear1.weight"].todense())
+
+
+def test_refused() -> None:
+    op = bitterfly.quantize_dense(np.eye(32, dtype=np.float32), bits=4, rng=0)
+    attention = nn.MultiheadAttention(32, 4)
+    for made, name, error, message in (
+        (model(), "inner.9.weight", KeyError, r"compressed\['inner.9.weight'\]: the model has no tensor"),
+        (model(), "inner.0.weight", ValueError, r"compressed\['inner.0.weight'\]: expected shape \(48, 32\), got"),
+        (
+            nn.ParameterList([torch.zeros(32, 32)]),
+            "0",
+            TypeError,
+            r"compressed\['0'\]: expected the weight of a Linear",
+        ),
+        (attention, "out_proj.weight", TypeError, "got 'weight' of NonDynamicallyQuantizableLinear"),
+        (nn.Embedding(32, 32, max_norm=1.0), "weight", ValueError, "expected an embedding without max_norm, got 1.0"),
+        (nn.Linear(32, 32), "bias", ValueError, r"compressed\['bias'\]: expected shape \(32,\), got \(32, 32\)"),
+    ):
+        with pytest.raises(error, match=message):
+            replace_linear(made, {name: op})
+    made = model()
+    with pytest.raises(KeyError, match="no tensor"):
+        replace_linear(made, {"inner.3.weight": compressed(made)["inner.3.weight"], "x": 0})
+    assert isinstance(made.inner[3], nn.Linear)  # nothing has been replaced
+    with pytest.raises(TypeError, match=r"0.packed: expected a Linear or an Embedding, got ReLU"):
+        load_packed(nn.Sequential(nn.ReLU()), {"0.packed": PackedLinear(op).state_dict()["packed"]})
