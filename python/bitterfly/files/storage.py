@@ -58,7 +58,7 @@ def load(path: Path) -> Operator:
     OSError
         Where the file cannot be read.
     """
-    return cast(Operator, read(path, unsealed))
+    return cast(Operator, read(path, _whole))
 
 
 def write(path: Path, parts: Parts) -> None:
@@ -112,6 +112,12 @@ def _header(file: Any) -> Header:
     if text is None:
         raise ValueError(f"metadata: no key {METADATA_KEY!r}, this is no bitterfly file")
     return parse(text)
+
+
+def _whole(header: Header, file: Tensors) -> Operator:
+    if header.get("kind") == "model":
+        raise ValueError("kind: this is a model, not an operator; bitterfly.models.load reads it")
+    return unsealed(header, file)
 
 
 def unsealed(header: Header, file: Tensors) -> Operator:

@@ -22,7 +22,7 @@ from bitterfly.models.tensors import Tensor, nbytes_of, write
 from bitterfly.models.together import model_file
 from bitterfly.models.units import Part, is_finite, kind_of, parts_of
 
-_FILLED = 0.9  # of its bytes: what takes less has a structure, and is no better with more
+_FILLED = 0.9  # of the bytes of codes: what takes less has a structure, and is no better with more
 
 Sensitivity = Mapping[str, float | Sequence[float]] | Loss | None
 
@@ -77,7 +77,8 @@ def compress_model(
     rng : numpy.random.Generator or int, optional
         Draws what is random. With None, an interrupted call cannot go on.
     progress : callable, optional
-        Called as ``progress(stage, fraction)``, with "look", "probe", "code" and "write".
+        Called as ``progress(stage, fraction)``, with "look", "probe", "code", "recode" (where the structure of some
+        matrices leaves bytes to others) and "write".
 
     Returns
     -------
@@ -217,7 +218,8 @@ def _shared_and_coded(
     """Return the shares of all parts, and these coded; what a structure leaves of its share goes to the others."""
     shares = shared(curves, losses, nbytes)
     coded = jobs.done([share.nbytes for share in shares], None, "code")
-    others = [at for at, each in enumerate(coded) if each.nbytes >= _FILLED * shares[at].nbytes]
+    taken = [each.taken(share.nbytes) for each, share in zip(curves, shares, strict=True)]
+    others = [at for at, each in enumerate(coded) if each.nbytes >= _FILLED * taken[at]]
     if not others or len(others) == len(coded):
         return shares, coded
     left = nbytes - sum(each.nbytes for at, each in enumerate(coded) if at not in others)
@@ -225,7 +227,7 @@ def _shared_and_coded(
         others, shared([curves[at] for at in others], [losses[at] for at in others], left), strict=True
     ):
         shares[at] = share
-    return shares, jobs.done([share.nbytes for share in shares], None, "code")
+    return shares, jobs.done([share.nbytes for share in shares], None, "recode")
 
 
 def _expected(loss: float, coded: Coded, probe: Coded) -> float:

@@ -82,16 +82,14 @@ class CompressedModel(Mapping[str, Operator | Array]):
 
     def __getitem__(self, name: str) -> Operator | Array:
         facts = self._facts[name]
+        if facts["kind"] == "plain":
+            return self._array(name)
         try:
-            if facts["kind"] == "plain":
-                return self.plain(name).array()
             pairs = zip(facts["units"], self._of_units(name), strict=True)
             ops = [unsealed(unit, _Buffers(own)) for unit, own in pairs]
             _check_units(ops, facts)
         except (ValueError, RecursionError) as error:
             raise ValueError(f"{self.path}: {name}: {error}") from error
-        except TypeError as error:
-            raise TypeError(f"{self.path}: {name}: {error}") from error
         return ops[0] if len(ops) == 1 else vstack(ops)
 
     def __iter__(self) -> Iterator[str]:
@@ -185,8 +183,14 @@ class CompressedModel(Mapping[str, Operator | Array]):
         """
         tensor = self._buffers[name][""]
         if digest_of(tensor) != self._facts[name]["sha256"]:
-            raise ValueError("sha256: the checksum does not match the contents, the file is damaged")
+            raise ValueError(f"{self.path}: {name}: sha256: the checksum does not match the contents")
         return tensor
+
+    def _array(self, name: str) -> Array:
+        try:
+            return self.plain(name).array()
+        except TypeError as error:
+            raise TypeError(f"{self.path}: {name}: {error}") from error
 
     def _plain_nbytes(self, name: str) -> int:
         return self._buffers[name][""].nbytes if self.kind(name) == "plain" else 0

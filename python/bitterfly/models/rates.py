@@ -49,6 +49,10 @@ class Curve:
         """Return the squared error to be expected in so many bytes."""
         return self._at(nbytes).error ** 2 / self._unit
 
+    def taken(self, nbytes: int) -> int:
+        """Return the bytes that codes take of so many."""
+        return self._at(nbytes).nbytes
+
     def _at(self, nbytes: int) -> Predicted:
         found = predicted(self.shape, nbytes=nbytes, stages=self._stages)
         assert found is not None
@@ -92,19 +96,18 @@ def shared(curves: Sequence[Curve], losses: Sequence[float], nbytes: int) -> lis
         raise UnmetError(f"nbytes: expected at least {least} for the codes of all matrices, got {nbytes}")
     sizes = [each.nbytes for each in chosen]
     for part in _by_gain(curves, weights, sizes):
-        left = nbytes - sum(sizes)
-        sizes[part] += min(left, curves[part].nbytes[-1] - sizes[part])
+        sizes[part] += min(nbytes - sum(sizes), curves[part].nbytes[-1] - sizes[part])
     return [
         Share(size, weight * found.square(size)) for size, weight, found in zip(sizes, weights, curves, strict=True)
     ]
 
 
 def _by_gain(curves: Sequence[Curve], weights: Sequence[float], sizes: Sequence[int]) -> list[int]:
-    """Return the parts in the order of what a byte more gains."""
+    """Return the parts that gain by a byte more, the best first."""
 
     def gain(part: int) -> float:
         found, now = curves[part], sizes[part]
         more = next((each for each in found.nbytes if each > now), None)
         return 0.0 if more is None else weights[part] * (found.square(now) - found.square(more)) / (more - now)
 
-    return sorted(range(len(sizes)), key=gain, reverse=True)
+    return [part for part in sorted(range(len(sizes)), key=gain, reverse=True) if gain(part) > 0]

@@ -71,13 +71,15 @@ def losses_of_probes(
     Raises
     ------
     ValueError, TypeError
-        Where a loss is no finite number.
+        Where a loss is no finite number, and where none of them is above that of the model as it is.
     """
     before = _finite(loss(_Model(tensors)), "of the model")
     found = []
     for part, probe in zip(parts, probes, strict=True):
         after = _finite(loss(_Model(tensors, part, probe)), f"with {part.name} in codes")
         found.append(max(after - before, 0.0))
+    if not any(found):
+        raise ValueError("sensitivity: expected a loss by some of the matrices in codes of 2 bits, got none")
     return found
 
 

@@ -1,0 +1,106 @@
+"""Compressions that end before their time, and what is left of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import killed
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from bitterfly import models
+from bitterfly.models import coding
+
+
+def layers(seed: int = 0) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return {f"layers.{at}.weight": rng.standard_normal((96, 256)).astype("f4") for at in range(8)}
+
+
+def test_killed_compressions_go_on(tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir()
+    save_file(layers(), tmp_path / "model.safetensors")
+    options = ["--ratio", "0.2", "--structure", "dense"]
+    assert killed.run(tmp_path / "model.safetensors", tmp_path / "work", options, 4, np.random.default_rng()) == []
+
+
+def stopped(given: dict[str, np.ndarray], out: Path, after: int, ratio: float = 0.2) -> None:
+    """Compress until so many matrices are done."""
+
+    def progress(stage: str, share: float) -> None:
+        if stage == "code" and share >= after / len(given):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        models.compress_model(given, out, ratio=ratio, structure="dense", workers=1, progress=progress)
+
+
+def coded_again(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of what is coded from now on."""
+    names: list[str] = []
+    own = coding._coded
+
+    def told(a: np.ndarray, job: coding.Job) -> object:
+        names.append(job.part.name)
+        return own(a, job)
+
+    monkeypatch.setattr(coding, "_coded", told)
+    return names
+
+
+def test_what_is_done_is_not_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = layers()
+    models.compress_model(given, tmp_path / "whole", ratio=0.2, structure="dense")
+    stopped(given, tmp_path / "small", 5)
+    assert not (tmp_path / "small").exists() and len(list((tmp_path / "small.parts").iterdir())) == 5
+    names = coded_again(monkeypatch)
+    models.compress_model(given, tmp_path / "small", ratio=0.2, structure="dense", workers=1)
+    assert len(names) == 3 and not (tmp_path / "small.parts").exists()
+    assert (tmp_path / "small").read_bytes() == (tmp_path / "whole").read_bytes()
+
+
+def test_other_inputs_and_other_settings_are_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = layers()
+    stopped(given, tmp_path / "small", 8)
+    changed = dict(given)
+    changed["layers.3.weight"] = given["layers.3.weight"].copy()
+    changed["layers.3.weight"][5, 7] += 1
+    names = coded_again(monkeypatch)
+    stopped(changed, tmp_path / "small", 8)
+    assert names == ["layers.3.weight"]
+    stopped(given, tmp_path / "small", 8, ratio=0.3)
+    assert sorted(names[1:]) == sorted(given)
+
+
+def test_damaged_parts_are_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = layers()
+    models.compress_model(given, tmp_path / "whole", ratio=0.2, structure="dense")
+    stopped(given, tmp_path / "small", 8)
+    for at, part in enumerate(sorted((tmp_path / "small.parts").iterdir())[:3]):
+        data = bytearray(part.read_bytes())
+        data[-1 - at] ^= 1
+        part.write_bytes(data[: len(data) - at])
+    names = coded_again(monkeypatch)
+    models.compress_model(given, tmp_path / "small", ratio=0.2, structure="dense")
+    assert len(names) == 3 and (tmp_path / "small").read_bytes() == (tmp_path / "whole").read_bytes()
+
+
+def test_what_is_not_ours_stays(tmp_path: Path) -> None:
+    given = layers()
+    (tmp_path / "small.parts").mkdir()
+    (tmp_path / "small.parts" / "notes.txt").write_text("mine")
+    models.compress_model(given, tmp_path / "small", ratio=0.2, structure="dense")
+    assert [path.name for path in (tmp_path / "small.parts").iterdir()] == ["notes.txt"]
+
+
+def test_a_failure_leaves_an_older_file(tmp_path: Path) -> None:
+    given = layers()
+    (tmp_path / "small").write_bytes(b"older")
+    with pytest.raises(ValueError, match=r"rtol: .* is not met"):
+        models.compress_model(given, tmp_path / "small", rtol=1e-12, structure="dense")
+    assert (tmp_path / "small").read_bytes() == b"older"
+    with pytest.raises(OSError, match="No such file"):
+        models.compress_model(given, tmp_path / "missing" / "small", ratio=0.2)
+    with pytest.raises(IsADirectoryError):
+        models.compress_model(given, tmp_path, ratio=0.2)
