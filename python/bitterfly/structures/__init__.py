@@ -1,5 +1,6 @@
 """Structures beside butterflies: their operators, and projections of matrices to them, with their errors."""
 
+from bitterfly.structures.alternating import with_sparse
 from bitterfly.structures.cores import CodedCore
 from bitterfly.structures.cross import tensor_train_of_entries
 from bitterfly.structures.decompositions import added, rounded, tensor_train
@@ -29,4 +30,5 @@ __all__ = [
     "tensor_train",
     "tensor_train_of_entries",
     "toeplitz",
+    "with_sparse",
 ]

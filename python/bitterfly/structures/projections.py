@@ -44,11 +44,11 @@ def toeplitz(a: Any) -> ToeplitzOperator:
     >>> op.nbytes, op.relative_error
     (1592, 0.0)
     """
-    x = _matrix(a)
+    x = matrix_of(a)
     m, n = x.shape
     if m > n:
         upright: ToeplitzOperator = toeplitz(x.T).T
-        return _converted(upright, a, x)
+        return converted(upright, a, x)
     exponent = exponent_of(x)
     one = _wide(np.concatenate([x[0, ::-1], x[1:, 0]]), exponent)  # of each diagonal: equal entries stay what they are
     sums = np.zeros(m + n - 1, one.dtype)
@@ -61,7 +61,7 @@ def toeplitz(a: Any) -> ToeplitzOperator:
     some = np.flatnonzero(t)
     low, high = (some[0], some[-1] + 1) if some.size else (n - 1, n)
     op = ToeplitzOperator(t[low:high], [m], [n], first=[int(low) + 1 - n], **known.facts)
-    return _converted(op, a, x)
+    return converted(op, a, x)
 
 
 def circulant(a: Any) -> ToeplitzOperator:
@@ -76,7 +76,7 @@ def circulant(a: Any) -> ToeplitzOperator:
     ToeplitzOperator
         Periodic. ``relative_error`` is measured.
     """
-    x = _matrix(a)
+    x = matrix_of(a)
     n = len(x)
     if x.shape != (n, n):
         raise ValueError(f"a: expected a square matrix, got shape {x.shape}")
@@ -90,7 +90,7 @@ def circulant(a: Any) -> ToeplitzOperator:
     t = scaled(one + sums / n, exponent).astype(x.dtype)
     twice = np.concatenate([t[::-1], t[::-1]])
     known = _known(x, lambda i: twice[n - 1 - i : 2 * n - 1 - i])
-    return _converted(ToeplitzOperator(t, [n], [n], periodic=True, **known.facts), a, x)
+    return converted(ToeplitzOperator(t, [n], [n], periodic=True, **known.facts), a, x)
 
 
 def hankel(a: Any) -> ButterflyProduct:
@@ -100,11 +100,11 @@ def hankel(a: Any) -> ButterflyProduct:
     ----------
     a : array_like, shape (m, n)
     """
-    x = _matrix(a)
+    x = matrix_of(a)
     n = x.shape[1]
     inner = toeplitz(x[:, ::-1])
     whole = ButterflyProduct([inner, PermutationOperator(np.arange(n)[::-1], dtype=x.dtype)])
-    return _converted(whole._viewed(_fact=Known.of(inner)), a, x)
+    return converted(whole._viewed(_fact=Known.of(inner)), a, x)
 
 
 def convolution(
@@ -168,7 +168,7 @@ def sparse(a: Any, count: int | None = None) -> SparseOperator:
     SparseOperator
         By rows, or by diagonals where these take fewer bytes.
     """
-    x = _matrix(a)
+    x = matrix_of(a)
     moduli = np.abs(x)
     count = None if count is None else as_count(count, "count")
     if count is None or count >= np.count_nonzero(moduli):
@@ -184,14 +184,14 @@ def sparse(a: Any, count: int | None = None) -> SparseOperator:
         data[np.searchsorted(diagonals, columns - rows), columns] = x[rows, columns]
         stored = dia_array((data, diagonals), shape=x.shape)
     if len(rows) == np.count_nonzero(moduli):
-        return _converted(SparseOperator(stored), a, x)
+        return converted(SparseOperator(stored), a, x)
     rest = x.copy()
     rest[rows, columns] = 0
     missed, total = Energy(), Energy()
     missed.add(_wide(rest, 0))
     total.add(_wide(x, 0))
     op = SparseOperator(stored, relative_error=missed.bound_over(total, []), error_kind="measured")
-    return _converted(op, a, x)
+    return converted(op, a, x)
 
 
 def permutation(a: Any) -> PermutationOperator:
@@ -202,7 +202,7 @@ def permutation(a: Any) -> PermutationOperator:
     ValueError
         Where `a` is none.
     """
-    x = _matrix(a)
+    x = matrix_of(a)
     order = np.argmax(np.abs(x), axis=1)
     is_one = x.shape[0] == x.shape[1] and np.count_nonzero(x) == len(x) and np.all(x[np.arange(len(x)), order] == 1)
     if not is_one or len(np.unique(order)) < len(x):
@@ -225,14 +225,14 @@ def kronecker(a: Any, block: tuple[int, int]) -> Composite:
     with Kronecker products*, 1993), here by a power iteration that begins with the largest block: where there are
     several of nearly one singular value, another one of them may be found.
     """
-    x = _matrix(a)
+    x = matrix_of(a)
     m, n = x.shape
     p, q = sizes_of(block, "block", 2)
     if m % p or n % q:
         raise ValueError(f"block: expected a shape that divides {(m, n)}, got {block}")
     if m > n:
         upright: Composite = kronecker(x.T, (q, p)).T
-        return _converted(upright, a, x)
+        return converted(upright, a, x)
     exponent = exponent_of(x)
     blocks = _wide(x, exponent).reshape(m // p, p, n // q, q)
     largest = np.unravel_index(np.argmax(np.abs(blocks)), blocks.shape)
@@ -261,7 +261,7 @@ def kronecker(a: Any, block: tuple[int, int]) -> Composite:
 _Op = TypeVar("_Op", bound=Operator)
 
 
-def _converted(op: _Op, given: Any, kept: Array) -> _Op:
+def converted(op: _Op, given: Any, kept: Array) -> _Op:
     """Return an operator whose error counts what a conversion of integers, or of wider floats, has rounded."""
     rounding = conversion_error(given, kept)
     if rounding == 0:
@@ -274,7 +274,8 @@ def _over(x: Array, y: Array) -> Array:
     return x / energy if energy > 0 else x
 
 
-def _matrix(a: Any) -> Array:
+def matrix_of(a: Any) -> Array:
+    """Return a matrix of finite numbers in its working precision."""
     x = as_floating(a, "a")
     if x.ndim != 2 or 0 in x.shape:
         raise ValueError(f"a: expected shape (m, n), neither of them zero, got {x.shape}")
