@@ -454,7 +454,7 @@ def _tensor_train(rng: np.random.Generator) -> Drawn:
         matrix = np.einsum("mnr,rpqs->mpnqs", matrix, core.astype(np.result_type(core.dtype, np.float64)))
         matrix = matrix.reshape(matrix.shape[0] * matrix.shape[1], matrix.shape[2] * matrix.shape[3], -1)
     rows = rng.permutation(len(matrix))[: rng.integers(1, len(matrix) + 1)] if rng.random() < 0.3 else None
-    op = TensorTrainOperator(stored, rows=rows, mode=mode)
+    op = TensorTrainOperator(stored, rows=rows, dtype=None if rng.random() < 0.7 else dtype, mode=mode)
     matrix = matrix[:, :, 0] if rows is None else matrix[rows, :, 0]
     matrix = matrix.astype(np.result_type(op.dtype, np.float64))
     how = f"{op.dtype} tensor train of {stored}, rows {rows}, {mode}"

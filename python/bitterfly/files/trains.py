@@ -104,7 +104,7 @@ def _read(read: Callable[[Header, Tensors], Any], header: Header, file: Tensors)
         _core(form, shape, at, tensors, dtype, coded)
         for at, (form, shape) in enumerate(zip(stored, shapes, strict=True))
     ]
-    op = TensorTrainOperator(cores, rows=tensors.get("rows"), mode=header["mode"], **known.facts)
+    op = TensorTrainOperator(cores, rows=tensors.get("rows"), dtype=dtype, mode=header["mode"], **known.facts)
     expect(op.dtype == dtype, "dtype", f"{op.dtype}, that of the cores", header)
     return op
 

@@ -14,7 +14,7 @@ from bitterfly.inputs import Array, IndexArray, as_floating
 from bitterfly.operators.contract import Operator
 from bitterfly.operators.dense import DenseOperator, Precision
 from bitterfly.powers import near_one
-from bitterfly.precision import in_double
+from bitterfly.precision import cast_dtype, in_double
 
 Shape = tuple[int, int, int, int]
 
@@ -45,8 +45,8 @@ class Wide(NamedTuple):
     off: float
 
 
-def checked_cores(cores: Sequence[Any]) -> tuple[tuple[Core, ...], np.dtype[Any]]:
-    """Return cores that fit each other, arrays read-only, and the widest of their precisions; or raise."""
+def checked_cores(cores: Sequence[Any], dtype: Any) -> tuple[tuple[Core, ...], np.dtype[Any]]:
+    """Return cores that fit each other, arrays read-only, and the widest of their precisions and `dtype`; or raise."""
     given = [_checked(core, f"cores[{at}]") for at, core in enumerate(cores)]
     if not given:
         raise ValueError("cores: expected at least one, got none")
@@ -57,8 +57,8 @@ def checked_cores(cores: Sequence[Any]) -> tuple[tuple[Core, ...], np.dtype[Any]
     if ranks[-1] != 1:
         raise ValueError(f"cores[{len(given) - 1}]: expected shape (r, m, n, 1), got {given[-1].shape}")
     dtypes = [core.matrix.dtype if isinstance(core, CodedCore) else core.dtype for core in given]
-    dtype = np.result_type(np.float32, *dtypes)
-    return tuple(_stored(core, dtype) for core in given), dtype
+    widest = np.result_type(np.float32 if dtype is None else cast_dtype(dtype, np.dtype(np.float32)), *dtypes)
+    return tuple(_stored(core, widest) for core in given), widest
 
 
 def _checked(core: Any, name: str) -> Core:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod, sqrt
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.linalg import qr, svd
@@ -127,7 +127,7 @@ def rounded(op: TensorTrainOperator, rtol: float) -> TensorTrainOperator:
         rank = max(1, int(np.count_nonzero(left > least)))
         cores[at] = u[:, :rank].reshape(*shape[:3], rank)
         cores[at + 1] = np.tensordot(s[:rank, None] * vh[:rank], cores[at + 1], 1)
-    out = _in_view_of(op, _balanced(cores, exponent, op.dtype))
+    out = in_view_of(op, _balanced(cores, exponent, op.dtype))
     return out._viewed(_fact=Known.of(op).then(op.change_to(out), kind="ledger"))
 
 
@@ -144,10 +144,60 @@ def orthogonal_from_right(op: TensorTrainOperator) -> tuple[list[Array], int]:
     return cores, exponent + more
 
 
-def _in_view_of(op: TensorTrainOperator, train: TensorTrainOperator) -> TensorTrainOperator:
+class Canonical(NamedTuple):
+    """A tensor train with orthonormal cores on either side of a junction, in double precision.
+
+    Attributes
+    ----------
+    cores : list of arrays
+        Those before the junction have orthonormal columns, (r m n, s), the others orthonormal rows, (r, m n s).
+    singular : list of arrays
+        Of each junction the singular values of the unfolding there, over ``2**exponent``. At `center` they stand
+        between the cores as a diagonal.
+    center : int
+        Cores before the junction.
+    exponent : int
+    """
+
+    cores: list[Array]
+    singular: list[Array]
+    center: int
+    exponent: int
+
+
+def canonical(op: TensorTrainOperator, center: int, threshold: float = 0.0) -> Canonical:
+    """Return the canonical form of a train, without the singular values up to a threshold, relative to its norm.
+
+    Bases of junctions are singular vectors: errors in the columns of a core before the center, and in the rows of one
+    behind it, count the squared singular values there (Vidal, *Efficient classical simulation of slightly entangled
+    quantum computations*, 2003). At least one singular value stays.
+    """
+    cores, exponent = orthogonal_from_right(op)
+    norm, singular = float(np.linalg.norm(cores[0])), []
+    for at in range(len(cores) - 1):
+        u, s, vh = _kept(cores[at].reshape(-1, cores[at].shape[3]), threshold * norm)
+        cores[at] = u.reshape(*cores[at].shape[:3], -1)
+        cores[at + 1] = np.tensordot(s[:, None] * vh, cores[at + 1], 1)
+        singular.append(s)
+    for at in range(len(cores) - 1, center - 1, -1):
+        u, s, vh = svd(cores[at].reshape(len(cores[at]), -1), full_matrices=False)
+        cores[at] = vh.reshape(-1, *cores[at].shape[1:])
+        cores[at - 1] = np.tensordot(cores[at - 1], u if at == center else u * s, 1)
+        singular[at - 1] = s
+    return Canonical(cores, singular, center, exponent)
+
+
+def _kept(x: Array, threshold: float) -> tuple[Array, Array, Array]:
+    u, s, vh = svd(x, full_matrices=False)
+    unit = float(np.finfo(np.float64).eps) * max(x.shape) * float(s[0])
+    rank = max(1, int(np.count_nonzero(s > max(threshold, unit))))
+    return u[:, :rank], s[:rank], vh[:rank]
+
+
+def in_view_of(op: TensorTrainOperator, train: TensorTrainOperator) -> TensorTrainOperator:
     """Return a train with the rows and the mode of another."""
     if op.stored_rows is not None:
-        train = TensorTrainOperator(train.stored_cores, rows=op.stored_rows)
+        train = TensorTrainOperator(train.stored_cores, rows=op.stored_rows, dtype=train.dtype)
     return train._flipped(*FLAGS[op.mode])
 
 
@@ -196,5 +246,5 @@ def added(first: TensorTrainOperator, *others: TensorTrainOperator) -> TensorTra
     cores = list(floats[0].cores)
     for op in floats[1:]:
         cores = direct_sum(cores, op.cores)
-    whole = _in_view_of(first, TensorTrainOperator(cores))
+    whole = in_view_of(first, TensorTrainOperator(cores))
     return whole._viewed(_fact=OfSum([(1.0, op) for op in floats])) if others else floats[0]

@@ -54,6 +54,8 @@ class TensorTrainOperator(StoredOperator):
     rows : array_like of int, shape (m,), optional
         Which rows of the train those of the operator are, no one twice: an order, and padding that is left out.
         Default: all, as they are.
+    dtype : dtype, optional
+        float32, float64, complex64 or complex128, where that is wider than all cores.
     relative_error, error_kind : float, str, optional
         What is known about the error against an original matrix. Default: none, this is the matrix.
     mode : {"forward", "transpose", "adjoint", "conjugate"}, optional
@@ -89,12 +91,13 @@ class TensorTrainOperator(StoredOperator):
         cores: Sequence[Any],
         *,
         rows: Any = None,
+        dtype: Any = None,
         relative_error: float = 0.0,
         error_kind: str = "exact",
         mode: str = "forward",
         report: CompressReport | None = None,
     ) -> None:
-        self._cores, dtype = checked_cores(cores)
+        self._cores, dtype = checked_cores(cores, dtype)
         self._rows_of = _checked_rows(rows, prod(core.shape[1] for core in self._cores))
         self.mode = checked_mode(mode, dtype)
         self.report = report
@@ -341,7 +344,7 @@ class TensorTrainOperator(StoredOperator):
         return same and sides[0] == sides[1] and self.mode == other.mode
 
     def __reduce__(self) -> tuple[Any, ...]:
-        facts = {"rows": self._rows_of, "mode": self.mode, "report": self.report}
+        facts = {"rows": self._rows_of, "dtype": self.dtype, "mode": self.mode, "report": self.report}
         return _rebuilt, (self._cores, facts | Known.of(self).facts)
 
 
