@@ -9,12 +9,14 @@ from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.sparse import dia_array
 
 from bitterfly.accuracy.known import Known
 from bitterfly.dense.quantize import quantize_dense
 from bitterfly.dense.rates import codes_bytes
 from bitterfly.inputs import Array, UnmetError, as_bytes, as_number, check_rtol, require_names
 from bitterfly.operators.contract import Operator
+from bitterfly.operators.sparse import SparseOperator
 from bitterfly.powers import scaled
 from bitterfly.stores.dense.codes import BLOCK, HALF_BITS
 from bitterfly.stores.dense.windows import WINDOW_BITS, window_code
@@ -461,6 +463,10 @@ def _measured(op: TensorTrainOperator, maker: _Maker, train: TensorTrainOperator
 
 
 def _nothing(op: TensorTrainOperator) -> TensorTrainOperator:
-    """Return a train of zeros of rank one."""
-    cores = [np.zeros((1, *core.shape[1:3], 1), np.float16) for core in op.stored_cores]
+    """Return a train of zeros of rank one, of no bytes but those of an order of rows."""
+    cores = []
+    for core in op.stored_cores:
+        _, m, n, _ = core.shape
+        empty = dia_array((np.zeros((0, n), op.dtype), np.zeros(0, np.int32)), shape=(m, n))
+        cores.append(CodedCore(SparseOperator(empty), (1, m, n, 1)))
     return in_view_of(op, TensorTrainOperator(cores, dtype=op.dtype))._viewed(_fact=Known.of(op))

