@@ -493,7 +493,7 @@ def _inverse_fisher(rng: np.random.Generator) -> Drawn:
 
     dtype, mode, d = np.dtype(DTYPES[rng.integers(4)]), _mode(rng), int(rng.integers(1, 30))
     m, size = int(rng.integers(1, 9)), _exponents(rng, 2, dtype)[1]
-    above = int(rng.choice([-20, 0, 0, 10, 40]))
+    above = int(rng.choice([-20, 0, 10, 40, 80]))
     g = ldexp(_numbers(rng, (m, d), dtype), (size + above) // 2).astype(dtype)
     damping = float(np.ldexp(rng.uniform(0.5, 1), size))
     op = InverseFisherOperator(g, damping, mode=mode)

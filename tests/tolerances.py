@@ -300,7 +300,8 @@ def _inverse_fisher(op: Any) -> tuple[np.ndarray, np.ndarray, float]:
 
     Three sums in double precision with matrices of r columns of length one, a result in the precision of the operator;
     and what a QR factorization in double precision, off by E, makes of the inverse: ``2 |E| max(s / (damping + s^2))``
-    and terms in ``|E|^2 / damping``, s the singular values of the gradients over the root of their number.
+    and terms in ``|E|^2 / damping``, s the singular values of the gradients over the root of their number; or, where
+    the least of them is larger than E, the angle ``|E| / s`` between both ranges, and ``damping / s^2`` on them.
     """
     import strategies
     from bitterfly import reference
@@ -311,6 +312,8 @@ def _inverse_fisher(op: Any) -> tuple[np.ndarray, np.ndarray, float]:
     off = 16 * (np.sqrt(2 * m * d) + 2 * m) * eps(np.float64) * float(np.linalg.norm(s))
     r = min(2 * m, d)
     spanned = min(1.0, 2 * off * float(np.max(s / (damping + s**2))) + 6 * off**2 / damping)
+    least = float(s[-1]) - 3 * off
+    spanned = min(spanned, off / least + 2 * damping / least**2) if least > 0 else spanned
     sums = 8 * np.sqrt(r) * (d + 2 * r + 12) * eps(np.float64)
     error = np.full(moduli.shape, (spanned + sums + 4 * eps(op.dtype)) / op.damping)
     return error + gamma(4 * d, np.float64) * moduli, moduli, 8 * d * float(np.finfo(op.dtype).smallest_subnormal)

@@ -33,17 +33,18 @@ def test_the_oracle_is_the_inverse(shape: tuple[int, int], dtype: Any) -> None:
 
 @pytest.mark.parametrize("dtype", own.DTYPES)
 @pytest.mark.parametrize("power", [-300, 0, 300])
-@pytest.mark.parametrize("damping", [2.0**-40, 2.0**-20, 1.0, 2.0**40])
+@pytest.mark.parametrize("damping", [2.0**-80, 2.0**-40, 2.0**-20, 1.0, 2.0**40])
 def test_small_damping_costs_nothing_where_gradients_are_apart(dtype: Any, power: int, damping: float) -> None:
-    """Errors are units roundoff of ``|x| / damping``, though condition numbers are up to 2^45."""
+    """Errors are units roundoff of ``|x| / damping``, though condition numbers are up to 2^85."""
     dtype = np.dtype(dtype)
-    power = power if np.finfo(dtype).bits == 64 else power // 10
+    power = power if np.finfo(dtype).bits == 64 else power // 30
     rng = np.random.default_rng(0)
     g = own.ldexp(own.gaussian(rng, (6, 25), dtype), power).astype(dtype)
     op = InverseFisherOperator(g, float(np.ldexp(damping, 2 * power)))
     x = own.gaussian(rng, (25, 4), dtype)
     missed = (op @ x - reference.dense(op) @ x) * op.damping
     assert np.linalg.norm(missed) < 20 * np.finfo(dtype).eps * np.linalg.norm(x)
+    assert op.log2_rounding_gain + np.log2(op.damping) < (-36 if np.finfo(dtype).bits == 64 else -20)
 
 
 def test_errors_grow_with_the_root_of_the_condition_number_at_worst() -> None:
@@ -63,7 +64,8 @@ def test_bounds_hold(first: int) -> None:
     for seed in range(first, first + 50):
         drawn = own._inverse_fisher(np.random.default_rng([1, seed]))
         op, dense = drawn.op, drawn.dense
-        assert np.log2(np.linalg.norm(dense)) <= op.log2_norm <= np.log2(np.linalg.norm(dense) * 1.5), drawn.how
+        size, room = np.linalg.norm(dense), len(dense) * 2.0**op.log2_rounding_gain
+        assert np.log2(size) <= op.log2_norm <= np.log2(1.01 * size + room), drawn.how
         with np.errstate(divide="ignore"):
             missed = np.log2(np.linalg.norm(op.todense() - dense, 2))
         assert missed <= op.log2_rounding_gain, drawn.how

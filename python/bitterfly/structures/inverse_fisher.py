@@ -62,9 +62,8 @@ class InverseFisherOperator(StoredOperator):
 
     in which nothing is divided by what may vanish. A product rounds a vector x by units roundoff of ``|x| / damping``.
     The factorization misses Q C by ``E``, a few units roundoff of double precision of its norm. In units of
-    ``1 / damping``, that changes the inverse by at most ``2 |E| max(s / (damping + s^2))``, and terms in ``|E|^2 /
-    damping``: at worst by the root of the condition number times these units, where some s is near the root of the
-    damping.
+    ``1 / damping``, that changes the inverse by about ``2 |E| max(s / (damping + s^2))``: at worst by the root of the
+    condition number times these units, where some s is near the root of the damping.
 
     Examples
     --------
@@ -323,20 +322,24 @@ class _Span:
     def projection(self, count: int, damping: float) -> tuple[Array, float]:
         """Return ``U diag(s^2 / (damping + s^2)) U^H``, and a bound on what errors of the span change the inverse by.
 
-        That is in units of 1 / damping, and follows from ``H' - H = -H (E K^H + K' E^H) H'`` for ``H = (damping I + K
-        K^H)^-1`` and ``K' = K + E``, where ``|H K|`` is the largest of ``s / (damping + s^2)``, off by at most ``|E| /
-        damping``. Both inverses lie between zero and ``1 / damping``.
+        That is in units of 1 / damping, between zero and which both inverses lie. With ``H = (damping I + K K^H)^-1``
+        and ``K' = K + E`` it follows from ``H' - H = -H (E K^H + K' E^H) H'``, where ``|H K|`` is the largest of ``s /
+        (damping + s^2)``, off by at most ``|E| / damping``; or, where K has full rank, from projections on its range,
+        which differ by ``|E|`` over the least s (G. W. Stewart, *On the perturbation of pseudo-inverses, projections
+        and linear least squares problems*, 1977), while what is left on that is below ``damping / s^2``.
         """
         d, r = self.basis.shape
         columns = max(count, r)
         units = _REFLECTED * (np.sqrt(float(d) * columns) + columns) * _EPS
         u, s, _ = svd(self.coefficients / np.sqrt(count), full_matrices=False)
-        root = self._root(damping)
-        off = units * float(np.linalg.norm(s))
+        root, off = self._root(damping), units * float(np.linalg.norm(s))
         with np.errstate(over="ignore", divide="ignore", invalid="ignore", under="ignore"):
             weights = np.where(s > 0, 1 / (1 + np.square(root / s)), 0.0)
             largest = float(np.max(np.where(s > 0, weights / s, 0.0)))
             missed = 2 * off * largest + 5 * float(np.square(np.divide(off, root))) if off else 0.0
+        least = float(s[-1]) - 2 * off
+        if least > 0 and len(s) == min(count, d):
+            missed = float(np.fmin(missed, off / least + 2 * np.square(root / least)))
         return (u * weights) @ u.conj().T, float(np.fmin(missed, 1.0))
 
     def least(self, count: int, damping: float) -> float:
@@ -379,6 +382,8 @@ def _orthogonal(x: Array, basis: Array) -> tuple[Array, Array]:
     for _ in range(_PASSES):
         along = (basis.T @ x.conj()).conj()
         x, parts = x - basis @ along, parts + along
+        if np.linalg.norm(along) < np.linalg.norm(x) / 8:  # little was left to take away
+            break
     return parts, x
 
 
