@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import logging
 import os
@@ -86,10 +87,7 @@ def code(job: Job) -> Coded:
         op = _found(path)
         if op is None:
             with quiet():
-                op = _coded(a, job)
-            with replacing(path) as file:
-                file.write(to_bytes(op))
-            _log.info("%s, rows %d to %d: %r", part.name, part.first, part.end, op)
+                op = _written(path, _coded(a, job), part)
         return Coded(path, op.kind, op.nbytes, op.relative_error, op.metric_error)
     except UnmetError as error:
         raise UnmetError(f"{part.name}: {error}") from error
@@ -97,6 +95,15 @@ def code(job: Job) -> Coded:
         raise ValueError(f"{part.name}: {error}") from error
     except TypeError as error:
         raise TypeError(f"{part.name}: {error}") from error
+    finally:
+        _give_back()
+
+
+def _give_back() -> None:
+    """Give memory that was freed back to the system, where the C library keeps it for each thread."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
+    if trim is not None:
+        trim(ctypes.c_size_t(0))
 
 
 def cleared(folder: str) -> None:
@@ -127,7 +134,7 @@ def _key(job: Job, a: Array) -> str:
     digest = hashlib.sha256(canonical(asked).encode() + b"\n")
     digest.update(np.ascontiguousarray(a).view(np.uint8).data)
     if job.moments is not None:
-        digest.update(np.ascontiguousarray(_matrix_of(job.moments)).view(np.uint8).data)
+        digest.update(np.ascontiguousarray(_matrix_of(job.moments).T).view(np.uint8).data)  # no copy of columns
     return digest.hexdigest()
 
 
@@ -140,6 +147,13 @@ def _found(path: str) -> Operator | None:
     except ValueError as error:
         _log.warning("coded anew: %s", error)
         return None
+
+
+def _written(path: str, op: Operator, part: Part) -> Operator:
+    with replacing(path) as file:
+        file.write(to_bytes(op))
+    _log.info("%s, rows %d to %d: %r", part.name, part.first, part.end, op)
+    return op
 
 
 def _coded(a: Array, job: Job) -> Operator:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import Any
@@ -13,6 +13,8 @@ from bitterfly.models.units import Part
 from bitterfly.workers import available_cores, building_workers
 
 Progress = Callable[[str, float], None]
+
+_AT_ONCE = 1 << 22  # entries of parts that threads have in hand together, unless one is larger
 
 
 class Jobs:
@@ -44,11 +46,11 @@ class Jobs:
         self.moments, self.folder = moments, folder
         self._parts, self._structure, self._seed, self._progress = parts, structure, seed, progress
         self._executor = workers if isinstance(workers, Executor) else None
-        count = available_cores() if isinstance(workers, Executor) else building_workers(workers)
-        self._at_once = max(min(count, len(parts)), 1)
-        self._threads = 1 if self._executor else max(count // self._at_once, 1)
+        self._count = available_cores() if isinstance(workers, Executor) else building_workers(workers)
+        self._sizes = [_size(part, part.name in moments) for part in parts]
+        self._most = max(_AT_ONCE, *self._sizes) if parts else _AT_ONCE
         # The largest first: the last ones to end are small.
-        self._order = sorted(range(len(parts)), key=lambda at: -parts[at].shape[0] * parts[at].shape[1])
+        self._order = sorted(range(len(parts)), key=lambda at: -self._sizes[at])
 
     def done(self, nbytes: Sequence[int | None], rtol: float | None, stage: str) -> list[Coded]:
         """Return all parts, in so many bytes each or of an error; what was done before is found."""
@@ -63,22 +65,32 @@ class Jobs:
     def _job(self, at: int, nbytes: int | None, rtol: float | None) -> Job:
         part = self._parts[at]
         moments = self.moments.get(part.name)
-        return Job(part, nbytes, rtol, moments, self._structure, self._seed, self.folder, self._threads)
+        threads = max(round(self._count * self._sizes[at] / self._most), 1) if self._executor is None else 1
+        return Job(part, nbytes, rtol, moments, self._structure, self._seed, self.folder, threads)
 
     def _as_done(self, job: Callable[[int], Job]) -> Iterator[tuple[int, Coded]]:
-        """Yield the number of each part and what it became, in the order in which they end."""
-        if self._executor is None and self._at_once == 1:
+        """Yield the number of each part and what it became, in the order in which they end.
+
+        Those that threads have in hand together have no more entries than the largest part, or a few millions.
+        """
+        if self._executor is None and self._count == 1:
             yield from ((at, code(job(at))) for at in self._order)
             return
         with self._running() as executor:
-            left, pending = iter(self._order), dict[Future[Coded], int]()
-            while True:
-                while len(pending) < self._at_once and (at := next(left, None)) is not None:
+            left, pending = list(self._order), dict[Future[Coded], int]()
+            while left or pending:
+                while (at := self._next(left, pending.values())) is not None:
+                    left.remove(at)
                     pending[executor.submit(code, job(at))] = at
-                if not pending:
-                    return
                 ended, _ = wait(pending, return_when=FIRST_COMPLETED)
                 yield from [(pending.pop(future), future.result()) for future in ended]
+
+    def _next(self, left: Sequence[int], others: Collection[int]) -> int | None:
+        """Return the largest part that there is room for."""
+        if len(others) >= self._count:
+            return None
+        room = self._most - sum(self._sizes[each] for each in others)
+        return next((at for at in left if self._executor is not None or self._sizes[at] <= room), None)
 
     @contextmanager
     def _running(self) -> Iterator[Executor]:
@@ -86,8 +98,14 @@ class Jobs:
         if self._executor is not None:
             yield self._executor
             return
-        own = ThreadPoolExecutor(self._at_once)
+        own = ThreadPoolExecutor(self._count)
         try:
             yield own
         finally:
             own.shutdown(cancel_futures=True)
+
+
+def _size(part: Part, has_moments: bool) -> int:
+    """Return the entries of the matrix, and of the metric of its inputs twice: so much more memory it takes."""
+    m, n = part.shape
+    return m * n + (2 * n * n if has_moments else 0)
