@@ -8,8 +8,25 @@ try:
 except ImportError as error:
     raise ImportError('bitterfly.torch: expected torch, found none; pip install "bitterfly[torch]"') from error
 
-from bitterfly.torch.moments import second_moments
+from bitterfly.torch.chains import BlockTensorTrain, Butterfly, LowRank, Monarch
+from bitterfly.torch.circulant import Circulant
+from bitterfly.torch.moments import ModelMoments, second_moments
 from bitterfly.torch.packed import PackedEmbedding, PackedLinear
 from bitterfly.torch.replace import load_packed, replace_linear
+from bitterfly.torch.trains import Kronecker, TensorTrain
 
-__all__ = ["PackedEmbedding", "PackedLinear", "load_packed", "replace_linear", "second_moments"]
+__all__ = [
+    "BlockTensorTrain",
+    "Butterfly",
+    "Circulant",
+    "Kronecker",
+    "LowRank",
+    "ModelMoments",
+    "Monarch",
+    "PackedEmbedding",
+    "PackedLinear",
+    "TensorTrain",
+    "load_packed",
+    "replace_linear",
+    "second_moments",
+]
