@@ -86,7 +86,7 @@ def main() -> None:
                 continue
             facts = {"bytes": op.nbytes, "error": op.relative_error, "seconds": perf_counter() - start}
             rows.append({"bits of an entry": bits, "operator": name} | facts | {"ranks": str(getattr(op, "ranks", ""))})
-            print(rows[-1], flush=True)
+
     timing.write("embeddings", {f"{a.shape[0]} x {a.shape[1]}": rows})
 
 
