@@ -32,7 +32,7 @@ _STAGED = [(stages, 2 * bits) for stages in (2, 3, 4, 5, 6) for bits in (5, 6, 8
 _THRESHOLDS = [0.0, *np.geomspace(1e-4, 0.5, 40).tolist()]
 _TRIES = 8
 _NEAR = 0.93  # of the tolerance: nothing is gained by another try
-_PLANS, _FAR = 3, 0.87  # plans of which the best is taken, and how far their ranks are apart
+_FAR = 0.87  # how far the ranks of plans are apart that are tried
 _ROUNDS = 16
 _UNEVEN = 1.3
 _LARGEST_METRIC = 1024  # columns
@@ -411,27 +411,46 @@ def _shared(forms: Sequence[Sequence[_Form]], budget: float, goal: float | None)
 
 
 def _made(maker: _Maker, op: TensorTrainOperator, asked: _Asked) -> TensorTrainOperator:
-    """Return the best train of given bits or bytes, of the most promising plans."""
+    """Return the best train of given bits or bytes: of the plan of least error, and of more or fewer ranks."""
     if not maker.norm:
         return _nothing(op)
-    found = []
-    for plan in _apart(maker.plans(asked)):
-        for follows in (True, False):
-            out = _measured(op, maker, maker.made(plan, follows))
-            _log.info("ranks %s, relative error %.3g, expected %.3g", out.ranks, out.relative_error, plan.error)
-            found += [out] if asked.nbytes is None or out.nbytes <= asked.nbytes else []
+    first, *others = _apart(maker.plans(asked))
+    found = [each for each in (_tried(maker, op, first, follows, asked.nbytes) for follows in (True, False)) if each]
+    follows = not found or min(found, key=lambda each: each.error).follows
+    for side in ([p for p in others if p.ranks > first.ranks], [p for p in others[::-1] if p.ranks < first.ranks]):
+        for plan in side:
+            least = min((each.error for each in found), default=float("inf"))
+            found += filter(None, [_tried(maker, op, plan, follows, asked.nbytes)])
+            if found and not found[-1].error < least:
+                break
     if not found:
         raise UnmetError(f"nbytes: expected more than {asked.nbytes} for {len(op.stored_cores)} cores in codes")
-    return min(found, key=lambda each: each.relative_error)
+    return min(found, key=lambda each: each.error).op
+
+
+class _Tried(NamedTuple):
+    op: TensorTrainOperator
+    error: float
+    follows: bool
+
+
+def _tried(maker: _Maker, op: TensorTrainOperator, plan: _Plan, follows: bool, nbytes: int | None) -> _Tried | None:
+    """Return the train of a plan, or None where it takes too many bytes."""
+    out = _measured(op, maker, maker.made(plan, follows))
+    _log.info("ranks %s, relative error %.3g, expected %.3g", out.ranks, out.relative_error, plan.error)
+    return _Tried(out, out.relative_error, follows) if nbytes is None or out.nbytes <= nbytes else None
 
 
 def _apart(plans: Sequence[_Plan]) -> list[_Plan]:
-    """Return the first of some plans, and those after it of other numbers of ranks."""
-    out: list[_Plan] = []
-    for plan in plans:
-        near = [each for each in out if _FAR * plan.ranks < each.ranks < plan.ranks / _FAR]
-        out += [] if near or len(out) == _PLANS else [plan]
-    return out
+    """Return the first of some plans, and of all others those of ranks apart from one another, in their order."""
+    first, out = plans[0], list[_Plan]()
+    for step in (1, -1):
+        last = first.ranks
+        for plan in sorted(plans, key=lambda each: step * each.ranks):
+            if plan.ranks * _FAR >= last if step > 0 else plan.ranks <= last * _FAR:
+                out.append(plan)
+                last = plan.ranks
+    return [first, *sorted(out, key=lambda each: each.ranks)]
 
 
 def _within(maker: _Maker, op: TensorTrainOperator, rtol: float) -> TensorTrainOperator:
