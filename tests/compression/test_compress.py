@@ -32,7 +32,7 @@ def butterfly(n: int, dtype: str = "f8", seed: int = 0) -> Matrix:
 @pytest.mark.parametrize("rtol", [0.3, 1e-2, 1e-3])
 def test_equal_widths_of_fewer_bytes_miss_rtol(dtype: str, rtol: float) -> None:
     a = butterfly(128, dtype)
-    op = compress(a, rtol=rtol)
+    op = compress(a, rtol=rtol, structure="butterfly")
     reals = 4 if op.dtype.kind == "c" else 2
     assert op.report.relative_error <= rtol
     assert op.relative_error == pytest.approx(true_error(a, op), rel=1e-3, abs=1e-7)
@@ -219,7 +219,7 @@ def test_measure_forms_no_dense_matrix() -> None:
 @pytest.mark.parametrize(("name", "n"), [("nonuniform_dft", 1024), ("hankel", 512), ("legendre", 1024)])
 def test_general_chains(name: str, n: int) -> None:
     a = gallery.KERNELS[name](n).todense()
-    op = compress(a, rtol=1e-2)
+    op = compress(a, rtol=1e-2, structure="butterfly")
     true = np.linalg.norm(op.todense() - a) / np.linalg.norm(a)
     assert true == pytest.approx(op.relative_error) and true <= 1e-2 and op.error_kind == "measured"
     assert op.nbytes < 0.2 * a.nbytes

@@ -71,9 +71,11 @@ def checked(a: Matrix, **asked: Any) -> Any:
 @pytest.mark.parametrize("request_", REQUESTS, ids=str)
 @pytest.mark.parametrize("name", DENSE)
 def test_what_is_no_butterfly_becomes_dense(name: str, request_: dict[str, float]) -> None:
-    op = checked(DENSE[name], **request_)
+    op = checked(DENSE[name], **request_, structure=["butterfly", "dense"])
     assert op.report.structure == "dense" and isinstance(op, DenseOperator | ButterflySum)
     assert [each.name for each in op.report.tried][:2] == ["butterfly", "dense"]
+    best = checked(DENSE[name], **request_)
+    assert best.nbytes <= op.nbytes if "rtol" in request_ else best.relative_error <= op.relative_error
 
 
 @pytest.mark.parametrize("dtype", ["f4", "c16"])
@@ -84,7 +86,7 @@ def test_a_butterfly_below_noise_is_added_to_dense_codes_of_the_rest(dtype: str,
     a += 0.1 * noise(n, n, dtype)
     op, alone = checked(a, **request_), checked(a, structure="dense", **request_)
     assert op.report.structure == "butterfly + dense"
-    assert [each.name for each in op.report.tried] == ["butterfly", "dense", "butterfly + dense"]
+    assert [each.name for each in op.report.tried][:3] == ["butterfly", "dense", "butterfly + dense"]
     butterfly, *rest = op.terms
     assert isinstance(butterfly, PackedButterfly) and isinstance(rest[-1], DenseOperator)
     assert op.nbytes < 0.85 * alone.nbytes if "rtol" in request_ else op.relative_error < 0.35 * alone.relative_error
@@ -129,8 +131,8 @@ def test_a_head_is_taken_where_it_pays() -> None:
 
 def test_close_ones_are_compared_by_what_they_are() -> None:
     """A butterfly and dense codes of about as many bytes: both are made, the smaller one is kept."""
-    op = checked(noise(2, 2, "f8"), rtol=0.2)
-    butterfly, dense = op.report.tried[-2:]
+    op = checked(noise(2, 2, "f8"), rtol=0.2, structure=["butterfly", "dense"])
+    butterfly, dense = op.report.tried
     assert {butterfly.note, dense.note} == {"measured"}
     assert op.nbytes == min(butterfly.nbytes, dense.nbytes)
 
@@ -138,8 +140,8 @@ def test_close_ones_are_compared_by_what_they_are() -> None:
 def test_more_than_the_matrix_is_nothing() -> None:
     for shape in ((1, 50), (1, 1)):
         with pytest.raises(IncompressibleError, match=r"keep the array; dense codes would take [\d,]+ bytes"):
-            compress(noise(*shape), rtol=1e-2)
-    assert compress(noise(300, 1), rtol=0.2).report.structure == "dense"
+            compress(noise(*shape), rtol=1e-2, structure=["butterfly", "dense"])
+    assert compress(noise(300, 1), rtol=0.2, structure=["butterfly", "dense"]).report.structure == "dense"
 
 
 @pytest.mark.parametrize("shape", [(1, 40), (40, 1), (2, 2), (3, 5), (17, 2)])
@@ -198,7 +200,7 @@ def test_a_chain_is_one_of_a_butterfly() -> None:
         ),
         ({"rtol": 0.05, "bits": 3}, r"not a butterfly at rtol=0\.05: .*; dense codes of 3 bits a number err 0\.14$"),
         ({"rtol": 0.05, "nbytes": 3000}, r"rtol: 0\.05 is not met: 3000 bytes reach 0\.\d+$"),
-        ({"nbytes": 100}, r"nbytes: no butterfly of at most 100 bytes was found; .* take at least 1,\d+ bytes$"),
+        ({"nbytes": 20}, r"nbytes: no butterfly of at most 20 bytes was found; .* take at least 1,\d+ bytes$"),
         ({"bits": 0.5, "structure": "dense"}, r"bits: expected 1 to 8, got 0\.5"),
         ({"bits": 17}, "bits: expected a number above 0, at most 16"),
     ],
@@ -243,11 +245,11 @@ def test_a_butterfly_that_was_given_up_comes_back(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(structures, "_dense", missed)
     monkeypatch.setattr("bitterfly.compression.rivals.CLEARLY", 1e-3)
-    op = compress(bitterfly.gallery.legendre(128).todense(), rtol=0.1)
+    op = compress(bitterfly.gallery.legendre(128).todense(), rtol=0.1, structure=["butterfly", "dense"])
     assert op.report.structure == "butterfly" and op.relative_error <= 0.1
     assert op.report.tried[1].note == "refused, 0.1 is not met: 8 bits a number reach 0.2"
     with pytest.raises(IncompressibleError, match="not a butterfly"):
-        compress(noise(), rtol=0.1)
+        compress(noise(), rtol=0.1, structure=["butterfly", "dense"])
 
 
 def test_what_is_no_array_stays_a_butterfly(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -358,13 +360,13 @@ def test_what_a_look_at_the_entries_finds(name: str, n: int, dtype: str) -> None
     a, structure, obvious = simple(name, n, dtype)
     for asked in ({"rtol": 1e-3}, {"nbytes": 2 * obvious + 40}):
         op = checked(a, **asked)
-        assert op.report.structure == structure
+        assert op.report.structure == structure or (op.report.structure, structure) == ("tensor_train", "kronecker")
         assert op.nbytes <= 1.1 * obvious + 16
         assert op.relative_error <= 1e-3
     x = noise(n, 2, dtype)
     np.testing.assert_allclose(op @ x, a @ x, atol=2e-4 * np.abs(a @ x).max())
     alone = checked(a, rtol=1e-3, structure=structure)
-    assert alone.nbytes == checked(a, rtol=1e-3).nbytes
+    assert alone.nbytes >= checked(a, rtol=1e-3).nbytes
 
 
 def test_structures_with_noise_are_projected() -> None:

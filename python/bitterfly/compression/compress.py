@@ -37,7 +37,7 @@ def compress(
     progress: Progress | None = None,
     workers: int | None = None,
 ) -> Operator:
-    """Compress a matrix to an operator in few bits: a butterfly where it is one, else dense codes.
+    """Compress a matrix to an operator in few bits: of the structure that it has, else dense codes.
 
     Parameters
     ----------
@@ -59,12 +59,14 @@ def compress(
         Instead of `bits`: the least error found in at most so many bytes, all buffers counted; without a chain, float
         factors of several tolerances are tried. With `rtol` as well, the error is checked. At least one of `rtol`,
         `bits` and `nbytes` is needed.
-    structure : {"auto", "permutation", "toeplitz", "sparse", "kronecker", "butterfly", "dense"}, or a list, optional
-        What the operator may be: a permutation, a Toeplitz or circulant matrix, the entries that are not zero (by rows
-        or by diagonals), a Kronecker product of two, a packed butterfly, or window codes as of `quantize_dense` and
-        what stands beside them. "auto": the best of all, and the sum of a butterfly and window codes: see Notes. With a
-        chain, and for what is not held as an array (entry functions of more than 16 MiB, operators of more than 4096 x
-        4096), that is a butterfly.
+    structure : "auto", a name or a list of names, optional
+        What the operator may be: "permutation"; "toeplitz", circulant ones too; "hankel"; "sparse", the entries that
+        are not zero, by rows or by diagonals; "kronecker", a product of two or, coded, a sum of such; "low_rank",
+        coded factors; "tensor_train", coded cores of as many digits as the sizes have prime factors; "butterfly",
+        packed; "dense", window codes as of `quantize_dense` and what stands beside them; "cuts", of a real matrix.
+        "auto": the best of all, and the sum of a butterfly and window codes: see Notes. With a chain, and for what is
+        not held as an array (entry functions of more than 16 MiB, operators of more than 4096 x 4096), that is a
+        butterfly; with `bits` a butterfly or dense codes.
     permute, rng
         Order of rows and columns, and the source of the probe's choices, see `factorize`, and of the rotations of dense
         codes.
@@ -94,14 +96,17 @@ def compress(
 
     Notes
     -----
-    A look at the entries finds the first four; where one of them takes next to nothing, it is the answer. What dense
-    codes take and how they err follows from the shape of the matrix; what a butterfly does is known from the blocks
-    that a search looks at, from float factors, then from codes. Of the two, the one of fewer bytes is taken for `rtol`,
-    the one of the lesser error for `nbytes` and `bits`; where a butterfly is better by a factor of 1.3, or with `bits`
-    of half of the bytes and float factors that err at most twice as much, no dense codes are made, and where its float
-    factors are too many or too far off, none of it. For `rtol` and `nbytes`, a butterfly that holds the structure of a
-    matrix below its noise is then added to dense codes of the rest, where that is predicted to gain 10 %. Sums of dense
-    codes reach errors of 2e-6 in single, 3e-13 in double precision.
+    A look at the entries finds the first four and single Kronecker products; some singular values of the matrix, and of
+    its entries in other orders, tell what low rank, sums of Kronecker products and tensor trains come to; where one of
+    them takes next to nothing, it is the answer. Others are made where they are expected to be better than what was
+    found, cuts below one bit an entry. What dense codes take and how they err follows from the shape of the matrix;
+    what a butterfly does is known from the blocks that a search looks at, from float factors, then from codes. Of the
+    two, the one of fewer bytes is taken for `rtol`, the one of the lesser error for `nbytes` and `bits`; where a
+    butterfly is better by a factor of 1.3, or with `bits` of half of the bytes and float factors that err at most twice
+    as much, no dense codes are made, and where its float factors are too many or too far off, none of it. For `rtol`
+    and `nbytes`, a butterfly that holds the structure of a matrix below its noise is then added to dense codes of the
+    rest, where that is predicted to gain 10 %. Sums of dense codes reach errors of 2e-6 in single, 3e-13 in double
+    precision.
 
     Measuring takes ``m n log n`` operations, by the products with panels of the identity; a second dense matrix is
     formed only of what a butterfly leaves to dense codes.

@@ -38,7 +38,7 @@ def found_by_entries(work: Work, request: Request) -> dict[str, Measured]:
         return {}
     a = work.source.array
     is_alone = not {"butterfly", "dense"} & set(request.structures)
-    if not _is_finite(a):  # others say where it is not
+    if not is_finite(a):  # others say where it is not
         return {}
     found: dict[str, Measured] = {}
     with work.stage("look"):
@@ -56,23 +56,27 @@ def found_by_entries(work: Work, request: Request) -> dict[str, Measured]:
 
 def require_finite(work: Work) -> None:
     """Raise a ValueError for infinities and NaNs."""
-    if isinstance(work.source, ArraySource) and not _is_finite(work.source.array):
+    if isinstance(work.source, ArraySource) and not is_finite(work.source.array):
         raise ValueError("a: expected finite entries, got infinities or NaNs")
 
 
-def _is_finite(a: Array) -> bool:
+def is_finite(a: Array) -> bool:
+    """Whether there are no infinities and NaNs."""
     planes = (a.real, a.imag) if a.dtype.kind == "c" else (a,)
     return all(np.isfinite(x.max()) and np.isfinite(x.min()) for x in planes)
 
 
-def is_final(op: Operator, work: Work, request: Request) -> bool:
+def is_final(op: Operator, error: float, work: Work, request: Request) -> bool:
     """Whether an operator is so small, and as exact as is asked for, that nothing else has to be tried."""
-    if not op.relative_error <= (request.rtol or _unit(work.source)):
+    if not error <= (request.rtol or _unit(work.source)):
         return False
-    if request.nbytes is not None:
-        return True
+    return request.nbytes is not None or is_small(op.nbytes, work)
+
+
+def is_small(nbytes: float, work: Work) -> bool:
+    """Whether so many bytes are next to nothing for the shape of the matrix."""
     few = _FEW * sum(work.source.shape) * work.source.dtype.itemsize
-    return op.nbytes <= min(max(few, _LITTLE * work.nbytes), _MUCH * work.nbytes)
+    return nbytes <= min(max(few, _LITTLE * work.nbytes), _MUCH * work.nbytes)
 
 
 def _meets(request: Request, op: Operator, known: Known) -> bool:
@@ -127,6 +131,10 @@ def _toeplitz(a: Array, rtol: float | None, is_alone: bool) -> Operator | None:
             whole = projections.toeplitz(a)
             return whole if whole.nbytes < op.nbytes else op
     return projections.toeplitz(a)
+
+
+def _hankel(a: Array, rtol: float | None, is_alone: bool) -> Operator | None:
+    return projections.hankel(a) if min(a.shape) > 1 and _repeats(a[:, ::-1], rtol) else None
 
 
 def _repeats(a: Array, rtol: float | None) -> bool:
@@ -193,6 +201,7 @@ class _KroneckerTest:
 _LOOKS: dict[str, Callable[[Array, float | None, bool], Operator | None]] = {
     "permutation": _permutation,
     "toeplitz": _toeplitz,
+    "hankel": _hankel,
     "sparse": _sparse,
     "kronecker": _kronecker,
 }

@@ -11,7 +11,9 @@ from bitterfly.chains.chain import Chain
 from bitterfly.factorization.orderings import Permute
 from bitterfly.inputs import as_bytes, as_number, check_rtol
 
-Structure = Literal["permutation", "toeplitz", "sparse", "kronecker", "butterfly", "dense"]
+Structure = Literal[
+    "permutation", "toeplitz", "hankel", "sparse", "kronecker", "low_rank", "tensor_train", "butterfly", "dense", "cuts"
+]
 
 STRUCTURES: tuple[Structure, ...] = get_args(Structure)
 

@@ -9,7 +9,9 @@ import numpy as np
 
 from bitterfly.accuracy.known import Known
 from bitterfly.compression.butterflies import packed_butterfly
-from bitterfly.compression.exact import found_by_entries, is_final, require_finite
+from bitterfly.compression.candidates import Candidate
+from bitterfly.compression.exact import found_by_entries, is_final, is_small, require_finite
+from bitterfly.compression.others import made, others
 from bitterfly.compression.remainders import butterfly_and_rest
 from bitterfly.compression.request import Request
 from bitterfly.compression.rivals import Rival
@@ -22,6 +24,7 @@ from bitterfly.operators.report import Tried
 from bitterfly.sources.given import ArraySource
 
 _OTHERS = {"butterfly", "dense"}
+_GAIN = 0.95  # of the best so far, that others are expected to come to where they are made
 
 _log = logging.getLogger("bitterfly")
 
@@ -42,34 +45,107 @@ class Found(NamedTuple):
 def best_structure(work: Work, request: Request) -> tuple[Found, tuple[Tried, ...]]:
     """Return the best of the structures allowed, and what was found or predicted of each.
 
-    What a look at the entries finds comes first; nothing else is tried where that takes next to nothing.
+    What a look at the entries finds comes first, then what is expected to take next to nothing; nothing else is tried
+    where that does. Last come those that are expected to be better than butterflies and dense codes are.
 
     Raises
     ------
     UnmetError
         Where no structure meets what is asked for.
     """
-    simple = [Found(name, each.packed, each.known) for name, each in found_by_entries(work, request).items()]
-    tried = tuple(each.tried for each in simple)
-    best = min(simple, key=lambda each: _cost(each, request), default=None)
-    if best is not None and (is_final(best.op, work, request) or not _OTHERS & set(request.structures)):
-        return best, tried
-    if not _OTHERS & set(request.structures):
+    search = _Search(work, request)
+    for name, each in found_by_entries(work, request).items():
+        search.add(Found(name, each.packed, each.known))
+    if search.is_final and search.is_exact:
+        return search.result()
+    candidates = others(work, request)
+    while request.is_for_least_bytes and candidates and candidates[0].is_quick and is_small(candidates[0].nbytes, work):
+        search.make(candidates.pop(0))
+        if search.is_final:
+            break
+    if search.is_final:
+        return search.result()
+    search.butterfly_or_dense()
+    for candidate in candidates:
+        search.make(candidate)
+    return search.result()
+
+
+class _Search:
+    """What was found so far, and the best of it."""
+
+    def __init__(self, work: Work, request: Request) -> None:
+        self._work, self._request = work, request
+        self._best: Found | None = None
+        self._tried: list[Tried] = []
+        self._refused: UnmetError | None = None
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing else has to be tried."""
+        best = self._best
+        return best is not None and is_final(best.op, best.known.error, self._work, self._request)
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the best has no error: what is about as exact as asked for may take fewer bytes."""
+        return self._best is not None and self._best.known.error == 0
+
+    def add(self, found: Found) -> None:
+        """Keep an operator where it is the best."""
+        self._tried.append(found.tried)
+        self._keep(found)
+
+    def make(self, candidate: Candidate) -> None:
+        """Make what is expected to be clearly better than the best so far."""
+        best = None if self._best is None else _cost(self._best, self._request)
+        if best is not None and not candidate.cost(self._request) < _GAIN * best:
+            self._tried.append(Tried(candidate.name, round(candidate.nbytes), candidate.error, "predicted"))
+            return
+        try:
+            each = made(self._work, self._request, candidate)
+        except UnmetError as error:
+            self._tried.append(Tried(candidate.name, None, None, _note(error)))
+            self._refused = self._refused or error
+        else:
+            self.add(Found(candidate.name, each.packed, each.known))
+
+    def butterfly_or_dense(self) -> None:
+        """Try both, as far as they are allowed; dense codes only where the best takes more than they are said to."""
+        work, request, best = self._work, self._request, self._best
+        if best is not None and request.is_for_least_bytes and _is_smaller(best, work, request):
+            request = request._replace(structures=tuple(name for name in request.structures if name != "dense"))
+        if not _OTHERS & set(request.structures):
+            return
+        try:
+            found, tried = _butterfly_or_dense(work, request)
+        except UnmetError as error:
+            self._refused = error
+            return
+        self._tried.extend(tried)
+        self._keep(found)
+
+    def result(self) -> tuple[Found, tuple[Tried, ...]]:
+        """Return the best, and all that was tried.
+
+        Raises
+        ------
+        UnmetError
+            Where there is none.
+        """
+        if self._best is not None:
+            return self._best, tuple(self._tried)
+        request = self._request
+        if self._refused is not None:
+            raise self._refused
         if request.bits is not None:
             raise ValueError(f"bits: expected rtol or nbytes with structure {', '.join(request.structures)}")
-        require_finite(work)
+        require_finite(self._work)
         raise UnmetError(f"structure: the matrix is none of {', '.join(request.structures)} as far as asked for")
-    if best is not None and request.is_for_least_bytes and _is_smaller(best, work, request):
-        request = request._replace(structures=tuple(name for name in request.structures if name != "dense"))
-        if not _OTHERS & set(request.structures):
-            return best, tried
-    try:
-        other, found = _butterfly_or_dense(work, request)
-    except UnmetError:
-        if best is None:
-            raise
-        return best, tried
-    return other if best is None else min(best, other, key=lambda each: _cost(each, request)), (*tried, *found)
+
+    def _keep(self, found: Found) -> None:
+        if self._best is None or _cost(found, self._request) < _cost(self._best, self._request):
+            self._best = found
 
 
 def _is_smaller(best: Found, work: Work, request: Request) -> bool:

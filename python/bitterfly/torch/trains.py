@@ -12,9 +12,10 @@ import torch
 from bitterfly.inputs import Array
 from bitterfly.operators.butterfly import ButterflyOperator
 from bitterfly.operators.kron import ButterflyKron, kron
+from bitterfly.structures.decompositions import tensor_train
 from bitterfly.structures.multilevel import sizes_of
 from bitterfly.structures.projections import kronecker
-from bitterfly.structures.trains import TensorTrainOperator, tensor_train
+from bitterfly.structures.trains import TensorTrainOperator
 from bitterfly.torch.chains import checked_digits
 from bitterfly.torch.structured import StructuredLinear
 

@@ -1,0 +1,23 @@
+"""A structure that may be tried, and what is expected of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from bitterfly.compression.request import Request
+from bitterfly.operators.contract import Operator
+
+
+class Candidate(NamedTuple):
+    """A structure, what it is expected to come to, and what makes it."""
+
+    name: str
+    nbytes: float
+    error: float
+    make: Callable[[], Operator]
+    is_quick: bool = True
+
+    def cost(self, request: Request) -> float:
+        """Return what is to be least: bytes, or the error."""
+        return self.nbytes if request.is_for_least_bytes else self.error

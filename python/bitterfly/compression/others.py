@@ -1,0 +1,90 @@
+"""What is tried beside butterflies and dense codes, where it is expected to be better: tensor trains, signed cuts."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from functools import partial
+from math import log2
+
+import numpy as np
+
+from bitterfly.compression.candidates import Candidate
+from bitterfly.compression.exact import is_finite
+from bitterfly.compression.request import Request
+from bitterfly.compression.stages import Measured, Work
+from bitterfly.compression.trains import trains
+from bitterfly.cuts.matrix import matrix as cuts
+from bitterfly.factorization.search import WORTHWHILE
+from bitterfly.inputs import UnmetError
+from bitterfly.operators.contract import Operator
+from bitterfly.powers import near_one
+from bitterfly.sources.given import ArraySource
+
+_A_BIT = 0.7  # by which a bit an entry of signed cuts lowers the logarithm of the error of any matrix
+
+_log = logging.getLogger("bitterfly")
+
+
+def others(work: Work, request: Request) -> list[Candidate]:
+    """Return the structures that may meet what is asked for, those of the least expected cost first.
+
+    Parameters
+    ----------
+    work : Work
+        What is no array has none.
+    request : Request
+        With `bits` or a chain there are none.
+    """
+    if not isinstance(work.source, ArraySource) or request.bits is not None or request.chain is not None:
+        return []
+    if not is_finite(work.source.array):
+        return []
+    with work.stage("look"):
+        wide, exponent = near_one(work.source.array)
+        if not wide.any():
+            return []
+        x = wide.astype(work.source.dtype, copy=False)
+        found = [*trains(work, request, x, exponent), *_cuts(work, request)]
+    best: dict[str, Candidate] = {}
+    for each in sorted(found, key=lambda each: each.cost(request)):
+        best.setdefault(each.name, each)
+        _log.info("%s: expected %d bytes, relative error %.2e", each.name, each.nbytes, each.error)
+    return list(best.values())
+
+
+def made(work: Work, request: Request, candidate: Candidate) -> Measured:
+    """Return an operator of a structure, with its error.
+
+    Raises
+    ------
+    UnmetError
+        Where it is not what is asked for.
+    """
+    op = candidate.make()
+    found = Measured(op, work.measure(op))
+    _log.info("%s: %d bytes, %s relative error %.3e", candidate.name, op.nbytes, found.known.kind, found.error)
+    if request.is_for_least_bytes and not (found.error <= (request.rtol or 0) and op.nbytes < WORTHWHILE * work.nbytes):
+        raise UnmetError(f"rtol: {request.rtol:.3g} is not met: {op.nbytes:,} bytes reach {found.error:.3g}")
+    return found
+
+
+def _cuts(work: Work, request: Request) -> Iterator[Candidate]:
+    a, (m, n) = work.source, work.source.shape
+    if "cuts" not in request.structures or a.dtype.kind == "c":
+        return
+    if request.is_for_least_bytes:
+        assert request.rtol is not None
+        nbytes, error = m * n * -log2(min(request.rtol, 1.0)) / _A_BIT / 8, request.rtol
+    else:
+        assert request.nbytes is not None
+        nbytes, error = request.nbytes, 2.0 ** (-_A_BIT * 8 * request.nbytes / (m * n))
+    yield Candidate("cuts", nbytes, error, partial(_cut, work, request), is_quick=False)
+
+
+def _cut(work: Work, request: Request) -> Operator:
+    assert isinstance(work.source, ArraySource)
+    rng = np.random.default_rng(0 if request.rng is None else request.rng)
+    asked = {"rtol": request.rtol} if request.is_for_least_bytes else {"nbytes": request.nbytes}
+    with work.stage("cuts"):
+        return cuts(work.source.array, **asked, rng=rng)
