@@ -79,6 +79,33 @@ def test_what_is_asked_for() -> None:
     assert better.relative_error <= 0.3 and better.width < 0.95 * op.width
 
 
+@pytest.mark.parametrize("shape", [(1, 1000), (1000, 1), (1000, 2)])
+def test_long_and_thin_matrices(shape: tuple[int, int]) -> None:
+    """Of a bit an entry they have a cut or two: more are swept together."""
+    a = own.gaussian(np.random.default_rng(5), shape, "f8")
+    op = cuts.matrix(a, width=16, rng=0)
+    assert float(exact.error(a, op)) <= op.relative_error < 0.05
+    assert cuts.matrix(a, width=16, sweeps=0, rng=0).relative_error > 1.4 * op.relative_error
+    close = cuts.matrix(a, rtol=0.01, rng=0)
+    assert close.relative_error <= 0.01 and close.width < 40
+
+
+def test_matrices_of_few_numbers() -> None:
+    constant = cuts.matrix(np.full((50, 70), 3.7, "f4"), width=5, rng=0)
+    assert constant.width <= 2 and constant.relative_error < 1e-12
+    blocks = np.kron(np.random.default_rng(0).choice([-1, 1], (6, 8)), np.ones((7, 5)))
+    op = cuts.matrix(blocks, width=1000, rng=0)  # as many as single precision tells from nothing
+    assert float(exact.error(blocks, op)) <= op.relative_error < 2e-6 and op.width < 1000
+    assert np.abs(op.coefficients).max() < 2
+
+
+def test_below_one_bit() -> None:
+    a = own.gaussian(np.random.default_rng(6), (96, 128), "f4")
+    for rtol in (0.97, 0.9, 0.8):
+        op = cuts.matrix(a, rtol=rtol, rng=0)
+        assert op.relative_error <= rtol < op.errors[-2] + 1e-5 and 8 * op.nbytes < a.size
+
+
 def test_results_depend_on_the_seed_alone() -> None:
     a = own.gaussian(np.random.default_rng(2), (200, 130), "f4")
     before = _core.active_isa()

@@ -18,6 +18,7 @@ _AT_ONCE = 16  # cuts between two looks at the error
 _LEAST_WINDOW = 32  # cuts that are swept together, of shapes with fewer in a bit
 _MOST_BITS = 64  # an entry, of what a tolerance takes
 _LEAST_RTOL, _ROUNDED = 1e-4, 2e-6  # the residual is known to about the latter
+_NOTHING = 2.0**-24  # of all is what single precision does not tell from zero
 
 
 class Asked(NamedTuple):
@@ -102,7 +103,7 @@ def found(a: Array, asked: Asked) -> Cuts:
     share = max(1, round(a_bit / asked.sweeps)) if asked.sweeps else most
     settled, last, rest = [none(a.shape)], none(a.shape), a
     count, is_done = 0, False
-    target = 0.0 if asked.rtol is None else (asked.rtol - _ROUNDED) ** 2 * ascent.energy_of(a)
+    target = (_NOTHING if asked.rtol is None else asked.rtol - _ROUNDED) ** 2 * ascent.energy_of(a)
     while not is_done and count < most:
         wanted = min(share, most - count)
         more = _greedy(rest, wanted, target, asked)
