@@ -56,7 +56,8 @@ def matrix(
     -------
     SignedCut
         Its ``relative_error`` is measured on all entries, what the measurement rounds included; its ``errors`` are
-        those of the first 1, 2, .. cuts. Fewer cuts than asked for where these leave nothing.
+        those of the first 1, 2, .. cuts. Fewer cuts than asked for where these leave nothing
+        that single precision tells from zero.
 
     Raises
     ------

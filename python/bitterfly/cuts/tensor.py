@@ -55,7 +55,8 @@ def tensor(
     -------
     CutTensor
         Its ``relative_error`` is measured on all entries, what the measurement rounds included; its ``errors`` bound
-        those of the first 1, 2, .. cuts. Fewer cuts than asked for where these leave nothing.
+        those of the first 1, 2, .. cuts. Fewer cuts than asked for where these leave nothing
+        that single precision tells from zero.
 
     Raises
     ------
@@ -100,9 +101,7 @@ def tensor(
         known = measured(compact, numbers, cuts.sides)
     errors[-1] = known.error
     check_error(known.error, rtol, given.dtype)
-    packed = {
-        axis: np.packbits(side < 0, axis=1, bitorder="little") for axis, side in zip(axes, cuts.sides, strict=True)
-    }
-    plain = np.zeros((len(numbers), 1), np.uint8)
-    bits_of = tuple(packed.get(axis, plain) for axis in range(given.ndim))
-    return CutTensor(given.shape, numbers, bits_of, errors, known.kind)
+    packed = [np.zeros((len(numbers), 1), np.uint8)] * given.ndim  # axes of one place are of plus signs
+    for axis, side in zip(axes, cuts.sides, strict=True):
+        packed[axis] = np.packbits(side < 0, axis=1, bitorder="little")
+    return CutTensor(given.shape, numbers, tuple(packed), errors, known.kind)
