@@ -54,9 +54,10 @@ class InverseFisherOperator(StoredOperator):
     Notes
     -----
     The operator of E. Frantar, E. Kurtic, D. Alistarh, *M-FAC: Efficient matrix-free approximations of second-order
-    information* (NeurIPS 2021): ``4 d m`` operations a product, ``O(d m^2)`` once. Their recursion divides by what
-    cancels where the damping is small; here, with ``[g_1 ... g_m] / sqrt(m) = Q C`` (Q orthonormal, in double
-    precision, held in memory beside the gradients) and the singular values s and left singular vectors U of C,
+    information* (NeurIPS 2021): ``4 d m`` operations a product, ``O(d m^2)`` once. Their recursion, as the formula of
+    Woodbury, errs by the condition number where gradients nearly depend on each other. Here, with ``[g_1 ... g_m] /
+    sqrt(m) = Q C`` (Q orthonormal, in double precision, held in memory beside the gradients) and the singular values s
+    and left singular vectors U of C,
 
         A^-1 x = (x - Q U diag(s^2 / (damping + s^2)) U^H Q^H x) / damping,
 
