@@ -10,6 +10,7 @@ import pytest
 import scipy.linalg
 
 import bitterfly
+import errors
 import exact
 import strategies as own
 from bitterfly import Chain, structures
@@ -91,6 +92,19 @@ def test_never_worse_than_without_and_errors_hold(name: str, first: int) -> None
         assert op.terms[1].nnz <= count
         assert true <= op.relative_error
         assert true <= exact.error(a, plain) * (1 + 1e-5) + 64 * np.finfo(dtype).eps, (seed, kind)
+
+
+@pytest.mark.parametrize("first", range(0, 100, 20))
+def test_errors_of_any_source_hold(first: int) -> None:
+    """Integers, half precision, denormal and huge numbers."""
+    for seed in range(first, first + 20):
+        rng = np.random.default_rng([12, seed])
+        a = errors.matrix(rng)
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            for name in ("toeplitz", "low rank", "monarch"):
+                op = structures.with_sparse(a, int(rng.integers(0, 5)), PROJECTIONS[name], rounds=3)
+                assert exact.error(a, op) <= op.relative_error, (seed, name, a.dtype, a.shape)
 
 
 def test_integers_and_half_precision() -> None:

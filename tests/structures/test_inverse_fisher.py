@@ -150,6 +150,23 @@ def test_casts_count_what_they_change() -> None:
     assert 0 < thirds.relative_error < 1e-15
 
 
+@pytest.mark.parametrize("first", range(0, 200, 50))
+def test_errors_of_casts_hold(first: int) -> None:
+    counted = 0
+    for seed in range(first, first + 50):
+        drawn = own._inverse_fisher(np.random.default_rng([5, seed]))
+        op, narrow = drawn.op, np.complex64 if drawn.op.dtype.kind == "c" else np.float32
+        try:
+            with np.errstate(all="ignore"):
+                cast = op.astype(narrow)
+        except OverflowError:
+            continue
+        missed = np.linalg.norm(reference.dense(cast) - drawn.dense) / np.linalg.norm(drawn.dense)
+        assert missed <= cast.relative_error, drawn.how
+        counted += missed > 0
+    assert counted > 10
+
+
 def test_zeros_and_the_least_numbers() -> None:
     op = InverseFisherOperator(np.zeros((3, 5)), 0.5)
     np.testing.assert_array_equal(op.todense(), 2 * np.eye(5))

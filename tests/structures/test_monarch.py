@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import errors
 import exact
 import strategies as own
 from bitterfly import Chain, reference, structures
@@ -92,6 +93,23 @@ def test_errors_are_never_below_the_true_ones(seed: int) -> None:
     for op in ops:
         assert op.dtype == dtype
         assert exact.error(a, op) <= op.relative_error
+
+
+@pytest.mark.parametrize("first", range(0, 120, 20))
+def test_errors_of_any_source_hold(first: int) -> None:
+    """Integers, half precision, denormal and huge numbers, any divisors of any shape."""
+    for seed in range(first, first + 20):
+        rng = np.random.default_rng([11, seed])
+        a = errors.matrix(rng)
+        m, n = a.shape
+        p, q = (int(rng.choice([k for k in range(1, size + 1) if size % k == 0])) for size in a.shape)
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            ops = [structures.monarch(a, (p, q)), structures.monarch(a, (p, q), rtol=0.3)]
+            ops.append(structures.block_tensor_train(a, [m // p, p, 1], [1, q, n // q], ranks=1))
+            assert ops[1].relative_error <= 0.3
+            for op in ops:
+                assert exact.error(a, op) <= op.relative_error, (seed, a.dtype, a.shape, (p, q))
 
 
 def test_given_ranks_are_lowered_where_blocks_are_smaller() -> None:
