@@ -117,18 +117,26 @@ def _of_kron(op: Any) -> int:
 
 
 def _of_cores(op: Any) -> int:
-    """Return those of one core after the other, from the left or from the right, whichever are fewer."""
-    rows, columns = (2, 1) if op.mode in ("transpose", "adjoint") else (1, 2)
-    sizes = [(core.size, core.shape[rows], core.shape[columns]) for core in op.cores]
+    """Return those of one core after the other, from the left or from the right: of codes as stored, else the fewer."""
+    transposed = op.mode in ("transpose", "adjoint")
+    rows, columns = (2, 1) if transposed else (1, 2)
+    sizes = [(_of_core(op, core), core.shape[rows], core.shape[columns]) for core in op.stored_cores]
     found = []
     for ordered in (sizes, sizes[::-1]):
         done, left, total = 1, prod(n for _, _, n in sizes), 0
-        for size, m, n in ordered:
+        for each, m, n in ordered:
             left //= n
-            total += size * done * left
+            total += each * done * left
             done *= m
         found.append(total)
-    return min(found) * _times(op)
+    return int(found[not transposed] if op.is_coded else min(found))
+
+
+def _of_core(op: Any, core: Any) -> int:
+    """Return those of a core, an array or an operator in codes, with one vector of the dtype of the whole."""
+    if hasattr(core, "matrix"):
+        return _of_members(op, [core.matrix])[0]
+    return int(prod(core.shape)) * _times(core) * (2 if _is_complex(op) and not _is_complex(core) else 1)
 
 
 def _of_transforms(op: Any) -> int:

@@ -13,6 +13,7 @@ import pytest
 import bitterfly
 import strategies as own
 from bitterfly import ButterflyOperator, SparseOperator, algebra, structures
+from bitterfly.dense.trains import quantize_train
 from bitterfly.structures import PermutationOperator, TensorTrainOperator
 
 TABLE = Path(__file__).resolve().parents[2] / "docs" / "structures.md"
@@ -143,6 +144,16 @@ def test_codes_and_cuts() -> None:
     op = bitterfly.transforms.random(64, rng=0)
     packed = bitterfly.quantize(op, bits=4)
     assert packed.flops == op.flops + 64  # the lengths of the columns
+
+
+def test_cores_in_codes_count_as_stored() -> None:
+    """The right factor of a low rank, then the left one, and the rotations of their vectors."""
+    plain = train((1, 96, 1, 8), (8, 1, 128, 1))
+    assert plain.flops == plain.T.flops == 2 * 8 * (96 + 128)
+    coded = quantize_train(plain.astype(np.float32), bits=4, rng=0)
+    assert coded.is_coded
+    assert coded.flops == sum(core.matrix.flops for core in coded.stored_cores) >= plain.flops
+    assert coded.T.flops == coded.flops
 
 
 def test_every_operator_knows() -> None:
