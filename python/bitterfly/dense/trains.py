@@ -192,7 +192,7 @@ class _Maker:
             lost = float(sum(np.sum(np.square(s[len(k) :])) for s, k in zip(self._singular, kept, strict=True)))
             for center in range(1, max(len(self._shapes), 2)) if ranks not in seen else ():
                 parts = self._parts(kept, center)
-                forms = [self._forms(part, asked.bits is not None) for part in parts]
+                forms = list(map(self._forms, parts))
                 budget = self._budget(asked, parts)
                 found = _shared(forms, budget, None if asked.rtol is None else asked.rtol**2 - lost)
                 if found is None:
@@ -202,7 +202,7 @@ class _Maker:
                 plans[ranks] = min(plans.get(ranks, plan), plan, key=_rank_of(asked))
             seen.add(ranks)
         if not plans:
-            raise UnmetError(self._refusal(asked))
+            raise UnmetError(self.refusal(asked))
         return sorted(plans.values(), key=_rank_of(asked))
 
     def _budget(self, asked: _Asked, parts: Sequence[_Part]) -> float:
@@ -210,7 +210,8 @@ class _Maker:
             return asked.bits / 8 * sum(part.numbers for part in parts)
         return float("inf") if asked.nbytes is None else asked.nbytes - self.beside
 
-    def _refusal(self, asked: _Asked) -> str:
+    def refusal(self, asked: _Asked) -> str:
+        """Return why nothing is found."""
         if asked.rtol is not None:
             return f"rtol: {asked.rtol:.3g} is not met by codes of the cores"
         what = f"nbytes: {asked.nbytes} are" if asked.nbytes is not None else f"bits: {asked.bits:.3g} are"
@@ -231,13 +232,13 @@ class _Maker:
             out.append(_Part(shape, prod(shape) * self._planes, spread, diagonal, takes_half))
         return out
 
-    def _forms(self, part: _Part, by_bits: bool) -> list[_Form]:
+    def _forms(self, part: _Part) -> list[_Form]:
         """Return the forms of a core on the lower convex hull of errors over costs, the least first."""
         (p, q), info = part.shape, np.finfo(self.op.dtype)
         blocks = -(-q // BLOCK)
 
         def cost(half_bits: int) -> float:
-            if by_bits:
+            if self.by_bits:
                 return half_bits / 16 * part.numbers
             return codes_bytes((self._planes * p, q), np.full(blocks, half_bits, np.uint8), 1)
 
@@ -326,18 +327,14 @@ class _Beside(NamedTuple):
 
     def spread_over(self, count: int, inner: bool) -> _Beside:
         """Return the same for all columns: digits are `count` more, the rank the last of both or the first."""
-        metric, scales = self
-        if (
-            metric is not None
-            and metric.ndim == 2
-            and (len(metric) * count > _LARGEST_METRIC or metric.dtype.kind == "c")
-        ):
-            metric = np.diagonal(metric).real
-        if metric is not None and metric.ndim == 2:
-            metric = np.kron(metric, np.eye(count))
-        elif metric is not None:
-            metric = np.tile(metric, count) if inner else np.repeat(metric, count)
-        return _Beside(metric, None if scales is None else np.repeat(scales, count))
+        scales = None if self.scales is None else np.repeat(self.scales, count)
+        metric = self.metric
+        if metric is None:
+            return _Beside(None, scales)
+        if metric.ndim == 2 and metric.dtype.kind != "c" and len(metric) * count <= _LARGEST_METRIC:
+            return _Beside(np.kron(metric, np.eye(count)), scales)
+        diagonal = metric if metric.ndim == 1 else np.diagonal(metric).real
+        return _Beside(np.tile(diagonal, count) if inner else np.repeat(diagonal, count), scales)
 
 
 def _rank_of(asked: _Asked) -> Callable[[_Plan], tuple[float, float]]:
@@ -424,7 +421,7 @@ def _made(maker: _Maker, op: TensorTrainOperator, asked: _Asked) -> TensorTrainO
             if found and not found[-1].error < least:
                 break
     if not found:
-        raise UnmetError(f"nbytes: expected more than {asked.nbytes} for {len(op.stored_cores)} cores in codes")
+        raise UnmetError(maker.refusal(asked))
     return min(found, key=lambda each: each.error).op
 
 
@@ -436,7 +433,10 @@ class _Tried(NamedTuple):
 
 def _tried(maker: _Maker, op: TensorTrainOperator, plan: _Plan, follows: bool, nbytes: int | None) -> _Tried | None:
     """Return the train of a plan, or None where it takes too many bytes."""
-    out = _measured(op, maker, maker.made(plan, follows))
+    try:
+        out = _measured(op, maker, maker.made(plan, follows))
+    except UnmetError:  # bytes that no code of a core fits
+        return None
     _log.info("ranks %s, relative error %.3g, expected %.3g", out.ranks, out.relative_error, plan.error)
     return _Tried(out, out.relative_error, follows) if nbytes is None or out.nbytes <= nbytes else None
 
