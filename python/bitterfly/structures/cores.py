@@ -28,6 +28,17 @@ class CodedCore(NamedTuple):
         Of shape (r m, n s), of any kind and mode: a `DenseOperator`, a `SparseOperator`, a product of these.
     shape : tuple (r, m, n, s)
         Of the core.
+
+    Examples
+    --------
+    >>> import numpy as np, bitterfly
+    >>> from bitterfly import structures
+    >>> u, v = np.random.default_rng(0).standard_normal((2, 500, 32)).astype(np.float32)
+    >>> codes = [bitterfly.quantize_dense(each, bits=4, rng=0) for each in (u, v)]
+    >>> cores = structures.CodedCore(codes[0], (1, 500, 1, 32)), structures.CodedCore(codes[1].T, (32, 1, 500, 1))
+    >>> op = structures.TensorTrainOperator(cores)
+    >>> op.shape, op.nbytes == codes[0].nbytes + codes[1].nbytes
+    ((500, 500), True)
     """
 
     matrix: Operator

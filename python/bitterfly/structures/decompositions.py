@@ -125,7 +125,7 @@ def rounded(op: TensorTrainOperator, rtol: float) -> TensorTrainOperator:
     Returns
     -------
     TensorTrainOperator
-        ``relative_error`` is what follows from that of `op` and `rtol`, an upper bound.
+        Of float cores. Its ``relative_error`` is that of `op` and the change, which is measured from the cores.
     """
     check_rtol(rtol)
     cores, exponent = orthogonal_from_right(op)
