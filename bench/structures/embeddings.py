@@ -17,10 +17,9 @@ import bitterfly
 from bench import timing
 from bench.dense.matrices import minilm
 from bitterfly import structures
-from bitterfly.inputs import UnmetError
 
-BITS = (1.0, 2.0)  # for each entry
-RANKS = 160  # at most, of trains that are coded
+BITS = 1.5  # for each entry
+RANKS, RANK = 144, 160  # of trains and of factors that are coded
 
 
 def table(quick: bool) -> np.ndarray:
@@ -54,39 +53,40 @@ def error(a: np.ndarray, op: Any) -> float:
 
 def low_rank(a: np.ndarray) -> Any:
     u, s, vh = np.linalg.svd(a, full_matrices=False)
-    cores = [u.reshape(1, len(a), 1, -1), (s[:, None] * vh).reshape(-1, 1, a.shape[1], 1)]
+    cores = [u[:, :RANK].reshape(1, len(a), 1, -1), (s[:RANK, None] * vh[:RANK]).reshape(-1, 1, a.shape[1], 1)]
     return structures.TensorTrainOperator(cores)
 
 
-def contenders(a: np.ndarray, nbytes: int, trains: dict[bool, Any], factors: Any) -> dict[str, Callable[[], Any]]:
+def coded(train: Any, nbytes: int) -> Any:
+    """The train in codes of as many bits as fit."""
+    order = 0 if train.stored_rows is None else train.stored_rows.nbytes
+    bits = 8 * (nbytes - order) / sum(part.reals for part in train.numbers)
+    return bitterfly.quantize_train(train, bits=0.97 * bits, rng=0)
+
+
+def contenders(a: np.ndarray, nbytes: int) -> dict[str, Callable[[], Any]]:
+    def train(permute: bool) -> Any:
+        return coded(structures.tensor_train_rows(a, ranks=RANKS, permute=permute, rng=0), nbytes)
+
     return {
+        "window codes": lambda: bitterfly.quantize_dense(a, nbytes=nbytes, rng=0),
         "train, float16, clustered": lambda: truncated(a, nbytes, True),
         "train, float16, as it is": lambda: truncated(a, nbytes, False),
-        "train, coded, clustered": lambda: bitterfly.quantize_train(trains[True], nbytes=nbytes, rng=0),
-        "train, coded, as it is": lambda: bitterfly.quantize_train(trains[False], nbytes=nbytes, rng=0),
-        "low rank, coded": lambda: bitterfly.quantize_train(factors, nbytes=nbytes, rng=0),
-        "window codes": lambda: bitterfly.quantize_dense(a, nbytes=nbytes, rng=0),
+        "low rank, coded": lambda: coded(low_rank(a), nbytes),
+        "train, coded, clustered": lambda: train(True),
+        "train, coded, as it is": lambda: train(False),
     }
 
 
 def main() -> None:
-    quick = "--quick" in sys.argv
-    a = table(quick)
-    factors = low_rank(a)
-    trains = {p: structures.tensor_train_rows(a, ranks=RANKS, permute=p, rng=0) for p in (True, False)}
-    rows = []
-    for bits in BITS[1:2] if quick else BITS:
-        nbytes = int(a.size * bits / 8)
-        for name, make in contenders(a, nbytes, trains, factors).items():
-            start = perf_counter()
-            try:
-                op = make()
-            except UnmetError:
-                continue
-            facts = {"bytes": op.nbytes, "error": error(a, op), "seconds": perf_counter() - start}
-            rows.append({"bits of an entry": bits, "operator": name} | facts | {"ranks": str(getattr(op, "ranks", ""))})
-
-    timing.write("embeddings", {f"{a.shape[0]} x {a.shape[1]}": rows})
+    a = table("--quick" in sys.argv)
+    nbytes, rows = int(a.size * BITS / 8), list[dict[str, Any]]()
+    for name, make in contenders(a, nbytes).items():
+        start = perf_counter()
+        op = make()
+        facts = {"bytes": op.nbytes, "error": error(a, op), "seconds": perf_counter() - start}
+        rows.append({"operator": name} | facts | {"ranks": str(getattr(op, "ranks", ""))})
+    timing.write("embeddings", {f"{a.shape[0]} x {a.shape[1]}, {BITS:g} bits of an entry": rows})
 
 
 if __name__ == "__main__":

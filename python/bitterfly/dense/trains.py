@@ -98,7 +98,7 @@ def quantize_train(
     >>> a = 1 / (1 + 8 * np.abs(np.subtract.outer(x, x))).astype(np.float32)
     >>> train = bitterfly.structures.tensor_train(a, [256, 1], [1, 256], ranks=32)
     >>> op = bitterfly.quantize_train(train, nbytes=8000, rng=0)
-    >>> train.nbytes, op.nbytes <= 8000, op.relative_error < 0.02
+    >>> train.nbytes, op.nbytes <= 8000, op.relative_error < 0.05
     (65536, True, True)
     """
     require_names(unnamed)

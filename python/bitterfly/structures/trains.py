@@ -192,16 +192,18 @@ class TensorTrainOperator(StoredOperator):
         transposed, conjugated = FLAGS[self.mode]
         if transposed:
             return super()._rows(index)
+        some = [np.unique(digits, return_inverse=True) for digits in self._digits(index)]
+        found = [
+            np.moveaxis(slices(core, each, self.dtype), 1, 0) for core, (each, _) in zip(self._cores, some, strict=True)
+        ]
         out = np.empty((len(index), self.shape[1]), self.dtype)
-        count = max(_PANEL // (self.shape[1] * max(self.ranks)), 1)
+        count = max(_PANEL // (max(core[0].size for core in found)), 1)
         for first in range(0, len(index), count):
             part = slice(first, first + count)
             z = np.ones((len(out[part]), 1, 1), self.dtype)
-            for core, digits in zip(self._cores, self._digits(index[part]), strict=True):
-                some, places = np.unique(digits, return_inverse=True)
-                found = np.moveaxis(slices(core, some, self.dtype), 1, 0)
-                r, n, s = found.shape[1:]
-                z = (z @ found.reshape(-1, r, n * s)[places]).reshape(len(z), -1, s)
+            for core, (_, places) in zip(found, some, strict=True):
+                r, n, s = core.shape[1:]
+                z = (z @ core[places[part]].reshape(len(z), r, n * s)).reshape(len(z), -1, s)
             out[part] = z[:, :, 0]
         return out.conj() if conjugated else out
 
