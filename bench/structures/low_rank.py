@@ -27,7 +27,7 @@ NAMES = {
 
 
 def matrices() -> dict[str, np.ndarray]:
-    weights, i = minilm(), np.arange(1024)
+    weights, i = minilm(), np.arange(512)
     found = {name: weights[key] for name, key in NAMES.items() if key in weights}
     return found | {"1 / (1 + |i - j|)": (1 / (1 + np.abs(np.subtract.outer(i, i)))).astype(np.float32)}
 

@@ -29,10 +29,9 @@ _log = logging.getLogger("bitterfly")
 _HALF = 3.4e-8  # squared relative error of numbers rounded to eleven bits
 _FLOAT = 0.04  # of the squared unit of a precision
 _STAGED = [(stages, 2 * bits) for stages in (2, 3, 4, 5, 6) for bits in (5, 6, 8)]
-_THRESHOLDS = [0.0, *np.geomspace(1e-4, 0.5, 40).tolist()]
 _TRIES = 8
 _NEAR = 0.93  # of the tolerance: nothing is gained by another try
-_FAR = 0.87  # how far the ranks of plans are apart that are tried
+_FAR, _NEXT = 0.87, 0.9  # how far the ranks of plans are apart, and those of plans that are tried
 _ROUNDS = 16
 _UNEVEN = 1.3
 _LARGEST_METRIC = 1024  # columns
@@ -177,6 +176,7 @@ class _Maker:
         whole = canonical(op, len(self._shapes))
         self.norm = float(np.linalg.norm(whole.cores[-1]))
         self._singular = [s / self.norm if self.norm else s for s in whole.singular]
+        self._thresholds = _thresholds(max(self._singular, key=len, default=np.zeros(0)))
         self._is_moderate = abs(whole.exponent) <= _NARROW
         self.beside = 0 if op.stored_rows is None else int(op.stored_rows.nbytes)
 
@@ -186,7 +186,7 @@ class _Maker:
         """Return a plan for each set of ranks, the one of least error first, for an error that of least cost."""
         plans: dict[tuple[int, ...], _Plan] = {}
         seen: set[tuple[int, ...]] = set()
-        for threshold in [0.0] if asked.bits is not None else _THRESHOLDS:
+        for threshold in [0.0] if asked.bits is not None else self._thresholds:
             kept = [s[: max(1, int(np.count_nonzero(s > threshold)))] for s in self._singular]
             ranks = tuple(map(len, kept))
             lost = float(sum(np.sum(np.square(s[len(k) :])) for s, k in zip(self._singular, kept, strict=True)))
@@ -337,6 +337,14 @@ class _Beside(NamedTuple):
         return _Beside(np.tile(diagonal, count) if inner else np.repeat(diagonal, count), scales)
 
 
+def _thresholds(singular: Array) -> list[float]:
+    """Return 0, and numbers between descending singular values, for ranks that are apart."""
+    out, rank = [0.0], len(singular)
+    while (rank := min(int(rank * _FAR), rank - 1)) > 0:
+        out.append(float(np.sqrt(singular[rank - 1] * singular[rank])))
+    return out
+
+
 def _rank_of(asked: _Asked) -> Callable[[_Plan], tuple[float, float]]:
     return (lambda plan: (plan.cost, plan.error)) if asked.rtol is not None else (lambda plan: (plan.error, plan.cost))
 
@@ -447,7 +455,7 @@ def _apart(plans: Sequence[_Plan]) -> list[_Plan]:
     for step in (1, -1):
         last = first.ranks
         for plan in sorted(plans, key=lambda each: step * each.ranks):
-            if plan.ranks * _FAR >= last if step > 0 else plan.ranks <= last * _FAR:
+            if plan.ranks * _NEXT >= last if step > 0 else plan.ranks <= last * _NEXT:
                 out.append(plan)
                 last = plan.ranks
     return [first, *sorted(out, key=lambda each: each.ranks)]
