@@ -172,6 +172,7 @@ def results(seed: int, folder: str, refused: Counter[str]) -> Iterator[tuple[str
             yield f"factorize {chain} {asked}, combined {name}", made, other
     yield from dense(np.random.default_rng([9, seed]), a, source, known, tried)
     yield from cuts(np.random.default_rng([10, seed]), a, tried)
+    yield from low_ranks(np.random.default_rng([11, seed]), a, source, known, tried)
     asked = _asked(rng)
     chain = chain_for(rng, a.shape)
     structures: list[Any] = ["auto", "auto", "butterfly", "dense", ["butterfly", "dense"]]
@@ -225,6 +226,46 @@ def asked_of_cuts(rng: np.random.Generator) -> dict[str, Any]:
     values["nbytes"] = int(rng.integers(20, 2000))
     asked: dict[str, Any] = {str(kind): values[str(kind)], "sweeps": int(rng.choice([0, 2, 16]))}
     return asked | {"starts": int(rng.integers(1, 5)), "rng": int(rng.integers(100))}
+
+
+def low_ranks(
+    rng: np.random.Generator, a: np.ndarray, source: Any, known: dict[str, Any], tried: Callable[..., Any]
+) -> Iterator[tuple[str, np.ndarray, Any]]:
+    """Yield matrices of low rank near the same source, and near its Gram matrix."""
+    asked: dict[str, Any] = {"rank": int(rng.integers(1, 8))}
+    if rng.random() < 0.4:
+        asked = {"rtol": float(10.0 ** rng.uniform(-12, -0.3))}
+    name = str(rng.choice(["low_rank", "interpolative", "cur", "nystroem", "kronecker", "cross_approximation"]))
+    given, exact = source, a
+    if name == "low_rank":
+        asked |= {"method": str(rng.choice(["auto", "svd", "randomized"])), **known}
+        if rng.random() < 0.3:
+            seen = rng.standard_normal((int(rng.integers(1, 60)), a.shape[1]))
+            asked["metric"] = seen.T @ seen
+    elif name == "interpolative":
+        given, asked["axis"] = a, int(rng.integers(2))
+    elif name == "nystroem":
+        with np.errstate(all="ignore"):
+            given = exact = a.astype(np.result_type(a.dtype, np.float32)) @ a.conj().T
+    elif name == "kronecker":
+        given, asked["block"] = a, tuple(int(rng.choice(_divisors(size))) for size in a.shape)
+        asked["terms"] = asked.pop("rank", None)
+    elif name == "cross_approximation":
+        given, asked["shape"] = (lambda i, j: a[np.ix_(i, j)]), a.shape
+        asked.setdefault("rtol", 0.1)
+    else:
+        given = a
+    if name not in ("interpolative", "kronecker", "cur"):
+        asked["rng"] = int(rng.integers(100))
+    op = tried(name, lambda: getattr(bitterfly.structures, name)(given, **asked))
+    if op is not None:
+        op = getattr(op, "operator", op)
+        yield f"{name} {asked}", exact, op
+        yield from ((f"{name} {asked}, {cast}", exact, made) for cast, made in _cast("", op, tried))
+
+
+def _divisors(size: int) -> list[int]:
+    return [d for d in range(1, size + 1) if size % d == 0]
 
 
 def _asked(rng: np.random.Generator) -> dict[str, Any]:

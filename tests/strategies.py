@@ -506,8 +506,24 @@ def _inverse_fisher(rng: np.random.Generator) -> Drawn:
     return Drawn(op, reference.dense(op), how)
 
 
+def _low_rank(rng: np.random.Generator) -> Drawn:
+    """Two matrices, or three, as a tensor train whose digits of rows and of columns stand in cores of their own."""
+    from bitterfly import reference
+    from bitterfly.structures import TensorTrainOperator
+
+    dtype, mode, d = np.dtype(DTYPES[rng.integers(4)]), _mode(rng), int(rng.integers(2, 4))
+    sides = [int(rng.integers(1, 100)), *(int(r) for r in rng.integers(1, 20, d - 1)), int(rng.integers(1, 100))]
+    factors = [_numbers(rng, shape, dtype) for shape in pairwise(sides)]
+    factors = [ldexp(x, e).astype(dtype) for x, e in zip(factors, _exponents(rng, d, dtype), strict=True)]
+    first, *middle, last = factors
+    inner = [x[:, None, None, :] for x in middle]
+    op = TensorTrainOperator([first[None, :, None, :], *inner, last[:, None, :, None]], mode=mode)
+    matrix = reference.product([x[None, ..., None].astype(np.result_type(dtype, np.float64)) for x in factors])
+    return Drawn(op, reference.in_mode(op, matrix), f"{dtype} product of matrices of sides {sides}, {mode}")
+
+
 _ANY = {"first": (-9, 9), "strides": (1, 4)}
-_STRUCTURES = [_permutation, _toeplitz, _toeplitz, _tensor_train, _inverse_fisher]
+_STRUCTURES = [_permutation, _toeplitz, _toeplitz, _tensor_train, _low_rank, _inverse_fisher]
 _CUT_SIDES = [1, 2, 7, 15, 16, 17, 31, 32, 33, 48, 63, 64, 65, 96, 100, 127, 128, 129, 200]
 _WIDTHS = [1, 1, 2, 5, 15, 16, 17, 31, 32, 33, 63, 64, 65, 100, 129]
 

@@ -86,6 +86,15 @@ def rank_one_squares(m: int, n: int) -> float:
     return 2 * gamma(16 * (m + n), np.float64)
 
 
+def low_rank_excess(rank: int, entries: int, dtype: Any) -> float:
+    """What the measured error of a nearest matrix of low rank may lie above the least one.
+
+    Cores whose norms multiply to at most sqrt(r) times that of the matrix round by a unit each, their product in double
+    precision r + 4 times; sums of N squares N times, 2 N of complex numbers; the SVD as much as some units.
+    """
+    return float(np.sqrt(rank) * (eps(dtype) + 2 * (rank + 4) * eps(np.float64)) + (2 * entries + 20) * eps(np.float64))
+
+
 def decoded(dtype: Any) -> float:
     """Absolute error of an entry of a decoded unit column.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from bitterfly.precision import in_double
 _SLACK = 1e-8  # of the largest entry, or eigenvalue: what rounding may have made of a metric
 _PANEL = 1 << 20  # entries of rows that are looked at at once
 _EPS = float(np.finfo(np.float64).eps)
+_NOTHING = -4000  # the exponent of zero
 
 
 def as_metric(metric: Any, n: int) -> Array | None:
@@ -131,22 +133,45 @@ def measure_in_metric(a: Array, op: Any, metric: Array) -> float:
     -----
     Products and differences are off by at most r in the Frobenius norm, hence by ``r sqrt(||H||)`` in the metric.
     """
-    wide, exponent = in_double(op), exponent_of(a)
-    missed = least = lost = 0.0
+    wide = in_double(op)
+    return bound_in_metric(_differences(a, wide), log2_rounding(wide), metric)
+
+
+def _differences(a: Array, op: Any) -> Iterator[tuple[Array, Array]]:
+    """Yield rows of a matrix, and their differences to those of an operator, in double precision."""
     height = max(_PANEL // a.shape[1], 1)
     for first in range(0, len(a), height):
-        rows = a[first : first + height]
-        part = rows.astype(np.result_type(a.dtype, np.float64))
-        unit = identity_panel(len(a), first, len(part), wide.dtype)
-        apart = part - (wide.T @ unit).T
+        part = a[first : first + height].astype(np.result_type(a.dtype, np.float64))
+        unit = identity_panel(len(a), first, len(part), op.dtype)
+        yield part, part - (op.T @ unit).T
+
+
+def bound_in_metric(parts: Iterable[tuple[Array, Array]], rounding: float, metric: Array) -> float:
+    """Return a bound on the error in a metric; infinite where the matrix may be nothing.
+
+    Parameters
+    ----------
+    parts : iterable of pairs of numpy.ndarray
+        Rows of the matrix, and as many differences, in double precision.
+    rounding : float
+        The logarithm to base 2 of a bound on what the differences are off by, in the Frobenius norm.
+    metric : numpy.ndarray
+        H as `as_metric` returns it.
+    """
+    sums = np.zeros(3)
+    power = _NOTHING
+    for part, apart in parts:
+        own = max(exponent_of(part) if part.any() else _NOTHING, power)
+        sums *= 4.0 ** (power - own)
+        power = own
         for x, d in zip(_planes(part), _planes(apart), strict=True):
-            x, d = np.ldexp(x, -exponent), np.ldexp(d, -exponent)
-            missed += bounds_of_trace(d, metric)[1]
-            least += bounds_of_trace(x, metric)[0]
-            lost += float(np.einsum("ij,ij", d, d))
-    rounding = float(np.exp2(log2_rounding(wide) - exponent)) + _EPS * np.sqrt(lost)
+            x, d = np.ldexp(x, -power), np.ldexp(d, -power)
+            sums += bounds_of_trace(d, metric)[1], bounds_of_trace(x, metric)[0], float(np.einsum("ij,ij", d, d))
+    missed, least, lost = sums
+    with np.errstate(over="ignore"):
+        off = float(np.exp2(rounding - power)) + _EPS * np.sqrt(lost)
     below = np.sqrt(max(least, 0.0) * (1 - 1e-9))
-    above = np.sqrt(missed * (1 + 1e-9)) + rounding * np.sqrt(np.linalg.norm(metric)) * (1 + 1e-9)
+    above = np.sqrt(missed * (1 + 1e-9)) + off * np.sqrt(np.linalg.norm(metric)) * (1 + 1e-9)
     if below > 0:
         return float(above / below * (1 + 1e-12))
     return float("inf") if above > 0 else 0.0

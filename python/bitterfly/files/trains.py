@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
-from math import prod
+from math import isnan, prod
 from typing import Any
 
 import numpy as np
@@ -24,11 +24,13 @@ from bitterfly.files.container import (
     check_sum,
     checked_dtype,
     checked_error,
+    checked_metric_errors,
     error_fields,
     expect,
     is_int,
     is_one_of,
     members_of,
+    metric_errors_of,
     numbers,
     numbers_of,
     own_tensors,
@@ -41,7 +43,7 @@ from bitterfly.structures.cores import CodedCore, Core
 from bitterfly.structures.trains import TensorTrainOperator
 
 FLOATS = 7  # format version of trains of arrays in the precision of the operator
-CODED = 8  # and of those with codes, short floats, or an order of rows
+CODED = 8  # and of those with codes, short floats, an order of rows, or errors in metrics
 
 _STORED = ("float", "half", "coded")
 _MOST_NUMBERS = 1 << 40
@@ -59,7 +61,8 @@ def codec(sealed: Callable[[Any], Parts], read: Callable[[Header, Tensors], Any]
 
 def _describe(sealed: Callable[[Any], Parts], op: TensorTrainOperator) -> Parts:
     stored = list(map(_stored_as, op.stored_cores))
-    is_plain = op.stored_rows is None and set(stored) == {"float"}
+    has_metric = not all(map(isnan, op._metric_errors))
+    is_plain = op.stored_rows is None and set(stored) == {"float"} and not has_metric
     header: Header = {"format_version": FLOATS if is_plain else CODED, "kind": op.kind, "dtype": str(op.dtype)}
     header |= {"mode": op.mode, "cores": [list(core.shape) for core in op.stored_cores]} | error_fields(op)
     tensors: dict[str, Array] = {}
@@ -76,6 +79,7 @@ def _describe(sealed: Callable[[Any], Parts], op: TensorTrainOperator) -> Parts:
     if op.stored_rows is not None:
         tensors["rows"] = op.stored_rows
     rows = None if op.stored_rows is None else len(op.stored_rows)
+    header |= metric_errors_of(op) if has_metric else {}
     return header | {"stored": stored, "terms": terms, "rows": rows}, tensors
 
 
@@ -90,7 +94,8 @@ def _read(read: Callable[[Header, Tensors], Any], header: Header, file: Tensors)
     version = header.get("format_version")
     good = type(version) is int and version in (FLOATS, CODED)
     expect(good, "format_version", f"{FLOATS} or {CODED} for kind 'tensor_train'", header)
-    check_fields(header, {"dtype", "mode", "cores"} | ({"stored", "terms", "rows"} if version == CODED else set()))
+    more = {"stored", "terms", "rows"} | ({"metric_errors"} & set(header)) if version == CODED else set()
+    check_fields(header, {"dtype", "mode", "cores"} | more)
     known, dtype = checked_error(header), checked_dtype(header)
     check_digest(header)
     expect(is_one_of(header["mode"], FLAGS), "mode", ", ".join(FLAGS), header)
@@ -106,7 +111,7 @@ def _read(read: Callable[[Header, Tensors], Any], header: Header, file: Tensors)
     ]
     op = TensorTrainOperator(cores, rows=tensors.get("rows"), dtype=dtype, mode=header["mode"], **known.facts)
     expect(op.dtype == dtype, "dtype", f"{op.dtype}, that of the cores", header)
-    return op
+    return op._viewed(_metric_errors=checked_metric_errors(header)) if "metric_errors" in header else op
 
 
 def _checked_shapes(header: Header) -> list[tuple[int, ...]]:

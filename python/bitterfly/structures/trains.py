@@ -14,7 +14,7 @@ from bitterfly.accuracy.norms import plus
 from bitterfly.accuracy.rounding import NOTHING, log2_applied
 from bitterfly.bits import Numbers
 from bitterfly.inputs import Array, IndexArray
-from bitterfly.operators.contract import StoredOperator, checked_error
+from bitterfly.operators.contract import UNKNOWN, MetricErrors, StoredOperator, checked_error
 from bitterfly.operators.dense import Precision, checked_precision
 from bitterfly.operators.report import CompressReport
 from bitterfly.operators.views import FLAGS, Mode, checked_mode
@@ -313,7 +313,7 @@ class TensorTrainOperator(StoredOperator):
         )
         if np.finfo(target).eps <= np.finfo(self.dtype).eps:
             return viewed
-        return viewed._viewed(_fact=after_cast(self, viewed))
+        return viewed._viewed(_fact=after_cast(self, viewed), _metric_errors=UNKNOWN)
 
     def dequantize(self) -> Self:
         """Return the train with float cores, in its precision; what that rounds is added to the error."""
@@ -323,7 +323,7 @@ class TensorTrainOperator(StoredOperator):
         if not all(np.all(np.isfinite(core)) for core in cores):
             raise OverflowError(f"op: the decoded cores do not fit {self.dtype}")
         floats = self._viewed(_cores=cores)
-        return floats._viewed(_fact=Known.of(self).then(self.change_to(floats)))
+        return floats._viewed(_fact=Known.of(self).then(self.change_to(floats)), _metric_errors=UNKNOWN)
 
     def change_to(self, other: TensorTrainOperator) -> float:
         """Return a bound on ``||self - other||_F / ||self||_F``, from the cores alone.
@@ -347,11 +347,11 @@ class TensorTrainOperator(StoredOperator):
 
     def __reduce__(self) -> tuple[Any, ...]:
         facts = {"rows": self._rows_of, "dtype": self.dtype, "mode": self.mode, "report": self.report}
-        return _rebuilt, (self._cores, facts | Known.of(self).facts)
+        return _rebuilt, (self._cores, facts | Known.of(self).facts, self._metric_errors)
 
 
-def _rebuilt(cores: tuple[Core, ...], facts: dict[str, Any]) -> TensorTrainOperator:
-    return TensorTrainOperator(cores, **facts)
+def _rebuilt(cores: tuple[Core, ...], facts: dict[str, Any], errors: MetricErrors = UNKNOWN) -> TensorTrainOperator:
+    return TensorTrainOperator(cores, **facts)._viewed(_metric_errors=errors)
 
 
 def _checked_rows(rows: Any, size: int) -> Array | None:

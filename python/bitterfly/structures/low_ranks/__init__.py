@@ -1,0 +1,1 @@
+"""Matrices of low rank: singular triples, chosen rows and columns, sums of Kronecker products."""
