@@ -8,25 +8,32 @@ try:
 except ImportError as error:
     raise ImportError('bitterfly.torch: expected torch, found none; pip install "bitterfly[torch]"') from error
 
+from bitterfly.torch.admm import Admm
 from bitterfly.torch.chains import BlockTensorTrain, Butterfly, LowRank, Monarch
 from bitterfly.torch.circulant import Circulant
 from bitterfly.torch.moments import ModelMoments, second_moments
 from bitterfly.torch.packed import PackedEmbedding, PackedLinear
 from bitterfly.torch.replace import load_packed, replace_linear
+from bitterfly.torch.rounding import FixedPoint, StraightThrough, encoded, straight_through
 from bitterfly.torch.trains import Kronecker, TensorTrain
 
 __all__ = [
+    "Admm",
     "BlockTensorTrain",
     "Butterfly",
     "Circulant",
+    "FixedPoint",
     "Kronecker",
     "LowRank",
     "ModelMoments",
     "Monarch",
     "PackedEmbedding",
     "PackedLinear",
+    "StraightThrough",
     "TensorTrain",
+    "encoded",
     "load_packed",
     "replace_linear",
     "second_moments",
+    "straight_through",
 ]

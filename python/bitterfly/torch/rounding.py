@@ -1,0 +1,214 @@
+"""Weights that are rounded in the forward pass and learn as if they were not."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from bitterfly.dense.quantize import quantize_dense
+from bitterfly.inputs import as_count
+from bitterfly.operators.butterfly import ButterflyOperator
+from bitterfly.operators.contract import Operator
+from bitterfly.quantization.quantize import quantize
+from bitterfly.stores.kinds import names_of
+from bitterfly.torch.products import array_of
+
+_WINDOWS = ("window7", "window11")
+_LISTS = names_of("list")
+
+
+def encoded(weight: Any, code: str, bits: float, *, rng: np.random.Generator | int | None = 0) -> Operator:
+    """Return a weight in a code, an operator that `replace_linear` takes.
+
+    Parameters
+    ----------
+    weight : torch.Tensor or array_like, shape (m, ...)
+        Of more than two dimensions, as the matrix of a row for each index of the first.
+    code : {"window7", "window11", "sign", "ternary", "power_of_two", "shift"}
+        Window codes of `quantize_dense`, without heads and outliers, or lists of numbers of `quantize`, with a scale
+        for each row.
+    bits : float
+        Bits of a number.
+    rng : numpy.random.Generator or int, optional
+        Draws rotations; the default draws the same ones in every call.
+
+    Returns
+    -------
+    operator, shape (m, n)
+
+    Raises
+    ------
+    ValueError, TypeError
+        For another code, bits that it has not, and numbers that are not finite.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from bitterfly.torch import encoded
+    >>> op = encoded(torch.tensor([[0.5, -0.25], [3.0, 0.0]]), "power_of_two", 3)
+    >>> op.todense()
+    array([[ 0.5 , -0.25],
+           [ 3.  ,  0.  ]], dtype=float32)
+    """
+    given = torch.as_tensor(weight).detach()
+    if given.ndim < 2 or not given.is_floating_point():
+        raise ValueError(f"weight: expected real floats of shape (m, n), got {given.dtype}, {tuple(given.shape)}")
+    a = array_of(given.flatten(1).cpu())
+    if code in _WINDOWS:
+        return quantize_dense(a, bits=bits, code=code, head=None, outliers=None, rng=rng)
+    if code not in _LISTS:
+        raise ValueError(f"code: expected {', '.join((*_WINDOWS, *_LISTS))}, got {code!r}")
+    upright = ButterflyOperator([np.ascontiguousarray(a.T)[None, :, :, None]])  # columns have a scale each
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "the relative error is")  # few numbers err so much
+        return quantize(upright, code=code, bits=bits, rng=rng).T
+
+
+def straight_through(
+    weight: torch.Tensor, code: str, bits: float, *, rng: np.random.Generator | int | None = 0
+) -> torch.Tensor:
+    """Return a weight as its code has it, whose gradient is that of the weight itself.
+
+    Parameters
+    ----------
+    weight : torch.Tensor, shape (m, ...)
+    code, bits, rng
+        See `encoded`, which is asked anew in every call: window codes take 0.1 to 0.4 s a million numbers, lists less.
+
+    Returns
+    -------
+    torch.Tensor
+        The numbers of ``encoded(weight, code, bits)``, of the shape and dtype of `weight`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `encoded` does.
+
+    Notes
+    -----
+    Bengio, Léonard, Courville, *Estimating or propagating gradients through stochastic neurons for conditional
+    computation* (arXiv:1308.3432, 2013).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from bitterfly.torch import straight_through
+    >>> w = torch.tensor([[0.9, -0.1], [0.2, 1.1]], requires_grad=True)
+    >>> straight_through(w, "ternary", 2).sum().backward()
+    >>> w.grad
+    tensor([[1., 1.],
+            [1., 1.]])
+    """
+    found = torch.from_numpy(encoded(weight, code, bits, rng=rng).todense())
+    return _StraightThrough.apply(weight, found.to(weight.device, weight.dtype).view(weight.shape))
+
+
+class StraightThrough(nn.Module):
+    """`straight_through` as a parametrization: ``parametrize.register_parametrization(layer, "weight", ...)``.
+
+    Parameters
+    ----------
+    code, bits, rng
+        See `encoded`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from torch.nn.utils import parametrize
+    >>> from bitterfly.torch import StraightThrough
+    >>> layer = torch.nn.Linear(8, 4)
+    >>> _ = parametrize.register_parametrization(layer, "weight", StraightThrough("ternary", 2))
+    >>> len(torch.unique(layer.weight[0].abs())) <= 2
+    True
+    """
+
+    def __init__(self, code: str, bits: float, *, rng: np.random.Generator | int | None = 0) -> None:
+        super().__init__()
+        self.code, self.bits, self.rng = code, bits, rng
+
+    def forward(self, weight: torch.Tensor) -> torch.Tensor:
+        """Return the rounded weight."""
+        return straight_through(weight, self.code, self.bits, rng=self.rng)
+
+
+class FixedPoint(nn.Module):
+    """Fixed-point numbers whose binary point is learned: ``2**-p clip(round(2**p x))``, p the position, an integer.
+
+    A parametrization, as `StraightThrough` is one. Gradients pass the two roundings as if they were none: that of x is
+    zero where it is clipped, and the position moves to where errors of rounding and of clipping balance.
+
+    Parameters
+    ----------
+    bits : int
+        Integers from ``-2**(bits - 1)`` to ``2**(bits - 1) - 1``.
+    weight : torch.Tensor, optional
+        Whose least squared error gives the position to begin with. Default: numbers below one.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For fewer than one bit or more than 24.
+
+    Notes
+    -----
+    Dai, Zhang, Zhang, Hu, Cai, Sun, Zhang, *Trainable fixed-point quantization for deep learning acceleration on FPGAs*
+    (QFX, arXiv:2401.17544, 2024).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from bitterfly.torch import FixedPoint
+    >>> FixedPoint(3)(torch.tensor([0.3, -0.6, 5.0])).detach()
+    tensor([ 0.2500, -0.5000,  0.7500])
+    """
+
+    def __init__(self, bits: int, weight: torch.Tensor | None = None) -> None:
+        super().__init__()
+        self.bits = as_count(bits, "bits")
+        if not 1 <= self.bits <= 24:
+            raise ValueError(f"bits: expected 1 to 24, got {bits}")
+        self.position = nn.Parameter(torch.tensor(float(self.bits - 1)))
+        if weight is not None and weight.detach().any():
+            self._fit(weight.detach())
+
+    def _fit(self, weight: torch.Tensor) -> None:
+        """Take the position of the least squared error; beyond that at which nothing is clipped, errors grow again."""
+        first = self.bits - 1 - int(torch.frexp(weight.abs().max().double())[1])
+        with torch.no_grad():
+
+            def missed(position: int) -> float:
+                self.position.fill_(position)
+                return float((self(weight.double()) - weight).square().sum())
+
+            self.position.fill_(min(range(first, first + self.bits + 2), key=missed))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the rounded numbers."""
+        step = torch.exp2(-_rounded(self.position)).to(x.dtype)
+        half = 2 ** (self.bits - 1)
+        return torch.clamp(_rounded(x / step), -half, half - 1) * step
+
+    def extra_repr(self) -> str:
+        """Return the facts that `print` shows."""
+        return f"bits={self.bits}, position={round(float(self.position.detach()))}"
+
+
+def _rounded(x: torch.Tensor) -> torch.Tensor:
+    return _StraightThrough.apply(x, torch.round(x.detach()))
+
+
+class _StraightThrough(torch.autograd.Function):
+    """The second tensor, with the gradient of the first."""
+
+    @staticmethod
+    def forward(ctx: Any, given: torch.Tensor, found: torch.Tensor) -> torch.Tensor:
+        return found.clone()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+        return gradient, None
