@@ -1,5 +1,7 @@
 """Sphinx configuration: Markdown pages through MyST, the API page from NumPy-style docstrings."""
 
+from importlib.util import find_spec
+
 import bitterfly
 
 project = "bitterfly"
@@ -18,3 +20,4 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "none"
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
+autodoc_mock_imports = [] if find_spec("torch") else ["torch"]

@@ -14,7 +14,7 @@ from torch.nn import functional
 from bitterfly.accuracy.moments import SecondMoments
 from bitterfly.torch.products import array_of
 
-_Layer: TypeAlias = nn.Linear | nn.Conv1d | nn.Conv2d
+_Layer: TypeAlias = "nn.Linear | nn.Conv1d | nn.Conv2d"
 
 
 class ModelMoments(Mapping[str, SecondMoments]):
