@@ -7,12 +7,27 @@ import os
 if "PYTEST_XDIST_WORKER" in os.environ:  # processes side by side: threads of a BLAS would wait for each other
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+import sys
 from collections.abc import Iterator
+from importlib.machinery import FileFinder, ModuleSpec, SourceFileLoader
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from bitterfly import _core
+
+
+class NoPackages(FileFinder):
+    """Folders here are named after rooms of the package, and are no packages of these names: torch is one."""
+
+    def find_spec(self, fullname: str, target: object = None) -> ModuleSpec | None:
+        spec = super().find_spec(fullname, target)
+        return spec if spec is not None and spec.loader is not None else None
+
+
+TESTS = str(Path(__file__).parent)
+sys.path_importer_cache[TESTS] = NoPackages(TESTS, (SourceFileLoader, [".py"]))
 
 settings.register_profile("dev", max_examples=30, deadline=None)
 settings.register_profile(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 import re
 import shutil
@@ -129,6 +130,13 @@ def test_import_is_quiet_and_light() -> None:
     )
     run = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
     assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
+
+
+def test_folders_of_tests_are_no_packages() -> None:
+    """Else whoever asks whether torch is installed finds the folder of its tests."""
+    found = importlib.util.find_spec("torch")
+    assert found is None or found.loader is not None
+    assert importlib.util.find_spec("accuracy") is None
 
 
 def test_the_layers_of_torch_say_what_they_need() -> None:

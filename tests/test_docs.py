@@ -22,14 +22,10 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
-def needs_torch() -> None:
-    pytest.importorskip("torch", minversion="2")  # the tests have a folder of this name, which is no such module
-
-
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if page.name == "torch.md":
-        needs_torch()
+        pytest.importorskip("torch")
     monkeypatch.chdir(tmp_path)
     scope: dict[str, object] = {}
     for block in re.findall(r"^```python\n(.*?)^```", page.read_text(), re.M | re.S):
@@ -86,7 +82,7 @@ MODULES = [m.name for m in pkgutil.walk_packages(bitterfly.__path__, "bitterfly.
 @pytest.mark.parametrize("name", MODULES)
 def test_docstring_examples(name: str) -> None:
     if name.startswith("bitterfly.torch"):
-        needs_torch()
+        pytest.importorskip("torch")
     module = importlib.import_module(name)
     flags = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
     assert doctest.testmod(module, optionflags=flags).failed == 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-with suppress(ImportError, AttributeError):  # a folder of this name is no torch
+with suppress(ImportError):
     import torch
 
     torch.set_num_threads(1)
