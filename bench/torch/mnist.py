@@ -89,29 +89,29 @@ def packed(model: nn.Module, operators: dict[str, Any]) -> nn.Module:
     return replace_linear(dense(), operators | biases(model))
 
 
-def after_training(model: nn.Module, data: Data) -> nn.Module:
-    return packed(model, {name: encoded(model.get_parameter(name), CODE, 2) for name in WEIGHTS})
+def after_training(model: nn.Module, bits: int) -> nn.Module:
+    return packed(model, {name: encoded(model.get_parameter(name), CODE, bits) for name in WEIGHTS})
 
 
-def with_moments(model: nn.Module, data: Data) -> nn.Module:
+def with_moments(model: nn.Module, bits: int, data: Data) -> nn.Module:
     with second_moments(model) as moments, torch.no_grad():
         model(data[0])
-    code = partial(bitterfly.quantize_dense, bits=2, code=CODE, rng=0)
+    code = partial(bitterfly.quantize_dense, bits=bits, code=CODE, rng=0)
     return packed(model, {name: code(model.get_parameter(name).detach(), metric=moments[name]) for name in WEIGHTS})
 
 
-def in_training(model: nn.Module, data: Data, epochs: int) -> nn.Module:
+def in_training(model: nn.Module, bits: int, data: Data, epochs: int) -> nn.Module:
     model = copy.deepcopy(model)
     for at in LAYERS:
-        parametrize.register_parametrization(model.get_submodule(at), "weight", StraightThrough(CODE, 2))
+        parametrize.register_parametrization(model.get_submodule(at), "weight", StraightThrough(CODE, bits))
     train(model, data, epochs, 2e-4)
     kept = {f"{at}.weight": model.get_parameter(f"{at}.parametrizations.weight.original") for at in LAYERS}
-    return packed(model, {name: encoded(weight, CODE, 2) for name, weight in kept.items()})
+    return packed(model, {name: encoded(weight, CODE, bits) for name, weight in kept.items()})
 
 
-def by_admm(model: nn.Module, data: Data, epochs: int) -> nn.Module:
+def by_admm(model: nn.Module, bits: int, data: Data, epochs: int) -> nn.Module:
     model = copy.deepcopy(model)
-    code = partial(bitterfly.quantize_dense, bits=2, code=CODE, head=None, outliers=None, rng=0)
+    code = partial(bitterfly.quantize_dense, bits=bits, code=CODE, head=None, outliers=None, rng=0)
     admm = Admm(model, dict.fromkeys(WEIGHTS, code), rho=1e-2)
     train(model, data, epochs, 2e-4, admm)
     admm.finish()
@@ -139,14 +139,15 @@ def main() -> None:
     data, (x, y) = digits()
     model = train(dense(), data, 3 if quick else 15, 1e-3)
     again = 1 if quick else 3
-    ways: dict[str, Callable[[], nn.Module]] = {
-        "float32": lambda: model,
-        "2 bits, after training": lambda: after_training(model, data),
-        "2 bits, after training, with second moments": lambda: with_moments(model, data),
-        "2 bits, in training": lambda: in_training(model, data, again),
-        "2 bits, by ADMM": lambda: by_admm(model, data, again),
-        f"Monarch matrices of rank {RANK}, 4 bits": lambda: butterflies(data, 3 if quick else 15),
-    }
+    ways: dict[str, Callable[[], nn.Module]] = {"float32": lambda: model}
+    for bits in (2, 1):
+        ways |= {
+            f"{bits} bits, after training": partial(after_training, model, bits),
+            f"{bits} bits, after training, with second moments": partial(with_moments, model, bits, data),
+            f"{bits} bits, by ADMM": partial(by_admm, model, bits, data, again),
+            f"{bits} bits, in training": partial(in_training, model, bits, data, again),
+        }
+    ways[f"Monarch matrices of rank {RANK}, 4 bits"] = partial(butterflies, data, 3 if quick else 15)
     rows = []
     for name, way in ways.items():
         found = way()

@@ -137,10 +137,11 @@ public:
     }
 
 private:
-    // A fixed vector without structure: no invariant subspace that a user's matrix has is orthogonal to it.
+    // A fixed vector that no vector of rational numbers is orthogonal to, signs of a Hadamard matrix among them: 1.5
+    // and the sines of different integers are linearly independent over them (Lindemann and Weierstrass).
     static Vector<Scalar> start(Eigen::Index n) {
         Vector<Scalar> v(n);
-        for (Eigen::Index i = 0; i < n; ++i) v(i) = 1 + std::fmod(0.6180339887498949 * static_cast<double>(i + 1), 1.0);
+        for (Eigen::Index i = 0; i < n; ++i) v(i) = 1.5 + 0.5 * std::sin(static_cast<double>(i + 1));
         return v.normalized();
     }
     // Extends the basis; returns the length of what is new (zero: the Krylov space is complete).

@@ -131,6 +131,19 @@ def test_graded_and_deficient_blocks() -> None:
     assert bitterfly.factorize(np.zeros((128, 128)), chain).relative_error < 1e-12
 
 
+@pytest.mark.parametrize("n", [2, 4, 8, 16, 32, 64])
+def test_blocks_of_signs(n: int) -> None:
+    """No start of the iteration for a leading vector is orthogonal to one of signs: Walsh functions, and any others."""
+    chain = Chain([(1, n, 1, 1), (1, 1, n, 1)])
+    signs = np.sign(np.random.default_rng(n).standard_normal((300, n)))
+    walsh = bitterfly.transforms.hadamard(n).todense()
+    for u in (*walsh, *signs):
+        a = np.outer(u, signs[0])
+        assert bitterfly.factorize(a, chain, permute=None).relative_error < 1e-10, u
+    whole = np.kron(walsh[:8, :8], walsh[:8, :8])
+    assert bitterfly.factorize(whole, Chain.monarch(whole.shape)).relative_error < 1e-10
+
+
 def test_small_singular_values_are_recovered() -> None:
     """Exact rank 8 whose last direction is 1e-9 of the first: a Gram matrix alone would lose it."""
     rng = np.random.default_rng(3)
