@@ -11,7 +11,8 @@ import torch
 
 from bitterfly.inputs import Array
 from bitterfly.operators.butterfly import ButterflyOperator
-from bitterfly.operators.kron import ButterflyKron, kron
+from bitterfly.operators.contract import Operator
+from bitterfly.operators.kron import kron
 from bitterfly.structures.decompositions import tensor_train
 from bitterfly.structures.multilevel import sizes_of
 from bitterfly.structures.projections import kronecker
@@ -144,5 +145,5 @@ class Kronecker(StructuredLinear):
         op = kronecker(a, (self.inner.shape[0], self.inner.shape[1]))
         return [part.todense() for part in op.members]
 
-    def _exported(self, numbers: list[Array]) -> ButterflyKron:
+    def _exported(self, numbers: list[Array]) -> Operator:
         return kron(*(ButterflyOperator([x.reshape(1, *x.shape, 1)]) for x in numbers))
