@@ -79,7 +79,9 @@ def compress(
     from bitterfly.models import compress_model, load_moments
 
     if plot is not None:
-        check_target(plot, [given, output])
+        check_target(plot, [given])
+        if os.path.realpath(plot) == os.path.realpath(output):
+            raise click.UsageError(f"--plot: {plot} is the output itself; name another file")
     asked: dict[str, Any] = {"ratio": ratio, "nbytes": nbytes, "rtol": rtol, "structure": structure}
     asked |= {"workers": workers, "rng": seed, "moments": None if moments is None else load_moments(moments)}
     with progress_bars(wanted) as progress:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
+from heapq import heapify, heappop, heappush
 from typing import NamedTuple
 
 from bitterfly.dense.predicted import MOST_BITS, Predicted, least_bytes, predicted
@@ -37,6 +38,7 @@ class Curve:
         found = (predicted(shape, bits=bits) for bits in rates)
         self.nbytes = sorted({each.nbytes for each in found if each is not None})
         self._unit = self._at(self.probed).error ** 2
+        self._squares = {nbytes: self._at(nbytes).error ** 2 / self._unit for nbytes in self.nbytes}
 
     @property
     def probed(self) -> int:
@@ -47,7 +49,8 @@ class Curve:
 
     def square(self, nbytes: int) -> float:
         """Return the squared error to be expected in so many bytes."""
-        return self._at(nbytes).error ** 2 / self._unit
+        known = self._squares.get(nbytes)
+        return self._at(nbytes).error ** 2 / self._unit if known is None else known
 
     def taken(self, nbytes: int) -> int:
         """Return the bytes that codes take of so many."""
@@ -82,32 +85,49 @@ def shared(curves: Sequence[Curve], losses: Sequence[float], nbytes: int) -> lis
 
     Notes
     -----
-    Steps along the lower convex hulls of bytes and losses, the best gain for a byte first, then what still fits; what
-    is left after the last one goes to the part that gains the most by it, whose columns take two rates.
+    Steps along the lower convex hulls of bytes and losses, the best gain for a byte first, as long as they fit: the
+    optimum of the relaxed problem. Then smaller ones, by which the columns of a part take two rates.
     """
     weights = [max(loss, 0.0) for loss in losses]
     options = [
         [Option(each, weight * found.square(each), at) for at, each in enumerate(found.nbytes)]
         for found, weight in zip(curves, weights, strict=True)
     ]
-    chosen = Knapsack(options).in_bytes(nbytes)
+    chosen = Knapsack(options).in_bytes(nbytes, in_order=True)
     if chosen is None:
         least = sum(least_bytes(found.shape) for found in curves)
         raise UnmetError(f"nbytes: expected at least {least} for the codes of all matrices, got {nbytes}")
     sizes = [each.nbytes for each in chosen]
-    for part in _by_gain(curves, weights, sizes):
-        sizes[part] += min(nbytes - sum(sizes), curves[part].nbytes[-1] - sizes[part])
+    _fill(curves, weights, sizes, nbytes - sum(sizes))
     return [
         Share(size, weight * found.square(size)) for size, weight, found in zip(sizes, weights, curves, strict=True)
     ]
 
 
-def _by_gain(curves: Sequence[Curve], weights: Sequence[float], sizes: Sequence[int]) -> list[int]:
-    """Return the parts that gain by a byte more, the best first."""
+def _fill(curves: Sequence[Curve], weights: Sequence[float], sizes: list[int], left: int) -> None:
+    """Take smaller steps while they fit, the best gain for a byte first; the last one as far as the bytes go."""
+    steps = [step for part in range(len(sizes)) if (step := _step(part, curves, weights, sizes)) is not None]
+    heapify(steps)
+    last: int | None = None
+    while steps:
+        _, part, nbytes = heappop(steps)
+        if nbytes - sizes[part] > left:
+            last = part if last is None else last
+            continue
+        left -= nbytes - sizes[part]
+        sizes[part] = nbytes
+        following = _step(part, curves, weights, sizes)
+        if following is not None:
+            heappush(steps, following)
+    if last is not None:
+        sizes[last] += left
 
-    def gain(part: int) -> float:
-        found, now = curves[part], sizes[part]
-        more = next((each for each in found.nbytes if each > now), None)
-        return 0.0 if more is None else weights[part] * (found.square(now) - found.square(more)) / (more - now)
 
-    return [part for part in sorted(range(len(sizes)), key=gain, reverse=True) if gain(part) > 0]
+def _step(
+    part: int, curves: Sequence[Curve], weights: Sequence[float], sizes: Sequence[int]
+) -> tuple[float, int, int] | None:
+    """Return what the next rate of a part gains for a byte, negative, the part, and its bytes then."""
+    found, now = curves[part], sizes[part]
+    more = next((each for each in found.nbytes if each > now), None)
+    gain = 0.0 if more is None else weights[part] * (found.square(now) - found.square(more)) / (more - now)
+    return None if more is None or gain <= 0 else (-gain, part, more)

@@ -47,8 +47,11 @@ class Knapsack:
         self._narrow(at, square)
         return self._chosen(at)
 
-    def in_bytes(self, nbytes: int) -> list[Option] | None:
-        """Return options of little error in at most `nbytes`; steps that do not fit are passed over."""
+    def in_bytes(self, nbytes: int, in_order: bool = False) -> list[Option] | None:
+        """Return options of little error in at most `nbytes`.
+
+        Steps that do not fit are passed over; `in_order`, the first one is the end.
+        """
         at, spent, closed = [0] * len(self._hulls), self.least, set()
         if spent > nbytes:
             return None
@@ -57,6 +60,8 @@ class Knapsack:
                 continue
             more = self._hulls[part][at[part] + 1].nbytes - self._hulls[part][at[part]].nbytes
             if spent + more > nbytes:
+                if in_order:
+                    break
                 closed.add(part)
             else:
                 at[part], spent = at[part] + 1, spent + more
