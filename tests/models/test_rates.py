@@ -17,7 +17,7 @@ from bitterfly.models.units import kind_of, parts_of
 
 
 def test_curves_are_what_codes_do() -> None:
-    """Bytes to one in a hundred, errors to a tenth."""
+    """Bytes to one in a hundred, errors to a few percent up to 5 bits; with more, short rows err less."""
     import bitterfly
 
     a = np.random.default_rng(0).standard_normal((256, 384))
@@ -26,7 +26,9 @@ def test_curves_are_what_codes_do() -> None:
     for nbytes in found.nbytes[:: len(found.nbytes) // 6]:
         op = bitterfly.quantize_dense(a, nbytes=nbytes, stages=1, rng=0)
         assert 0.99 * nbytes <= op.nbytes <= nbytes
-        assert found.square(nbytes) == pytest.approx((op.relative_error / unit.relative_error) ** 2, rel=0.2)
+        square = (op.relative_error / unit.relative_error) ** 2
+        above = 1.06 if nbytes <= 5.1 * a.size / 8 else 2
+        assert 0.94 * square <= found.square(nbytes) <= above * square
     assert found.square(found.probed) == pytest.approx(1)
 
 
