@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import bitterfly
-from bitterfly import Chain, algebra, gallery, interop, ordering, plots
+from bitterfly import Chain, algebra, gallery, interop, models, ordering, plots
 from bitterfly.operators import stacks
 from bitterfly.transforms import trigonometric
 
@@ -76,6 +76,9 @@ def test_a_tier_that_exports_more_than_its_table_is_not_linked(source: str, foun
 
 PUBLIC = {name: getattr(bitterfly, name) for name in bitterfly.__all__ if callable(getattr(bitterfly, name))}
 PUBLIC |= {f"transforms.{name}": getattr(bitterfly.transforms, name) for name in ("hadamard", "dft", "idft", "random")}
+PUBLIC |= {
+    f"models.{name}": each for name, each in vars(models).items() if name in models.__all__ and inspect.isfunction(each)
+}
 OTHERS = {
     f"{module.__name__.removeprefix('bitterfly.')}.{name}": function
     for module in (algebra, stacks, gallery, interop, ordering, plots, trigonometric)
@@ -119,7 +122,7 @@ def functions_of(x: object) -> list[Any]:
 def test_annotations_can_be_read(name: str) -> None:
     """Without names that only type checkers import, those of matplotlib apart, which is optional."""
     for function in functions_of((PUBLIC | OTHERS)[name]):
-        typing.get_type_hints(function, localns={"Axes": object})
+        typing.get_type_hints(function, localns={"Axes": object, "Figure": object})
 
 
 def test_import_is_quiet_and_light() -> None:
