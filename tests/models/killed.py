@@ -17,6 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
+from bitterfly import models
+
 
 def command(model: Path, out: Path, options: list[str]) -> list[str]:
     return [sys.executable, "-m", "bitterfly.commands.cli", "model", "compress", str(model), "-o", str(out), *options]
@@ -26,24 +28,33 @@ def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def files_in(folder: str) -> int:
+    return len(os.listdir(folder)) if os.path.isdir(folder) else 0
+
+
+def killed(model: Path, out: Path, options: list[str], files: int, later: float) -> None:
+    """Start a compression and kill it some time after so many files of parts are there, if it is not done before."""
+    process = subprocess.Popen(command(model, out, options), stdout=subprocess.DEVNULL)
+    while process.poll() is None and files_in(f"{out}.parts") < files:
+        time.sleep(0.005)
+    time.sleep(later)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
 def run(model: Path, folder: Path, options: list[str], kills: int, rng: np.random.Generator) -> list[str]:
     """Return what went wrong in each of so many compressions that were killed once each."""
     begun = time.monotonic()
     subprocess.run(command(model, folder / "whole", options), check=True, stdout=subprocess.DEVNULL)
     seconds, right = time.monotonic() - begun, digest(folder / "whole")
+    small = models.load(folder / "whole")
+    parts = sum(len(small.units(name)) for name in small if small.kind(name) != "plain")
     wrong = []
     for kill in range(kills):
         out = folder / f"killed{kill}"
-        moment = rng.uniform(0, seconds)
-        process = subprocess.Popen(command(model, out, options), stdout=subprocess.DEVNULL)
-        try:
-            process.wait(moment)
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-        found = len(os.listdir(f"{out}.parts")) if os.path.isdir(f"{out}.parts") else 0
+        killed(model, out, options, int(rng.integers(0, parts + 1)), rng.uniform(0, seconds / parts))
         there = "whole" if out.exists() else "not there"
-        print(f"killed after {moment:.1f} of {seconds:.1f} s, {found} files of parts, the file {there}", flush=True)
+        print(f"killed with {files_in(f'{out}.parts')} files of {parts} parts, the file {there}", flush=True)
         if out.exists() and digest(out) != right:
             wrong.append(f"kill {kill}: half a file")
         subprocess.run(command(model, out, options), check=True, stdout=subprocess.DEVNULL)
@@ -62,10 +73,13 @@ def main() -> int:
     parser.add_argument("model", type=Path)
     parser.add_argument("--ratio", default="0.25")
     parser.add_argument("--moments")
+    parser.add_argument("--structure", default="auto")
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
-    options = ["--ratio", asked.ratio] + ([] if asked.moments is None else ["--moments", asked.moments])
+    options = ["--ratio", asked.ratio, "--structure", asked.structure] + (
+        [] if asked.moments is None else ["--moments", asked.moments]
+    )
     with tempfile.TemporaryDirectory() as folder:
         wrong = run(asked.model, Path(folder), options, asked.kills, np.random.default_rng(asked.seed))
     print("\n".join(wrong) or f"{asked.kills} kills, the same file each time")

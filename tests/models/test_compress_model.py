@@ -260,7 +260,6 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "loss": ({"ratio": 0.2, "sensitivity": lambda x: float("nan")}, "sensitivity: expected a finite loss of the model"),
     "no loss": ({"ratio": 0.2, "sensitivity": lambda x: 1.0}, "sensitivity: expected a loss by some of the matrices"),
-    "unmet": ({"rtol": 1e-9, "structure": "dense"}, r": rtol: 1e-09 is not met"),
 }
 
 
@@ -270,6 +269,19 @@ def test_what_is_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=message):
         models.compress_model(weights(np.random.default_rng(0)), tmp_path / "small", **asked)
     assert not (tmp_path / "small").exists()
+
+
+def test_what_codes_do_not_make_smaller_is_left_alone(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    given = {name: rng.standard_normal((64, 96)).astype(name) for name in ("f2", "f4", "f8")}
+    given["sign"] = np.sign(given["f2"])
+    for rtol, coded in ((1e-2, set(given)), (1e-5, {"f4", "f8"}), (1e-7, {"f8"}), (1e-15, set())):
+        small = models.compress_model(given, tmp_path / "small", rtol=rtol, structure="dense")
+        assert {name for name in small if small.kind(name) != "plain"} == coded, rtol
+        check(given, {}, small)
+        assert max(unit.relative_error for name in small for unit in small.units(name)) <= rtol
+        for name, x in given.items():
+            assert sum(unit.nbytes for unit in small.units(name)) <= x.nbytes
 
 
 def test_the_least_bytes_that_a_message_names_are_enough(tmp_path: Path) -> None:

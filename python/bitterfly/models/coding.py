@@ -99,6 +99,15 @@ def code(job: Job) -> Coded:
         _give_back()
 
 
+def code_if_met(job: Job) -> Coded | None:
+    """Return a part as `code` does; None where its error is out of reach."""
+    try:
+        return code(job)
+    except UnmetError as error:
+        _log.info("%s", error)
+        return None
+
+
 def _give_back() -> None:
     """Give memory that was freed back to the system, where the C library keeps it for each thread."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None

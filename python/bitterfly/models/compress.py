@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -60,7 +61,7 @@ def compress_model(
         number of every tensor in the model, whatever its type, and of all other tensors as they are.
     rtol : float, optional
         Instead of these: the fewest bytes in which each matrix (each part of one) errs by at most `rtol`; in the metric
-        of its inputs where there is one.
+        of its inputs where there is one. Those that codes would not make smaller are left alone.
     moments : mapping of names to SecondMoments or arrays, optional
         Of the inputs of matrices, as ``metric`` of `quantize_dense`; `load_moments` reads some from a file.
     sensitivity : mapping of names to floats, or callable, optional
@@ -126,7 +127,9 @@ def compress_model(
     seed = int(np.random.default_rng(rng).integers(1 << 63))
     jobs = Jobs(parts, moments, structure, seed, f"{target}.parts", workers, told)
     if budget is None:
-        coded, losses = jobs.done([None] * len(parts), rtol, "code"), [Losses()] * len(parts)
+        assert rtol is not None
+        parts, coded = _worthwhile(parts, jobs.of_error(rtol, "code"))
+        losses = [Losses()] * len(parts)
     else:
         coded, losses = _in_bytes(file.tensors, parts, jobs, budget, sensitivity)
     settings: dict[str, Any] = {"nbytes": nbytes, "ratio": ratio, "rtol": rtol, "seed": seed}
@@ -191,6 +194,17 @@ def _budget(tensors: Mapping[str, Tensor], parts: Sequence[Part], nbytes: Any, r
     return whole - alone
 
 
+def _worthwhile(parts: Sequence[Part], coded: Sequence[Coded | None]) -> tuple[list[Part], list[Coded]]:
+    """Return the parts of tensors that take fewer bytes than as they are."""
+    kept: list[tuple[Part, Coded]] = []
+    for _, group in groupby(zip(parts, coded, strict=True), key=lambda pair: pair[0].name):
+        own = list(group)
+        done = [(part, each) for part, each in own if each is not None]
+        if len(done) == len(own) and sum(each.nbytes for _, each in done) < own[0][0].tensor.nbytes:
+            kept += done
+    return [part for part, _ in kept], [each for _, each in kept]
+
+
 def _in_bytes(
     tensors: Mapping[str, Tensor], parts: Sequence[Part], jobs: Jobs, nbytes: int, sensitivity: Sensitivity
 ) -> tuple[list[Coded], list[Losses]]:
@@ -200,7 +214,7 @@ def _in_bytes(
     if sensitivity is None:
         losses = by_default(parts)
     elif callable(sensitivity):
-        probes = jobs.done([each.probed for each in curves], None, "probe")
+        probes = jobs.in_bytes([each.probed for each in curves], "probe")
         losses = losses_of_probes(sensitivity, tensors, parts, probes)
     else:
         losses = checked_losses(_named(sensitivity, tensors, "sensitivity"), parts)
@@ -217,7 +231,7 @@ def _shared_and_coded(
 ) -> tuple[list[Share], list[Coded]]:
     """Return the shares of all parts, and these coded; what a structure leaves of its share goes to the others."""
     shares = shared(curves, losses, nbytes)
-    coded = jobs.done([share.nbytes for share in shares], None, "code")
+    coded = jobs.in_bytes([share.nbytes for share in shares], "code")
     taken = [each.taken(share.nbytes) for each, share in zip(curves, shares, strict=True)]
     others = [at for at, each in enumerate(coded) if each.nbytes >= _FILLED * taken[at]]
     if not others or len(others) == len(coded):
@@ -227,7 +241,7 @@ def _shared_and_coded(
         others, shared([curves[at] for at in others], [losses[at] for at in others], left), strict=True
     ):
         shares[at] = share
-    return shares, jobs.done([share.nbytes for share in shares], None, "recode")
+    return shares, jobs.in_bytes([share.nbytes for share in shares], "recode")
 
 
 def _expected(loss: float, coded: Coded, probe: Coded) -> float:

@@ -6,12 +6,13 @@ import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
-from bitterfly.models.coding import Coded, Job, Structures, code
+from bitterfly.models.coding import Coded, Job, Structures, code, code_if_met
 from bitterfly.models.units import Part
 from bitterfly.workers import available_cores, building_workers
 
+Result = TypeVar("Result")
 Progress = Callable[[str, float], None]
 
 _AT_ONCE = 1 << 22  # entries of parts that threads have in hand together, unless one is larger
@@ -52,12 +53,19 @@ class Jobs:
         # The largest first: the last ones to end are small.
         self._order = sorted(range(len(parts)), key=lambda at: -self._sizes[at])
 
-    def done(self, nbytes: Sequence[int | None], rtol: float | None, stage: str) -> list[Coded]:
-        """Return all parts, in so many bytes each or of an error; what was done before is found."""
+    def in_bytes(self, nbytes: Sequence[int], stage: str) -> list[Coded]:
+        """Return all parts, in so many bytes each; what was done before is found."""
+        return self._done(code, lambda at: self._job(at, nbytes[at], None), stage)
+
+    def of_error(self, rtol: float, stage: str) -> list[Coded | None]:
+        """Return all parts with errors of at most `rtol`; None where codes do not reach it."""
+        return self._done(code_if_met, lambda at: self._job(at, None, rtol), stage)
+
+    def _done(self, work: Callable[[Job], Result], job: Callable[[int], Job], stage: str) -> list[Result]:
         os.makedirs(self.folder, exist_ok=True)
         self._progress(stage, 0.0)
-        found: dict[int, Coded] = {}
-        for at, each in self._as_done(lambda at: self._job(at, nbytes[at], rtol)):
+        found: dict[int, Result] = {}
+        for at, each in self._as_done(work, job):
             found[at] = each
             self._progress(stage, len(found) / len(self._parts))
         return [found[at] for at in range(len(self._parts))]
@@ -68,20 +76,20 @@ class Jobs:
         threads = max(round(self._count * self._sizes[at] / self._most), 1) if self._executor is None else 1
         return Job(part, nbytes, rtol, moments, self._structure, self._seed, self.folder, threads)
 
-    def _as_done(self, job: Callable[[int], Job]) -> Iterator[tuple[int, Coded]]:
+    def _as_done(self, work: Callable[[Job], Result], job: Callable[[int], Job]) -> Iterator[tuple[int, Result]]:
         """Yield the number of each part and what it became, in the order in which they end.
 
         Those that threads have in hand together have no more entries than the largest part, or a few millions.
         """
         if self._executor is None and self._count == 1:
-            yield from ((at, code(job(at))) for at in self._order)
+            yield from ((at, work(job(at))) for at in self._order)
             return
         with self._running() as executor:
-            left, pending = list(self._order), dict[Future[Coded], int]()
+            left, pending = list(self._order), dict[Future[Result], int]()
             while left or pending:
                 while (at := self._next(left, pending.values())) is not None:
                     left.remove(at)
-                    pending[executor.submit(code, job(at))] = at
+                    pending[executor.submit(work, job(at))] = at
                 ended, _ = wait(pending, return_when=FIRST_COMPLETED)
                 yield from [(pending.pop(future), future.result()) for future in ended]
 
