@@ -77,9 +77,8 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
-    options = ["--ratio", asked.ratio, "--structure", asked.structure] + (
-        [] if asked.moments is None else ["--moments", asked.moments]
-    )
+    options = ["--ratio", asked.ratio, "--structure", asked.structure]
+    options += [] if asked.moments is None else ["--moments", asked.moments]
     with tempfile.TemporaryDirectory() as folder:
         wrong = run(asked.model, Path(folder), options, asked.kills, np.random.default_rng(asked.seed))
     print("\n".join(wrong) or f"{asked.kills} kills, the same file each time")
