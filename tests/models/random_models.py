@@ -78,7 +78,7 @@ def model(rng: np.random.Generator) -> tuple[dict[str, np.ndarray], dict[str, Se
     moments = {}
     for at in range(3):
         dtype = str(rng.choice(FLOATS))
-        m, n = int(rng.integers(16, 90)), int(rng.integers(260, 300))
+        m, n = (int(rng.integers(16, 90)), int(rng.integers(260, 300))) if at else (16, int(rng.integers(256, 700)))
         m, n = (n, m) if rng.random() < 0.3 else (m, n)
         name = f"layers.{at}.weight"
         found[name] = laid_out(rng, matrix(rng, m, n, dtype))
