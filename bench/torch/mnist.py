@@ -22,14 +22,17 @@ from torch.nn.utils import parametrize
 
 import bitterfly
 from bench import timing
-from bitterfly.torch import Admm, Monarch, StraightThrough, encoded, replace_linear, second_moments
+from bitterfly.torch import Admm, Butterfly, Monarch, StraightThrough, encoded, replace_linear, second_moments
 
 SIZES = (1024, 1024, 256, 10)
 LAYERS = ("0", "2", "4")
 WEIGHTS = tuple(f"{at}.weight" for at in LAYERS)
 TRAINED, BATCH = 4000, 100
 CODE = "window7"
-RANK = 2  # of the blocks of Monarch matrices
+STRUCTURES: dict[str, Callable[[int, int], nn.Module]] = {
+    "Monarch matrices of rank 2": partial(Monarch, rank=2),
+    "butterflies": Butterfly,
+}
 
 Data = tuple[torch.Tensor, torch.Tensor]
 
@@ -51,11 +54,11 @@ def dense() -> nn.Sequential:
     return nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), third)
 
 
-def structured() -> nn.Sequential:
+def structured(layer: Callable[[int, int], nn.Module]) -> nn.Sequential:
     model = dense()
     for at in LAYERS[:2]:
         n, m = model[int(at)].in_features, model[int(at)].out_features
-        model[int(at)] = Monarch(n, m, rank=RANK)
+        model[int(at)] = layer(n, m)
     return model
 
 
@@ -118,9 +121,9 @@ def by_admm(model: nn.Module, bits: int, data: Data, epochs: int) -> nn.Module:
     return packed(model, admm.operators)
 
 
-def butterflies(data: Data, epochs: int) -> nn.Module:
-    """Return Monarch matrices in four bits, the last layer in four bits too."""
-    model = train(structured(), data, epochs, 2e-3)
+def of_structure(layer: Callable[[int, int], nn.Module], data: Data, epochs: int) -> nn.Module:
+    """Return two layers of a structure, trained as such, and the last one, all in four bits."""
+    model = train(structured(layer), data, epochs, 2e-3)
     operators = {f"{at}.weight": bitterfly.quantize(model.get_submodule(at).to_operator(), bits=4) for at in LAYERS[:2]}
     last = model.get_parameter("4.weight").detach()
     return packed(model, operators | {"4.weight": bitterfly.quantize_dense(last, bits=4, rng=0)})
@@ -142,12 +145,13 @@ def main() -> None:
     ways: dict[str, Callable[[], nn.Module]] = {"float32": lambda: model}
     for bits in (2, 1):
         ways |= {
-            f"{bits} bits, after training": partial(after_training, model, bits),
-            f"{bits} bits, after training, with second moments": partial(with_moments, model, bits, data),
-            f"{bits} bits, by ADMM": partial(by_admm, model, bits, data, again),
-            f"{bits} bits, in training": partial(in_training, model, bits, data, again),
+            f"bits: {bits}, after training": partial(after_training, model, bits),
+            f"bits: {bits}, after training, with second moments": partial(with_moments, model, bits, data),
+            f"bits: {bits}, by ADMM": partial(by_admm, model, bits, data, again),
+            f"bits: {bits}, in training": partial(in_training, model, bits, data, again),
         }
-    ways[f"Monarch matrices of rank {RANK}, 4 bits"] = partial(butterflies, data, 3 if quick else 15)
+    for name, layer in STRUCTURES.items():
+        ways[f"{name}, 4 bits"] = partial(of_structure, layer, data, 3 if quick else 15)
     rows = []
     for name, way in ways.items():
         found = way()

@@ -113,20 +113,34 @@ def test_a_transformer_of_torch_in_training() -> None:
     assert np.array_equal(layer.linear1.operator.todense(), ops["linear1.weight"].todense())
 
 
+def test_what_no_layer_can_pack_is_decoded() -> None:
+    """Weights of convolutions, of what looks at the weights of its layers, and those that such a module shares."""
+    made = nn.ModuleDict({
+        "conv": nn.Conv2d(3, 8, 3),
+        "attention": nn.MultiheadAttention(32, 4),
+        "short": nn.Embedding(40, 32, max_norm=1.0),
+        "linear": nn.Linear(32, 32),
+        "bilinear": nn.Bilinear(3, 4, 5),
+    })  # fmt: skip
+    made["linear"].weight = made["attention"].out_proj.weight
+    names = ["conv.weight", "attention.in_proj_weight", "attention.out_proj.weight", "short.weight", "bilinear.weight"]
+    ops = {
+        name: bitterfly.quantize_dense(made.get_parameter(name).detach().flatten(1).numpy(), bits=4, rng=0)
+        for name in names
+    }
+    kinds = [type(module) for module in made.modules()]
+    replace_linear(made, ops)
+    assert [type(module) for module in made.modules()] == kinds
+    for name, op in ops.items():
+        assert np.array_equal(made.get_parameter(name).detach().flatten(1), op.todense())
+    assert made["linear"].weight is made["attention"].out_proj.weight
+
+
 def test_refused() -> None:
     op = bitterfly.quantize_dense(np.eye(32, dtype=np.float32), bits=4, rng=0)
-    attention = nn.MultiheadAttention(32, 4)
     for made, name, error, message in (
         (model(), "inner.9.weight", KeyError, r"compressed\['inner.9.weight'\]: the model has no tensor"),
         (model(), "inner.0.weight", ValueError, r"compressed\['inner.0.weight'\]: expected shape \(48, 32\), got"),
-        (
-            nn.ParameterList([torch.zeros(32, 32)]),
-            "0",
-            TypeError,
-            r"compressed\['0'\]: expected the weight of a Linear",
-        ),
-        (attention, "out_proj.weight", TypeError, "got 'weight' of NonDynamicallyQuantizableLinear"),
-        (nn.Embedding(32, 32, max_norm=1.0), "weight", ValueError, "expected an embedding without max_norm, got 1.0"),
         (nn.Linear(32, 32), "bias", ValueError, r"compressed\['bias'\]: expected shape \(32,\), got \(32, 32\)"),
     ):
         with pytest.raises(error, match=message):
@@ -135,5 +149,5 @@ def test_refused() -> None:
     with pytest.raises(KeyError, match="no tensor"):
         replace_linear(made, {"inner.3.weight": compressed(made)["inner.3.weight"], "x": 0})
     assert isinstance(made.inner[3], nn.Linear)  # nothing has been replaced
-    with pytest.raises(TypeError, match=r"0.packed: expected a Linear or an Embedding, got ReLU"):
+    with pytest.raises(TypeError, match=r"0.packed: expected a Linear, or an Embedding without max_norm, got ReLU"):
         load_packed(nn.Sequential(nn.ReLU()), {"0.packed": PackedLinear(op).state_dict()["packed"]})

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import logging
+from collections.abc import Mapping
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,8 @@ from torch import nn
 from bitterfly.operators.contract import Operator
 from bitterfly.operators.dense import Precision
 from bitterfly.torch.packed import PACKED, Packed, PackedEmbedding, PackedLinear, from_bytes
+
+_log = logging.getLogger("bitterfly")
 
 _WEIGHT = "weight"
 
@@ -26,7 +30,8 @@ def replace_linear(model: nn.Module, compressed: Mapping[str, Any], *, precision
     compressed : mapping of str to operator or array_like
         By the names of state dicts, as `bitterfly.models.load` returns it. An operator takes the place of the weight of
         a `torch.nn.Linear` or `torch.nn.Embedding`, and of all that share it; arrays become the numbers of the
-        parameters and buffers of their names. What has no name here stays.
+        parameters and buffers of their names, and so do operators of other weights, such as those of convolutions
+        (matrices of a row for each output), decoded. What has no name here stays.
     precision : {"float", "half", "int8"}, optional
         See `PackedLinear`.
 
@@ -39,10 +44,8 @@ def replace_linear(model: nn.Module, compressed: Mapping[str, Any], *, precision
     ------
     KeyError
         Where the model has no tensor of a name.
-    TypeError
-        Where an operator stands for the weight of another kind of module.
-    ValueError
-        Where shapes differ, and for embeddings with ``max_norm``.
+    ValueError, TypeError
+        Where shapes differ, and for operators of complex numbers.
 
     Examples
     --------
@@ -53,21 +56,21 @@ def replace_linear(model: nn.Module, compressed: Mapping[str, Any], *, precision
     >>> replace_linear(model, {"0.weight": bitterfly.quantize_dense(weight, bits=4, rng=0)})[0]
     PackedLinear(128, 256, bias=True, 4.13 bits an entry)
     """
+    given = dict(compressed)  # each once: files are read and checked anew
     tensors = {**dict(model.named_parameters(remove_duplicate=False)), **dict(model.named_buffers())}
-    homes: dict[str, list[str]] = {}
-    for name, value in compressed.items():
+    for name, value in given.items():
         if name not in tensors:
             raise KeyError(f"compressed[{name!r}]: the model has no tensor of this name")
-        if tuple(np.shape(value)) != tuple(tensors[name].shape):
-            raise ValueError(
-                f"compressed[{name!r}]: expected shape {tuple(tensors[name].shape)}, got {np.shape(value)}"
-            )
-        if isinstance(value, Operator):
-            homes[name] = list(_homes(model, name))
-    for name in compressed.keys() - homes.keys():  # first of all: biases go to the packed layers
-        _assign(model, name, tensors[name], compressed[name])
+        shape = tuple(tensors[name].shape)
+        expected = (shape[0], prod(shape[1:])) if len(shape) > 1 and isinstance(value, Operator) else shape
+        if np.shape(value) != expected:
+            raise ValueError(f"compressed[{name!r}]: expected shape {expected}, got {np.shape(value)}")
+    homes = {name: _homes(model, tensors[name]) for name, value in given.items() if isinstance(value, Operator)}
+    for name, value in given.items():  # first of all: biases go to the packed layers
+        if not homes.get(name):
+            _assign(model, name, tensors[name], value)
     made = [
-        (at, _packed(model.get_submodule(at), compressed[name], precision, f"compressed[{name!r}]"))
+        (at, _packed(model.get_submodule(at), given[name], precision, f"compressed[{name!r}]"))
         for name, places in homes.items()
         for at in places
     ]
@@ -109,37 +112,41 @@ def load_packed(model: nn.Module, state_dict: Mapping[str, Any], *, precision: P
     return model
 
 
-def _homes(model: nn.Module, name: str) -> Iterator[str]:
-    """Yield the names of all modules whose weight is the tensor of a name."""
-    at, _, last = name.rpartition(".")
-    module = model.get_submodule(at)
-    if last != _WEIGHT or type(module) not in (nn.Linear, nn.Embedding):
-        raise TypeError(
-            f"compressed[{name!r}]: expected the weight of a Linear or an Embedding for an operator, got {last!r} of "
-            f"{type(module).__name__}; todense() makes it an array"
-        )
-    shared = getattr(module, last)
-    for other, candidate in model.named_modules(remove_duplicate=False):
-        if type(candidate) in (nn.Linear, nn.Embedding) and candidate.weight is shared:
-            yield other
+def _homes(model: nn.Module, tensor: torch.Tensor) -> list[str]:
+    """Return the names of the modules whose weight a tensor is; none where others hold it too, which read it."""
+    held = [
+        (at, key, module)
+        for at, module in model.named_modules(remove_duplicate=False)
+        for key, own in module.named_parameters(recurse=False, remove_duplicate=False)
+        if own is tensor
+    ]
+    if not all(key == _WEIGHT and _is_packable(module) for _, key, module in held):
+        return []
+    return [at for at, _, _ in held]
+
+
+def _is_packable(module: nn.Module) -> bool:
+    return type(module) is nn.Linear or (type(module) is nn.Embedding and module.max_norm is None)
 
 
 def _packed(module: nn.Module, op: Operator, precision: Precision, name: str) -> nn.Module:
     """Return what takes the place of a module."""
-    if isinstance(module, nn.Linear):
-        packed: nn.Module = PackedLinear(op, module.bias, precision=precision)
-    elif isinstance(module, nn.Embedding):
-        if module.max_norm is not None:
-            raise ValueError(f"{name}: expected an embedding without max_norm, got {module.max_norm}")
+    if not _is_packable(module):
+        raise TypeError(f"{name}: expected a Linear, or an Embedding without max_norm, got {type(module).__name__}")
+    packed: nn.Module
+    if isinstance(module, nn.Embedding):
         packed = PackedEmbedding(op, dtype=module.weight.dtype)
     else:
-        raise TypeError(f"{name}: expected a Linear or an Embedding, got {type(module).__name__}")
+        assert isinstance(module, nn.Linear)
+        packed = PackedLinear(op, module.bias, precision=precision)
     return packed.train(module.training)
 
 
 def _assign(model: nn.Module, name: str, tensor: torch.Tensor, value: Any) -> None:
     """Write numbers into a parameter or a buffer, or put a new one in the place of one without memory."""
-    numbers = torch.from_numpy(np.array(value, order="C")).to(tensor.dtype)
+    if isinstance(value, Operator):
+        _log.info("%s: no layer that can be packed, decoded", name)
+    numbers = torch.from_numpy(np.array(value, order="C")).to(tensor.dtype).view(tensor.shape)
     if not tensor.is_meta:
         with torch.no_grad():
             tensor.copy_(numbers)
