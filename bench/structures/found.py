@@ -36,6 +36,9 @@ def matrices(n: int) -> Iterator[tuple[str, np.ndarray, int]]:
     few = scipy.sparse.random_array((n, n), density=0.01, rng=rng).toarray()
     small, large = rng.standard_normal((32, 32)), rng.standard_normal((n // 32, n // 32))
     low_rank = rng.standard_normal((n, 8)) @ rng.standard_normal((8, n))
+    pairs = [(rng.standard_normal((32, 32)), rng.standard_normal((n // 32, n // 32))) for _ in range(3)]
+    x = np.arange(n) / n
+    kernel = 1 / (1 + np.add.outer(x, 3 * x) + np.outer(x, x))  # of rank 2 up to 4.6e-4
     found = [
         ("circulant", scipy.linalg.circulant(t[0]), 4 * n),
         ("Toeplitz", scipy.linalg.toeplitz(t[0], t[1]), 8 * n),
@@ -45,6 +48,9 @@ def matrices(n: int) -> Iterator[tuple[str, np.ndarray, int]]:
         ("rank 8", low_rank, 4 * 16 * n),
         ("five diagonals", scipy.sparse.diags_array(bands, offsets=range(-2, 3)).toarray(), 4 * 5 * n),
         ("1 % of the entries", few, 8 * np.count_nonzero(few) + 4 * n),
+        ("Hankel", scipy.linalg.hankel(t[0], t[1]), 8 * n),
+        ("three Kronecker products", sum(np.kron(*pair) for pair in pairs), 3 * 4 * (small.size + large.size)),
+        ("1 / (1 + x + 3 y + x y)", kernel, 4 * 2 * n * 2),
     ]
     for name, a, nbytes in found:
         yield name, a.astype(np.float32), nbytes
