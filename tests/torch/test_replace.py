@@ -64,6 +64,18 @@ def test_a_model_of_operators_alone(device: str) -> None:
     assert not any(x.is_meta for x in (*made.parameters(), *made.buffers()))
 
 
+def test_arrays_alone_fill_a_model_without_memory() -> None:
+    """What is shared stays shared, and what does not learn does not."""
+    with torch.device("meta"):
+        made = Model().eval()
+    made.inner[0].weight.requires_grad_(False)
+    arrays = {name: x.detach().numpy() for name, x in model().state_dict().items() if name != "last.weight"}
+    replace_linear(made, arrays)
+    index = torch.randint(40, (3, 5))
+    assert made.last.weight is made.table.weight and not made.inner[0].weight.requires_grad
+    assert torch.equal(made(index), model()(index))
+
+
 def test_what_has_no_name_stays() -> None:
     made = model()
     before = made.inner[0]
@@ -149,5 +161,10 @@ def test_refused() -> None:
     with pytest.raises(KeyError, match="no tensor"):
         replace_linear(made, {"inner.3.weight": compressed(made)["inner.3.weight"], "x": 0})
     assert isinstance(made.inner[3], nn.Linear)  # nothing has been replaced
+    state = PackedLinear(op).state_dict()["packed"]
+    with pytest.raises(ValueError, match=r"0.packed: expected shape \(32, 64\), got \(32, 32\)"):
+        load_packed(nn.Sequential(nn.Linear(64, 32)), {"0.packed": state})
+    with pytest.raises(RuntimeError, match=r"[Uu]nexpected key.*7.packed"):
+        load_packed(nn.Sequential(nn.ReLU()), {"7.packed": state})
     with pytest.raises(TypeError, match=r"0.packed: expected a Linear, or an Embedding without max_norm, got ReLU"):
         load_packed(nn.Sequential(nn.ReLU()), {"0.packed": PackedLinear(op).state_dict()["packed"]})

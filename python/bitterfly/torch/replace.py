@@ -105,7 +105,7 @@ def load_packed(model: nn.Module, state_dict: Mapping[str, Any], *, precision: P
     """
     for name, value in state_dict.items():
         at, _, last = name.rpartition(".")
-        module = model.get_submodule(at) if last == PACKED else None
+        module = dict(model.named_modules()).get(at) if last == PACKED else None
         if module is not None and not isinstance(module, Packed):
             model = _put(model, at, _packed(module, from_bytes(value), precision, name))
     model.load_state_dict(state_dict, assign=True)
@@ -133,6 +133,9 @@ def _packed(module: nn.Module, op: Operator, precision: Precision, name: str) ->
     """Return what takes the place of a module."""
     if not _is_packable(module):
         raise TypeError(f"{name}: expected a Linear, or an Embedding without max_norm, got {type(module).__name__}")
+    shape = tuple(module.get_parameter(_WEIGHT).shape)
+    if op.shape != shape:
+        raise ValueError(f"{name}: expected shape {shape}, got {op.shape}")
     packed: nn.Module
     if isinstance(module, nn.Embedding):
         packed = PackedEmbedding(op, dtype=module.weight.dtype)
@@ -143,7 +146,7 @@ def _packed(module: nn.Module, op: Operator, precision: Precision, name: str) ->
 
 
 def _assign(model: nn.Module, name: str, tensor: torch.Tensor, value: Any) -> None:
-    """Write numbers into a parameter or a buffer, or put a new one in the place of one without memory."""
+    """Write numbers into a parameter or a buffer, or put new ones wherever one without memory is."""
     if isinstance(value, Operator):
         _log.info("%s: no layer that can be packed, decoded", name)
     numbers = torch.from_numpy(np.array(value, order="C")).to(tensor.dtype).view(tensor.shape)
@@ -151,10 +154,11 @@ def _assign(model: nn.Module, name: str, tensor: torch.Tensor, value: Any) -> No
         with torch.no_grad():
             tensor.copy_(numbers)
         return
-    at, _, last = name.rpartition(".")
-    module = model.get_submodule(at)
-    is_parameter = isinstance(tensor, nn.Parameter)
-    setattr(module, last, nn.Parameter(numbers, requires_grad=tensor.requires_grad) if is_parameter else numbers)
+    filled = nn.Parameter(numbers, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else numbers
+    for module in model.modules():
+        for key, own in (*module._parameters.items(), *module._buffers.items()):
+            if own is tensor:
+                setattr(module, key, filled)
 
 
 def _put(model: nn.Module, at: str, module: nn.Module) -> nn.Module:
