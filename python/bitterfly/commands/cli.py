@@ -15,6 +15,7 @@ import click
 from bitterfly.bits import in_words
 from bitterfly.commands.console import Group, progress_bars
 from bitterfly.commands.model import model
+from bitterfly.compression.request import STRUCTURES
 
 if TYPE_CHECKING:
     from bitterfly.compression.request import Structure
@@ -96,10 +97,11 @@ main.add_command(model)
 @click.option("-o", "--output", type=_output_path, help=f"File to write. Default: the matrix's name{_SUFFIX}.")
 @click.option(
     "--structure",
-    type=click.Choice(["auto", "permutation", "toeplitz", "sparse", "kronecker", "butterfly", "dense"]),
+    type=click.Choice(["auto", *STRUCTURES]),
     default="auto",
     show_default=True,
-    help="What the operator may be: the best of all, or one of them.",
+    metavar="NAME",
+    help=f"What the operator may be: the best of all, or one of {', '.join(STRUCTURES)}.",
 )
 @click.option(
     "--permute",
@@ -122,8 +124,8 @@ def compress(
     """Compress the matrix in A.npy and report the error, measured on all of its entries.
 
     Give --rtol to get the fewest bits that meet it, --bits to choose the bits, --nbytes to get the
-    least error in so many bytes, or --rtol with one of these to have the error checked. What is no
-    butterfly is stored in dense codes, or in sums of them. The matrix is read by memory
+    least error in so many bytes, or --rtol with one of these to have the error checked. What has no
+    other structure is stored in dense codes, or in sums of them. The matrix is read by memory
     map: m x n, of float32, float64, complex64 or complex128. The name - stands for standard input
     and, after -o, for standard output; the report then goes to stderr.
 
