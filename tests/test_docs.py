@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from safetensors.numpy import save_file
 
 import bitterfly
 from bitterfly.commands.cli import main
@@ -38,11 +39,15 @@ def test_shell_tour_of_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     np.save("x.npy", np.arange(64.0))
     blocks = re.findall(r"^```sh\n(bitterfly .*?)^```", (ROOT / "README.md").read_text(), re.M | re.S)
     commands = [shlex.split(line)[1:] for block in blocks for line in block.splitlines()]
-    assert [c[0] for c in commands] == ["compress", "info", "apply"]
+    assert [c[0] for c in commands] == ["compress", "info", "apply", "model"]
+    weights = np.random.default_rng(0).standard_normal((96, 128)).astype(np.float32)
+    save_file({"layer.weight": weights}, "model.safetensors")
     for command in commands:
         run = CliRunner().invoke(main, command)
         assert run.exit_code == 0, run.output
     assert np.allclose(np.load("y.npy"), np.load("A.npy") @ np.load("x.npy"))
+    small = bitterfly.models.load("small.safetensors")
+    assert small.nbytes <= weights.size * 2 / 4 and small["layer.weight"].relative_error < 0.1
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
