@@ -59,13 +59,14 @@ def test_products_and_gradients_are_those_of_the_oracle(part: int) -> None:
         found = layer(x)
         found.backward(y)
         assert found.dtype == x.dtype and found.shape == y.shape
-        eps = torch.finfo(x.dtype).eps
+        eps = torch.finfo(x.dtype).eps  # of the conversion to the dtype of x, and its least number
+        tiny = eps * torch.finfo(x.dtype).smallest_normal
         for got, given, a, most in ((found, x, drawn.dense, bound), (x.grad, y, drawn.dense.T, bound.T)):
             assert got is not None
             with np.errstate(all="ignore"):
                 wide = given.detach().double().numpy()
                 y0 = wide @ a.T
-                off = ~(np.abs(got.detach().numpy() - y0) <= (np.abs(wide) @ most.T + least) + eps * np.abs(y0))
+                off = ~(np.abs(got.detach().numpy() - y0) <= (np.abs(wide) @ most.T + least) + eps * np.abs(y0) + tiny)
             assert not (off & (np.abs(y0) < float(torch.finfo(x.dtype).max))).any(), drawn.how
         seen += 1
     assert seen >= OPERATORS // 16
