@@ -60,6 +60,26 @@ def test_what_is_done_is_not_done_again(tmp_path: Path, monkeypatch: pytest.Monk
     assert (tmp_path / "small").read_bytes() == (tmp_path / "whole").read_bytes()
 
 
+def test_errors_in_metrics_are_known_again(tmp_path: Path) -> None:
+    """Of structures too, whose own files do not have them."""
+    rng = np.random.default_rng(0)
+    given = {"toeplitz": rng.standard_normal(300)[np.subtract.outer(np.arange(128), np.arange(128)) + 128]}
+    given |= {"sparse": np.eye(128) * (rng.random((128, 128)) < 0.5), "turned": np.eye(128)[::-1]} | layers()
+    metric = np.diag(np.geomspace(1, 0.01, 128))
+    moments = dict.fromkeys(("toeplitz", "sparse", "turned"), metric)
+    models.compress_model(given, tmp_path / "whole", ratio=0.2, moments=moments)
+
+    def progress(stage: str, share: float) -> None:
+        if stage == "write":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        models.compress_model(given, tmp_path / "small", ratio=0.2, moments=moments, progress=progress)
+    small = models.compress_model(given, tmp_path / "small", ratio=0.2, moments=moments)
+    assert (tmp_path / "small").read_bytes() == (tmp_path / "whole").read_bytes()
+    assert all(small[name].metric_error == small.units(name)[0].metric_error < 1e-6 for name in moments)
+
+
 def test_other_inputs_and_other_settings_are_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given = layers()
     stopped(given, tmp_path / "small", 8)

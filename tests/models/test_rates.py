@@ -169,4 +169,5 @@ def test_structures_in_a_metric(tmp_path: Path) -> None:
         for name in ("auto", "dense")
     )
     assert auto.units("w")[0].structure == "toeplitz" and auto.nbytes < 0.5 * dense.nbytes
+    assert auto["w"].metric_error == auto.units("w")[0].metric_error
     assert auto.units("w")[0].metric_error < 1e-6 < dense.units("w")[0].metric_error < 0.2

@@ -84,7 +84,7 @@ def code(job: Job) -> Coded:
     try:
         a = part.array()
         path = os.path.join(job.folder, f"{_key(job, a)}.safetensors")
-        op = _found(path)
+        op = _found(path, a, job)
         if op is None:
             with quiet():
                 op = _written(path, _coded(a, job), part)
@@ -147,15 +147,17 @@ def _key(job: Job, a: Array) -> str:
     return digest.hexdigest()
 
 
-def _found(path: str) -> Operator | None:
+def _found(path: str, a: Array, job: Job) -> Operator | None:
     """Return an operator that was coded before, if there is one and its file is whole."""
     if not os.path.exists(path):
         return None
     try:
-        return load(path)
+        op = load(path)
     except ValueError as error:
         _log.warning("coded anew: %s", error)
         return None
+    # Files of some kinds have no errors in metrics.
+    return _in_metric(a, op, job) if job.moments is not None and np.isnan(op.metric_error) else op
 
 
 def _written(path: str, op: Operator, part: Part) -> Operator:

@@ -87,7 +87,7 @@ class CompressedModel(Mapping[str, Operator | Array]):
         try:
             pairs = zip(facts["units"], self._of_units(name), strict=True)
             ops = [unsealed(unit, _Buffers(own)) for unit, own in pairs]
-            _check_units(ops, facts)
+            ops = _known_to(ops, facts)
         except (ValueError, RecursionError) as error:
             raise ValueError(f"{self.path}: {name}: {error}") from error
         return ops[0] if len(ops) == 1 else vstack(ops)
@@ -391,17 +391,20 @@ def _is_known(x: object) -> bool:
     return x is None or (type(x) is float and x >= 0)
 
 
-def _check_units(ops: list[Operator], facts: dict[str, Any]) -> None:
-    """Compare operators with what is said of their tensor."""
+def _known_to(ops: list[Operator], facts: dict[str, Any]) -> list[Operator]:
+    """Return operators with the errors in metrics that files of their kind have not; compare what they have."""
     shape, ends = facts["shape"], [*facts["rows"][1:], facts["shape"][0]]
     n = math.prod(shape[1:])
     shapes = [(end - first, n) for first, end in zip(facts["rows"], ends, strict=True)]
     if [op.shape for op in ops] != shapes:
         raise ValueError(f"shape: expected units of shapes {shapes}, got {[op.shape for op in ops]}")
+    found = []
     for op, known in zip(ops, facts["known"], strict=True):
-        error = None if math.isnan(op.metric_error) else op.metric_error
-        if (op.nbytes, error) != (known["nbytes"], known["metric_error"]):
+        error = math.nan if known["metric_error"] is None else known["metric_error"]
+        if op.nbytes != known["nbytes"] or not (math.isnan(op.metric_error) or op.metric_error == error):
             raise ValueError("known: not what the units say themselves")
+        found.append(op if math.isnan(error) else op._viewed(_metric_errors=(error, math.nan)))
+    return found
 
 
 def _by_owner(tensors: dict[str, Tensor], facts: dict[str, dict[str, Any]]) -> dict[str, dict[str, Tensor]]:
