@@ -388,7 +388,8 @@ def _permutation(rng: np.random.Generator) -> Drawn:
 
     n, dtype, mode = int(rng.integers(1, 130)), np.dtype(DTYPES[rng.integers(4)]), _mode(rng)
     order = rng.permutation(n)
-    op = PermutationOperator(order, dtype=dtype, mode=mode)
+    known = {"relative_error": 0.1, "error_kind": "measured"} if rng.random() < 0.5 else {}
+    op = PermutationOperator(order, dtype=dtype, mode=mode, **known)
     matrix = np.eye(n, dtype=np.result_type(dtype, np.float64))[order]
     return Drawn(op, reference.in_mode(op, matrix), f"{dtype} permutation of {n}, {mode}")
 

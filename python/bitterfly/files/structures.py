@@ -149,8 +149,7 @@ def _expected_of_permutation(header: Header, dtype: np.dtype[Any]) -> Expected:
 
 
 def _read_permutation(header: Header, dtype: np.dtype[Any], tensors: dict[str, Array], known: Known) -> Operator:
-    expect(known.error == 0 and known.kind == "exact", "relative_error", "0, exact", header)
-    return PermutationOperator(tensors["order"], dtype=dtype, mode=header["mode"])
+    return PermutationOperator(tensors["order"], dtype=dtype, mode=header["mode"], **known.facts)
 
 
 # ---- Toeplitz operators ----

@@ -9,7 +9,7 @@ import numpy as np
 from bitterfly.accuracy.known import Known
 from bitterfly.bits import Numbers
 from bitterfly.inputs import Array, IndexArray
-from bitterfly.operators.contract import Operator
+from bitterfly.operators.contract import Operator, checked_error
 from bitterfly.operators.report import CompressReport
 from bitterfly.operators.views import FLAGS, Mode, checked_mode
 from bitterfly.precision import cast_dtype
@@ -24,6 +24,8 @@ class PermutationOperator(Operator):
         Each of 0, ..., n - 1 once.
     dtype : dtype, optional
         float32 (default), float64, complex64 or complex128.
+    relative_error, error_kind : float, str, optional
+        What is known about the error against an original matrix. Default: none, this is the matrix.
     mode : {"forward", "transpose", "adjoint", "conjugate"}, optional
         Which view of the order the operator is.
     report : CompressReport, optional
@@ -45,14 +47,21 @@ class PermutationOperator(Operator):
     kind = "permutation"
 
     def __init__(
-        self, order: Any, *, dtype: Any = np.float32, mode: str = "forward", report: CompressReport | None = None
+        self,
+        order: Any,
+        *,
+        dtype: Any = np.float32,
+        relative_error: float = 0.0,
+        error_kind: str = "exact",
+        mode: str = "forward",
+        report: CompressReport | None = None,
     ) -> None:
         own = cast_dtype(dtype, np.dtype(dtype))
         self._order = _checked(order)
         self._is_inverse = FLAGS[checked_mode(mode, own)][0]
         self.report = report
         n = len(self._order)
-        super().__init__(own, (n, n), Known(0.0, "exact"))
+        super().__init__(own, (n, n), checked_error(relative_error, error_kind))
 
     @property
     def order(self) -> IndexArray:
@@ -104,7 +113,8 @@ class PermutationOperator(Operator):
         return self._viewed(dtype=np.dtype(cast_dtype(dtype, self.dtype).type))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuilt, (self._order, {"dtype": self.dtype, "mode": self.mode, "report": self.report})
+        facts = {"dtype": self.dtype, "mode": self.mode, "report": self.report} | Known.of(self).facts
+        return _rebuilt, (self._order, facts)
 
 
 def _rebuilt(order: Array, facts: dict[str, Any]) -> PermutationOperator:
