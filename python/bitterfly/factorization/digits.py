@@ -11,6 +11,7 @@ from bitterfly.chains import families
 from bitterfly.chains.radices import Radices
 from bitterfly.factorization.orderings import Ordering
 from bitterfly.inputs import Array, IndexArray, Permutations
+from bitterfly.powers import near_one
 from bitterfly.sources.given import Source
 
 _BASES = 5  # rows and columns at which the minors of two digits are taken, each with each
@@ -94,10 +95,9 @@ def _couplings(source: Source, shape: tuple[int, int], rows: list[Digit], column
     block = block.astype(np.result_type(block.dtype, np.float64)).reshape(*places[0].shape, *places[1].shape)
     inside = [p < size for p, size in sides]
     block = block * (inside[0][:, :, None, None] & inside[1][None, None])
-    largest = float(np.max(np.abs(block)))
-    if not 0 < largest < np.inf:
+    if not block.any() or not np.all(np.isfinite(block)):
         return np.zeros((len(rows), len(columns)), bool)
-    block = block / largest
+    block = near_one(block)[0]
     base, left, right = block[:, :1, :, :1], block[:, 1:, :, :1], block[:, :1, :, 1:]
     minors = np.abs(base * block[:, 1:, :, 1:] - left * right)
     mean = float(np.mean(np.abs(block) ** 2))

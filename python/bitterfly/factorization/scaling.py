@@ -23,7 +23,8 @@ def rescaled(source: Source, permutations: Permutations, *rest: Any) -> tuple[li
     if largest == 0:
         return factors, ranks, ledger
     scale = float(np.ldexp(1.0, min(-int(np.frexp(largest)[1]), np.finfo(source.dtype).maxexp - 1)))
-    factors, ranks, ledger = left_to_right(source, permutations, *_with_scale(rest, scale))
+    with np.errstate(over="ignore", invalid="ignore"):
+        factors, ranks, ledger = left_to_right(source, permutations, *_with_scale(rest, scale))
     if not all(np.all(np.isfinite(f)) for f in factors):
         raise ValueError("a: the factors overflow the range of the dtype; scale the matrix down")
     return factors, ranks, ledger
