@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import pickle
 from pathlib import Path
@@ -377,3 +378,44 @@ def test_structures_with_noise_are_projected() -> None:
         assert op.report.structure == structure and op.nbytes <= 1.1 * obvious
         with pytest.raises(UnmetError, match=f"structure: the matrix is none of {structure} as far as asked for"):
             compress(a, rtol=5e-4, structure=structure)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("n", [1, 13])
+def test_errors_of_permutations_are_kept(n: int, tmp_path: Path) -> None:
+    rng = np.random.default_rng(n)
+    a = np.eye(n)[rng.permutation(n)] + 0.01 * rng.standard_normal((n, n))
+    op = compress(a, rtol=0.3, structure="permutation").T
+    bitterfly.save(tmp_path / "op", op)
+    for again in (op, pickle.loads(pickle.dumps(op)), bitterfly.load(tmp_path / "op"), copy.deepcopy(op)):
+        assert exact.error(a.T, again) <= again.relative_error < 0.3 and again.error_kind == "measured"
+        assert np.array_equal(again.todense(), op.todense())
+
+
+@pytest.mark.parametrize("structure", ["sparse", "dense", "cuts"])
+def test_nothing_larger_than_the_matrix_for_an_error(structure: str) -> None:
+    a = noise(5, 9)
+    with pytest.raises(UnmetError, match=f"rtol: 0.001 is met by {structure}, in .* keep the array"):
+        compress(a, rtol=1e-3, structure=structure)
+
+
+@pytest.mark.parametrize("scale", [2.0**-1060, 2.0**900, 1.7e308])
+def test_no_warnings_of_numpy_at_any_scale(scale: float) -> None:
+    rng = np.random.default_rng(0)
+    for a in (
+        rng.uniform(-1, 1, (48, 32)) * (1 + 1j),
+        rng.uniform(-1, 1, (1, 1)),
+        np.sign(rng.standard_normal((64, 64))),
+    ):
+        with np.errstate(under="ignore"):
+            a = a * scale
+        for asked in ({"rtol": 0.1}, {"nbytes": a.size}):
+            with contextlib.suppress(UnmetError, ValueError):
+                op = compress(a, **asked)  # warnings are errors
+                assert exact.error(a, op) <= op.relative_error
+
+
+@pytest.mark.parametrize("rtol", [0.3, 0.1])
+def test_what_is_small_for_the_shape_may_be_more_than_dense_codes_take(rtol: float) -> None:
+    rng = np.random.default_rng(0)
+    a = rng.standard_normal((96, 96)) + 1j * rng.standard_normal((96, 96))
+    assert compress(a, rtol=rtol).nbytes <= compress(a, rtol=rtol, structure=["butterfly", "dense"]).nbytes

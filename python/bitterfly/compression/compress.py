@@ -88,7 +88,7 @@ def compress(
     ------
     ValueError
         Where none or a bad value of `rtol`, `bits`, `nbytes` is given, where `rtol` cannot be met (the message says
-        what was reached), and where `nbytes` are too few.
+        what was reached) or only in more bytes than those of the matrix, and where `nbytes` are too few.
     IncompressibleError
         Where `a` is no butterfly to that accuracy, and dense codes are not allowed or do not reach it.
     TypeError

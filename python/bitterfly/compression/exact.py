@@ -10,7 +10,8 @@ import numpy as np
 from bitterfly.accuracy.known import Known
 from bitterfly.compression.request import Request
 from bitterfly.compression.stages import Measured, Work
-from bitterfly.inputs import Array
+from bitterfly.dense.predicted import predicted
+from bitterfly.inputs import Array, UnmetError
 from bitterfly.operators.contract import Operator
 from bitterfly.powers import exponent_of, near_one, scaled
 from bitterfly.sources.given import ArraySource
@@ -22,6 +23,7 @@ _LOOSER = 4.0  # times a tolerance: how far off they may be
 _FEW, _LITTLE = 16, 0.03  # numbers for each row and column, or share of the bytes: with less, nothing else is tried
 _MUCH = 0.25  # of the bytes, with more something else is in any case
 _HALF = 0.5  # an error, above which there is no structure
+_LARGEST = 64  # exponent of the entries of what may be a permutation
 
 
 def found_by_entries(work: Work, request: Request) -> dict[str, Measured]:
@@ -70,13 +72,21 @@ def is_final(op: Operator, error: float, work: Work, request: Request) -> bool:
     """Whether an operator is so small, and as exact as is asked for, that nothing else has to be tried."""
     if not error <= (request.rtol or _unit(work.source)):
         return False
-    return request.nbytes is not None or is_small(op.nbytes, work)
+    return request.nbytes is not None or is_small(op.nbytes, work, request)
 
 
-def is_small(nbytes: float, work: Work) -> bool:
-    """Whether so many bytes are next to nothing for the shape of the matrix."""
+def is_small(nbytes: float, work: Work, request: Request) -> bool:
+    """Whether so many bytes are next to nothing for the shape of the matrix, and beside dense codes of it."""
     few = _FEW * sum(work.source.shape) * work.source.dtype.itemsize
-    return nbytes <= min(max(few, _LITTLE * work.nbytes), _MUCH * work.nbytes)
+    codes = predicted(work.real_shape, rtol=request.rtol)
+    most = work.nbytes if codes is None else min(work.nbytes, codes.nbytes)
+    return nbytes <= min(max(few, _LITTLE * work.nbytes), _MUCH * most)
+
+
+def too_large(work: Work, request: Request, structure: str, op: Operator) -> UnmetError:
+    """Return a refusal of what meets an error in no fewer bytes than the matrix."""
+    takes = f"{structure}, in {op.nbytes:,} bytes, where the matrix has {work.nbytes:,}"
+    return UnmetError(f"rtol: {request.rtol:.3g} is met by {takes}; keep the array")
 
 
 def _meets(request: Request, op: Operator, known: Known) -> bool:
@@ -106,7 +116,7 @@ def _root_mean_square(a: Array) -> float:
 
 
 def _permutation(a: Array, rtol: float | None, is_alone: bool) -> Operator | None:
-    if a.shape[0] != a.shape[1] or np.count_nonzero(np.abs(a) > 0.5) != len(a):
+    if a.shape[0] != a.shape[1] or exponent_of(a) > _LARGEST or np.count_nonzero(np.abs(a) > 0.5) != len(a):
         return None
     nearest = (np.abs(a) > 0.5).astype(a.dtype)
     try:

@@ -10,7 +10,7 @@ from math import log2
 import numpy as np
 
 from bitterfly.compression.candidates import Candidate
-from bitterfly.compression.exact import is_finite
+from bitterfly.compression.exact import is_finite, too_large
 from bitterfly.compression.request import Request
 from bitterfly.compression.stages import Measured, Work
 from bitterfly.compression.trains import trains
@@ -26,7 +26,7 @@ _A_BIT = 0.7  # by which a bit an entry of signed cuts lowers the logarithm of t
 _log = logging.getLogger("bitterfly")
 
 
-def others(work: Work, request: Request) -> list[Candidate]:
+def others(work: Work, request: Request, error: float = np.inf) -> list[Candidate]:
     """Return the structures that may meet what is asked for, those of the least expected cost first.
 
     Parameters
@@ -35,6 +35,8 @@ def others(work: Work, request: Request) -> list[Candidate]:
         What is no array has none.
     request : Request
         With `bits` or a chain there are none.
+    error : float, optional
+        That of the best so far: what is expected to err more may be left out.
     """
     if not isinstance(work.source, ArraySource) or request.bits is not None or request.chain is not None:
         return []
@@ -45,7 +47,7 @@ def others(work: Work, request: Request) -> list[Candidate]:
         if not wide.any():
             return []
         x = wide.astype(work.source.dtype, copy=False)
-        found = [*trains(work, request, x, exponent), *_cuts(work, request)]
+        found = [*trains(work, request, x, exponent, error), *_cuts(work, request)]
     best: dict[str, Candidate] = {}
     for each in sorted(found, key=lambda each: each.cost(request)):
         best.setdefault(each.name, each)
@@ -64,8 +66,10 @@ def made(work: Work, request: Request, candidate: Candidate) -> Measured:
     op = candidate.make()
     found = Measured(op, work.measure(op))
     _log.info("%s: %d bytes, %s relative error %.3e", candidate.name, op.nbytes, found.known.kind, found.error)
-    if request.is_for_least_bytes and not (found.error <= (request.rtol or 0) and op.nbytes < WORTHWHILE * work.nbytes):
+    if request.is_for_least_bytes and not found.error <= (request.rtol or 0):
         raise UnmetError(f"rtol: {request.rtol:.3g} is not met: {op.nbytes:,} bytes reach {found.error:.3g}")
+    if request.is_for_least_bytes and op.nbytes >= WORTHWHILE * work.nbytes:
+        raise too_large(work, request, candidate.name, op)
     return found
 
 

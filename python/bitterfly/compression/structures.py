@@ -10,7 +10,7 @@ import numpy as np
 from bitterfly.accuracy.known import Known
 from bitterfly.compression.butterflies import packed_butterfly
 from bitterfly.compression.candidates import Candidate
-from bitterfly.compression.exact import found_by_entries, is_final, is_small, require_finite
+from bitterfly.compression.exact import found_by_entries, is_final, is_small, require_finite, too_large
 from bitterfly.compression.others import made, others
 from bitterfly.compression.remainders import butterfly_and_rest
 from bitterfly.compression.request import Request
@@ -46,7 +46,8 @@ def best_structure(work: Work, request: Request) -> tuple[Found, tuple[Tried, ..
     """Return the best of the structures allowed, and what was found or predicted of each.
 
     What a look at the entries finds comes first, then what is expected to take next to nothing; nothing else is tried
-    where that does. Last come those that are expected to be better than butterflies and dense codes are.
+    where that does. Last come those that are expected to be better than butterflies and dense codes are. For given
+    bytes these are looked for only then.
 
     Raises
     ------
@@ -56,17 +57,17 @@ def best_structure(work: Work, request: Request) -> tuple[Found, tuple[Tried, ..
     search = _Search(work, request)
     for name, each in found_by_entries(work, request).items():
         search.add(Found(name, each.packed, each.known))
-    if search.is_final and search.is_exact:
+    if search.is_final and (search.is_exact or not request.is_for_least_bytes):
         return search.result()
-    candidates = others(work, request)
-    while request.is_for_least_bytes and candidates and candidates[0].is_quick and is_small(candidates[0].nbytes, work):
+    candidates = others(work, request) if request.is_for_least_bytes else []
+    while candidates and candidates[0].is_quick and is_small(candidates[0].nbytes, work, request):
         search.make(candidates.pop(0))
         if search.is_final:
             break
     if search.is_final:
         return search.result()
     search.butterfly_or_dense()
-    for candidate in candidates:
+    for candidate in candidates if request.is_for_least_bytes else others(work, request, search.error):
         search.make(candidate)
     return search.result()
 
@@ -90,6 +91,11 @@ class _Search:
     def is_exact(self) -> bool:
         """Whether the best has no error: what is about as exact as asked for may take fewer bytes."""
         return self._best is not None and self._best.known.error == 0
+
+    @property
+    def error(self) -> float:
+        """That of the best so far."""
+        return np.inf if self._best is None else self._best.known.error
 
     def add(self, found: Found) -> None:
         """Keep an operator where it is the best."""
@@ -131,11 +137,13 @@ class _Search:
         Raises
         ------
         UnmetError
-            Where there is none.
+            Where there is none, or for an error none smaller than the matrix.
         """
-        if self._best is not None:
-            return self._best, tuple(self._tried)
-        request = self._request
+        request, best = self._request, self._best
+        if best is not None:
+            if request.is_for_least_bytes and request.chain is None and best.op.nbytes > self._work.nbytes:
+                raise too_large(self._work, request, best.structure, best.op)
+            return best, tuple(self._tried)
         if self._refused is not None:
             raise self._refused
         if request.bits is not None:

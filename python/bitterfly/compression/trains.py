@@ -43,7 +43,7 @@ class _Digits(NamedTuple):
     columns: tuple[int, ...]
 
 
-def trains(work: Work, request: Request, x: Array, exponent: int) -> Iterator[Candidate]:
+def trains(work: Work, request: Request, x: Array, exponent: int, error: float = np.inf) -> Iterator[Candidate]:
     """Yield tensor trains of two cores and more, with what they are expected to come to.
 
     Parameters
@@ -54,8 +54,10 @@ def trains(work: Work, request: Request, x: Array, exponent: int) -> Iterator[Ca
         With `rtol` or `nbytes`.
     x, exponent : ndarray, shape (m, n), and int
         The matrix is `x`, of entries near one, times that power of two.
+    error : float, optional
+        That of the best so far, for given bytes.
     """
-    target = _target(work, request)
+    target = min(_target(work, request), error)
     for digits in _two_cores(x.shape):
         if digits.name in request.structures and _looks_low(x, digits, target):
             yield from _of_two(work, request, _unfolded(x, digits), exponent, digits)
