@@ -92,6 +92,14 @@ def test_cuts_below_one_bit() -> None:
         compress(gaussian(40, 40, dtype="c8"), rtol=0.5, structure="cuts")
 
 
+def test_cuts_below_one_bit_are_seen_where_they_may_be_better_than_expected() -> None:
+    rng = np.random.default_rng(0)
+    s, t = (rng.choice([-1.0, 1.0], (6, 128)) for _ in range(2))
+    a = ((s.T * 2.0 ** -np.arange(6)) @ t).astype(np.float32)
+    op = checked(a, nbytes=288)
+    assert op.report.structure == "cuts" and op.relative_error < 0.05
+
+
 def test_hankel() -> None:
     t = gaussian(255, dtype="c16")
     a = t[np.add.outer(np.arange(128), np.arange(128))]

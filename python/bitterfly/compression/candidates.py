@@ -10,13 +10,14 @@ from bitterfly.operators.contract import Operator
 
 
 class Candidate(NamedTuple):
-    """A structure, what it is expected to come to, and what makes it."""
+    """A structure, what it is expected to come to, at the worst in some cases, and what makes it."""
 
     name: str
     nbytes: float
     error: float
     make: Callable[[], Operator]
     is_quick: bool = True
+    is_worst: bool = False
 
     def cost(self, request: Request) -> float:
         """Return what is to be least: bytes, or the error."""

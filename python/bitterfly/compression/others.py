@@ -22,6 +22,7 @@ from bitterfly.powers import near_one
 from bitterfly.sources.given import ArraySource
 
 _A_BIT = 0.7  # by which a bit an entry of signed cuts lowers the logarithm of the error of any matrix
+_SOON = 1 << 20  # entries of a matrix whose cuts, below one bit an entry, are found within seconds
 
 _log = logging.getLogger("bitterfly")
 
@@ -83,7 +84,8 @@ def _cuts(work: Work, request: Request) -> Iterator[Candidate]:
     else:
         assert request.nbytes is not None
         nbytes, error = request.nbytes, 2.0 ** (-_A_BIT * 8 * request.nbytes / (m * n))
-    yield Candidate("cuts", nbytes, error, partial(_cut, work, request), is_quick=False)
+    is_worst = not request.is_for_least_bytes and nbytes < m * n / 8 and m * n <= _SOON
+    yield Candidate("cuts", nbytes, error, partial(_cut, work, request), is_quick=False, is_worst=is_worst)
 
 
 def _cut(work: Work, request: Request) -> Operator:

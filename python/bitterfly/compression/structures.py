@@ -105,7 +105,7 @@ class _Search:
     def make(self, candidate: Candidate) -> None:
         """Make what is expected to be clearly better than the best so far."""
         best = None if self._best is None else _cost(self._best, self._request)
-        if best is not None and not candidate.cost(self._request) < _GAIN * best:
+        if best is not None and not (candidate.is_worst or candidate.cost(self._request) < _GAIN * best):
             self._tried.append(Tried(candidate.name, round(candidate.nbytes), candidate.error, "predicted"))
             return
         try:
