@@ -10,6 +10,7 @@ import pytest
 import exact
 import strategies as own
 from bitterfly import structures
+from bitterfly.inputs import UnmetError
 
 
 def table(rng: np.random.Generator, m: int = 500, n: int = 24) -> np.ndarray:
@@ -21,6 +22,23 @@ def test_clusters_save_bytes_where_rows_are_alike() -> None:
     found = [structures.tensor_train_rows(a, rtol=1e-2, permute=p, rng=0) for p in (True, False)]
     assert all(exact.error(a, op) <= op.relative_error <= 1e-2 for op in found)
     assert found[0].nbytes < 0.8 * found[1].nbytes
+
+
+def test_views_of_tables() -> None:
+    a = table(np.random.default_rng(0), 90, 32) * (1 + 1j)
+    for view in (np.asfortranarray(a), np.repeat(a, 2, axis=1)[:, ::2], a[::-1]):
+        op = structures.tensor_train_rows(view, rtol=1e-3, permute=False)
+        assert exact.error(view, op) <= op.relative_error <= 1e-3
+
+
+def test_cores_too_coarse_for_an_error_are_refused() -> None:
+    a = np.random.default_rng(0).standard_normal((48, 100)) * 5e-320
+    for make in (
+        lambda: structures.tensor_train_rows(a, rtol=1e-6, permute=False),
+        lambda: structures.tensor_train(a, [6, 8], [10, 10], rtol=1e-6),
+    ):
+        with pytest.raises(UnmetError, match="rtol: 1e-06 is not met: cores of float64 leave"):
+            make()
 
 
 @pytest.mark.parametrize("seed", range(24))

@@ -19,7 +19,7 @@ from bitterfly.inputs import Array, UnmetError
 from bitterfly.operators.contract import Operator
 from bitterfly.powers import scaled
 from bitterfly.sources.given import ArraySource
-from bitterfly.structures.decompositions import tensor_train
+from bitterfly.structures.decompositions import tensor_train, train_of
 from bitterfly.structures.trains import TensorTrainOperator
 
 _MOST = {"low_rank": 128, "kronecker": 64, "tensor_train": 64}  # ranks
@@ -64,7 +64,7 @@ def trains(work: Work, request: Request, x: Array, exponent: int, error: float =
     if "tensor_train" in request.structures:
         digits = _all_digits(x.shape)
         if len(digits.rows) > 2 and _looks_low(x, _halves(digits), target):
-            yield from _of_many(work, request, digits)
+            yield from _of_many(work, request, x, digits)
 
 
 def _target(work: Work, request: Request) -> float:
@@ -196,16 +196,18 @@ def _planned(s: Array, each: int, request: Request) -> _Plan | None:
 # ---- more cores ----
 
 
-def _of_many(work: Work, request: Request, digits: _Digits) -> Iterator[Candidate]:
-    assert isinstance(work.source, ArraySource)
-    a = work.source.array
-    planes, d = (2 if a.dtype.kind == "c" else 1), len(digits.rows)
+def _of_many(work: Work, request: Request, x: Array, digits: _Digits) -> Iterator[Candidate]:
+    """Yield the train of the tolerance that is expected to be best; truncation is orthogonal, so that norms tell it."""
+    planes, d = (2 if x.dtype.kind == "c" else 1), len(digits.rows)
+    wide = x.astype(np.result_type(x.dtype, np.float64))
+    norm, most = float(np.linalg.norm(wide)), [_MOST[digits.name]] * (d - 1)
     best: Candidate | None = None
     shares = [0.5 * (request.rtol or 0)] if request.is_for_least_bytes else [0.5 * _STEP**k for k in range(_STEPS)]
     for share in shares:
         with work.stage("factorize"):
-            train = tensor_train(a, digits.rows, digits.columns, rtol=share, ranks=_MOST[digits.name])
-        numbers, left = planes * sum(core.size for core in train.cores), train.relative_error
+            train = train_of(wide, digits.rows, digits.columns, share, most)
+        numbers = planes * sum(core.size for core in train.cores)
+        left = sqrt(max(1 - (2.0**train.log2_norm / norm) ** 2, 0.0))
         if request.is_for_least_bytes:
             assert request.rtol is not None
             if left >= request.rtol:
@@ -218,7 +220,7 @@ def _of_many(work: Work, request: Request, digits: _Digits) -> Iterator[Candidat
             if bits < _FEWEST:
                 break
             error = float(np.hypot(left, sqrt(d) * 2.0 ** (_ABOVE - bits)))
-        found = Candidate(digits.name, nbytes, error, partial(_coded, work, request, train, left))
+        found = Candidate(digits.name, nbytes, error, partial(_truncated, work, request, digits, share))
         if best is None or found.cost(request) < best.cost(request):
             best = found
     if best is not None:
@@ -237,6 +239,15 @@ def _made(work: Work, request: Request, unfolded: Array, exponent: int, digits: 
         right = scaled(root[:, None] * vh[:rank], exponent - e).reshape(rank, digits.rows[1], digits.columns[1], 1)
         train = TensorTrainOperator([side.astype(work.source.dtype) for side in (left, right)])
     return _coded(work, request, train, work.measure(train).error)
+
+
+def _truncated(work: Work, request: Request, digits: _Digits, rtol: float) -> Operator:
+    """Return a train of many cores, coded."""
+    assert isinstance(work.source, ArraySource)
+    with work.stage("factorize"):
+        a = work.source.array
+        train = tensor_train(a, digits.rows, digits.columns, rtol=rtol, ranks=_MOST[digits.name])
+    return _coded(work, request, train, train.relative_error)
 
 
 def _coded(work: Work, request: Request, train: TensorTrainOperator, left: float) -> Operator:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import prod, sqrt
 from typing import Any, NamedTuple
 
@@ -12,12 +12,19 @@ from scipy.linalg import qr, svd
 from bitterfly.accuracy.derived import OfSum
 from bitterfly.accuracy.known import Known
 from bitterfly.accuracy.measured import measure
-from bitterfly.inputs import Array, as_floating, check_rtol
+from bitterfly.inputs import Array, UnmetError, as_floating, check_rtol
 from bitterfly.operators.views import FLAGS
 from bitterfly.powers import near_one, scaled
 from bitterfly.structures.cores import wide
 from bitterfly.structures.differences import direct_sum
 from bitterfly.structures.trains import TensorTrainOperator
+
+_SHARES = (
+    1.0,
+    0.7,
+    0.0,
+)  # of a tolerance, that truncation may take: one after the other, where rounding takes the rest
+_UNITS, _LEAST = 64, 2.0**-32  # of a precision, and what measuring adds at most: no error asked for is less
 
 
 def tensor_train(
@@ -36,7 +43,7 @@ def tensor_train(
     rows, columns : sequence of d integers
         ``m = m_1 ... m_d`` and ``n = n_1 ... n_d``.
     rtol : float, optional
-        Largest relative error in the Frobenius norm: each SVD leaves ``rtol / sqrt(d - 1)`` of it.
+        Largest relative error in the Frobenius norm, up to rounding: each SVD leaves ``rtol / sqrt(d - 1)`` of it.
     ranks : int or sequence of d - 1 integers, optional
         The most ranks at each junction, as well or instead.
 
@@ -44,6 +51,12 @@ def tensor_train(
     -------
     TensorTrainOperator
         Its ``relative_error`` is measured. Of given ranks it is at most ``sqrt(d - 1)`` times that of the best.
+
+    Raises
+    ------
+    ValueError
+        Where sizes do not fit, `a` is not finite, or neither `rtol` nor `ranks` is given; `UnmetError` where `rtol`,
+        given alone, is not met: cores of denormal numbers may be too coarse.
 
     Examples
     --------
@@ -64,7 +77,7 @@ def tensor_train(
     most = as_ranks(ranks, d - 1)
     if not np.all(np.isfinite(x)):
         raise ValueError("a: expected finite entries, got infinities or NaNs")
-    return measured(train_of(x, heights, widths, rtol or 0.0, most), x)
+    return within(lambda least: measured(train_of(x, heights, widths, least, most), x), rtol, ranks)
 
 
 def train_of(
@@ -105,6 +118,21 @@ def _balanced(cores: list[Array], exponent: int, dtype: np.dtype[Any]) -> Tensor
     parts = [*cores[:-1], last[0]]
     numbers = [scaled(np.ascontiguousarray(part), power) for part, power in zip(parts, powers, strict=True)]
     return TensorTrainOperator([x.astype(dtype) for x in numbers])
+
+
+def within(make: Callable[[float], TensorTrainOperator], rtol: float | None, ranks: Any) -> TensorTrainOperator:
+    """Return a train for a tolerance; without ranks one that meets it, up to rounding.
+
+    Raises
+    ------
+    UnmetError
+        Where none does.
+    """
+    for share in _SHARES:
+        op = make(share * (rtol or 0.0))
+        if rtol is None or ranks is not None or op.relative_error <= max(rtol, _UNITS * np.finfo(op.dtype).eps, _LEAST):
+            return op
+    raise UnmetError(f"rtol: {rtol:.3g} is not met: cores of {op.dtype} leave {op.relative_error:.3g}")
 
 
 def measured(op: TensorTrainOperator, x: Array) -> TensorTrainOperator:

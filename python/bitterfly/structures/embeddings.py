@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from bitterfly.inputs import Array, IndexArray, as_floating, check_rtol
-from bitterfly.powers import near_one
-from bitterfly.structures.decompositions import as_ranks, measured, train_of
+from bitterfly.powers import near_one, scaled
+from bitterfly.structures.decompositions import as_ranks, measured, train_of, within
 from bitterfly.structures.trains import TensorTrainOperator
 
 _DIGITS = 3
@@ -34,7 +34,7 @@ def tensor_train_rows(
     ----------
     table : array_like, shape (m, n)
     rtol : float, optional
-        Largest relative error in the Frobenius norm.
+        Largest relative error in the Frobenius norm, up to rounding.
     ranks : int or sequence of d - 1 integers, optional
         The most ranks at each junction, as well or instead.
     rows, columns : sequence of d integers, optional
@@ -53,7 +53,8 @@ def tensor_train_rows(
     Raises
     ------
     ValueError, TypeError
-        Where `table` is no matrix of finite numbers, digits do not fit, or neither `rtol` nor `ranks` is given.
+        Where `table` is no matrix of finite numbers, digits do not fit, or neither `rtol` nor `ranks` is given;
+        `UnmetError` where `rtol`, given alone, is not met.
 
     Notes
     -----
@@ -91,10 +92,14 @@ def tensor_train_rows(
     most = as_ranks(ranks, len(heights) - 1)
     places = _places(x, heights, np.random.default_rng(rng)) if permute else np.arange(len(x))
     padded = x[_filled(places, prod(heights))]
-    least = 0.0 if rtol is None else rtol * _share(x, padded)
-    train = train_of(padded, heights, widths, least, most)
+    share = 1.0 if rtol is None else _share(x, padded)
     is_plain = not permute and len(x) == prod(heights)
-    return measured(train if is_plain else TensorTrainOperator(train.stored_cores, rows=places), x)
+
+    def made(least: float) -> TensorTrainOperator:
+        train = train_of(padded, heights, widths, share * least, most)
+        return measured(train if is_plain else TensorTrainOperator(train.stored_cores, rows=places), x)
+
+    return within(made, rtol, ranks)
 
 
 def _covering(count: int, digits: int) -> list[int]:
@@ -178,5 +183,4 @@ def _share(x: Array, padded: Array) -> float:
     """Return the norm of a table over that with the rows that fill it up."""
     whole, exponent = near_one(padded)
     norm = float(np.linalg.norm(whole))
-    part = x.astype(whole.dtype)
-    return float(np.linalg.norm(np.ldexp(part.view(np.float64), -exponent))) / norm * (1 - _SLACK) if norm else 1.0
+    return float(np.linalg.norm(scaled(x.astype(whole.dtype), -exponent))) / norm * (1 - _SLACK) if norm else 1.0
