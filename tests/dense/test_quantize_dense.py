@@ -218,6 +218,14 @@ def test_tolerances_are_met_with_few_bits(rtol: float, shape: tuple[int, int]) -
         assert bitterfly.quantize_dense(a, bits=fewer, rng=0).relative_error > rtol
 
 
+@pytest.mark.parametrize("nbytes", [80, 96, 120])
+def test_bytes_are_not_exceeded_by_what_stands_beside_no_codes(nbytes: int) -> None:
+    a = np.zeros((7, 3))
+    a[2, 0] = 1.58
+    op = bitterfly.quantize_dense(a, nbytes=nbytes, rng=0)
+    assert op.nbytes <= nbytes and exact.error(a, op) <= op.relative_error
+
+
 @given(seed=own.seeds, nbytes=st.integers(2000, 12_000))
 def test_bytes_are_not_exceeded(seed: int, nbytes: int) -> None:
     a = np.random.default_rng(seed).standard_normal((96, 128))

@@ -111,6 +111,16 @@ def test_the_error_of_the_train_itself_counts() -> None:
         bitterfly.quantize_train(op, rtol=0.05)
 
 
+def test_tolerances_of_small_cores() -> None:
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        a = np.outer(rng.standard_normal(24), np.ones(24)) + 1e-14 * rng.standard_normal((24, 24))
+        train = structures.tensor_train(a, [2, 2, 2, 3], [2, 2, 2, 3], rtol=1e-3 if seed % 2 else 1e-13)
+        rtol = float(rng.uniform(0.001, 0.4))
+        op = bitterfly.quantize_train(train, rtol=rtol, rng=0)
+        assert exact.error(a, op) <= op.relative_error <= rtol
+
+
 def test_zeros_of_any_precision() -> None:
     for dtype in own.DTYPES:
         op = TensorTrainOperator([np.zeros((1, 3, 4, 2), dtype), np.ones((2, 5, 2, 1), dtype)])

@@ -31,6 +31,7 @@ _FLOAT = 0.04  # of the squared unit of a precision
 _STAGED = [(stages, 2 * bits) for stages in (2, 3, 4, 5, 6) for bits in (5, 6, 8)]
 _TRIES = 8
 _NEAR = 0.93  # of the tolerance: nothing is gained by another try
+_AGAIN = 0.7  # of the tolerance, where no codes fit a plan
 _FAR, _NEXT = 0.87, 0.9  # how far the ranks of plans are apart, and those of plans that are tried
 _ROUNDS = 16
 _UNEVEN = 1.3
@@ -439,7 +440,9 @@ class _Tried(NamedTuple):
     follows: bool
 
 
-def _tried(maker: _Maker, op: TensorTrainOperator, plan: _Plan, follows: bool, nbytes: int | None) -> _Tried | None:
+def _tried(
+    maker: _Maker, op: TensorTrainOperator, plan: _Plan, follows: bool, nbytes: int | None = None
+) -> _Tried | None:
     """Return the train of a plan, or None where it takes too many bytes."""
     try:
         out = _measured(op, maker, maker.made(plan, follows))
@@ -471,9 +474,11 @@ def _within(maker: _Maker, op: TensorTrainOperator, rtol: float) -> TensorTrainO
     goal, least = room, float("inf")
     for _ in range(_TRIES if room > 0 else 0):
         plan = maker.plans(_Asked(rtol=goal))[0]
-        out = min(
-            (_measured(op, maker, maker.made(plan, f)) for f in (True, False)), key=lambda each: each.relative_error
-        )
+        both = [each for each in (_tried(maker, op, plan, follows) for follows in (True, False)) if each]
+        if not both:
+            goal *= _AGAIN
+            continue
+        out = min(both, key=lambda each: each.error).op
         _log.info("bytes %d, relative error %.3g", out.nbytes, out.relative_error)
         least = min(least, out.relative_error)
         if out.relative_error <= rtol:
@@ -482,6 +487,8 @@ def _within(maker: _Maker, op: TensorTrainOperator, rtol: float) -> TensorTrainO
                 break
         reached = (out.relative_error - known.error) / (1 + known.error)
         goal *= float(np.clip(0.98 * room / reached, 0.3, 3)) if reached > 0 else 3
+    if not found and room > 0 and least == np.inf:
+        raise UnmetError(maker.refusal(_Asked(rtol=rtol)))
     if not found:
         raise UnmetError(f"rtol: {rtol:.3g} is not met: {max(known.error, 0.0) if room <= 0 else least:.3g} is reached")
     return min(found, key=lambda each: each.nbytes)

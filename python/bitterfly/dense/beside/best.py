@@ -103,7 +103,8 @@ def _with_parts(a: Array, parts: Sequence[Operator], asked: Asked, rng: np.rando
     for part in parts:
         before, rest = rest, without(rest, part)
         if not rest.any():
-            return measured_sum(a, terms, asked.metric)
+            whole = measured_sum(a, terms, asked.metric)
+            return whole if asked.nbytes is None or whole.nbytes <= asked.nbytes - asked.beside else None
         less = what_is_left(left, part, before, rest)
         if less is None:
             return None
