@@ -220,10 +220,13 @@ def test_tolerances_are_met_with_few_bits(rtol: float, shape: tuple[int, int]) -
 
 @pytest.mark.parametrize("nbytes", [80, 96, 120])
 def test_bytes_are_not_exceeded_by_what_stands_beside_no_codes(nbytes: int) -> None:
-    a = np.zeros((7, 3))
-    a[2, 0] = 1.58
-    op = bitterfly.quantize_dense(a, nbytes=nbytes, rng=0)
-    assert op.nbytes <= nbytes and exact.error(a, op) <= op.relative_error
+    rng = np.random.default_rng(0)
+    for _ in range(40):
+        m, n = rng.integers(2, 9, 2)
+        a = np.zeros((m, n))
+        a[rng.integers(m), rng.integers(n)] = rng.standard_normal()
+        op = bitterfly.quantize_dense(a, nbytes=nbytes, rng=0)
+        assert op.nbytes <= nbytes and exact.error(a, op) <= op.relative_error
 
 
 @given(seed=own.seeds, nbytes=st.integers(2000, 12_000))
