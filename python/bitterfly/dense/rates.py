@@ -22,6 +22,12 @@ def codes_bytes(shape: tuple[int, int], half_bits: Array, seeds: int) -> int:
     return int(tiles + 2 * m + (len(half_bits) if len(rates) > 1 else 1) + 8 * seeds)
 
 
+def even_bytes(shape: tuple[int, int], half_bits: int) -> int:
+    """Return the bytes of codes of one rate and one seed: `codes_bytes`, as often as plans ask for it."""
+    m, n = shape
+    return tiles_bytes(m, n, half_bits) + 2 * m + 1 + 8
+
+
 class Ladder(ABC):
     """Rates of the blocks of a matrix of n columns, from the fewest bits to the most: the rungs.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from itertools import pairwise
 from math import prod
 from typing import Any, NamedTuple
@@ -13,7 +14,7 @@ from scipy.sparse import dia_array
 
 from bitterfly.accuracy.known import Known
 from bitterfly.dense.quantize import quantize_dense
-from bitterfly.dense.rates import codes_bytes
+from bitterfly.dense.rates import even_bytes
 from bitterfly.inputs import Array, UnmetError, as_bytes, as_number, check_rtol, require_names
 from bitterfly.operators.contract import Operator
 from bitterfly.operators.sparse import SparseOperator
@@ -155,6 +156,17 @@ class _Part(NamedTuple):
     takes_half: bool
 
 
+class _Outline(NamedTuple):
+    """Ranks that stay, the squared error that they leave, and what each core can be stored as."""
+
+    ranks: tuple[int, ...]
+    lost: float
+    threshold: float
+    center: int
+    parts: list[_Part]
+    forms: list[list[_Form]]
+
+
 class _Plan(NamedTuple):
     error: float
     cost: float
@@ -186,25 +198,32 @@ class _Maker:
     def plans(self, asked: _Asked) -> list[_Plan]:
         """Return a plan for each set of ranks, the one of least error first, for an error that of least cost."""
         plans: dict[tuple[int, ...], _Plan] = {}
-        seen: set[tuple[int, ...]] = set()
-        for threshold in [0.0] if asked.bits is not None else self._thresholds:
-            kept = [s[: max(1, int(np.count_nonzero(s > threshold)))] for s in self._singular]
-            ranks = tuple(map(len, kept))
-            lost = float(sum(np.sum(np.square(s[len(k) :])) for s, k in zip(self._singular, kept, strict=True)))
-            for center in range(1, max(len(self._shapes), 2)) if ranks not in seen else ():
-                parts = self._parts(kept, center)
-                forms = list(map(self._forms, parts))
-                budget = self._budget(asked, parts)
-                found = _shared(forms, budget, None if asked.rtol is None else asked.rtol**2 - lost)
-                if found is None:
-                    continue
-                error = float(np.sqrt(lost + sum(form.error for form in found)))
-                plan = _Plan(error, sum(form.cost for form in found), center, threshold, found, budget, sum(ranks))
-                plans[ranks] = min(plans.get(ranks, plan), plan, key=_rank_of(asked))
-            seen.add(ranks)
+        for each in self._outlines:
+            lost, ranks, budget = each.lost, each.ranks, self._budget(asked, each.parts)
+            found = _shared(each.forms, budget, None if asked.rtol is None else asked.rtol**2 - lost)
+            if found is None:
+                continue
+            error, cost = float(np.sqrt(lost + sum(form.error for form in found))), sum(form.cost for form in found)
+            plan = _Plan(error, cost, each.center, each.threshold, found, budget, sum(ranks))
+            plans[ranks] = min(plans.get(ranks, plan), plan, key=_rank_of(asked))
         if not plans:
             raise UnmetError(self.refusal(asked))
         return sorted(plans.values(), key=_rank_of(asked))
+
+    @cached_property
+    def _outlines(self) -> list[_Outline]:
+        """What cores of each set of ranks, and each center, can be stored as."""
+        out: list[_Outline] = []
+        for threshold in [0.0] if self.by_bits else self._thresholds:
+            kept = [s[: max(1, int(np.count_nonzero(s > threshold)))] for s in self._singular]
+            ranks = tuple(map(len, kept))
+            if out and ranks == out[-1].ranks:
+                continue
+            lost = float(sum(np.sum(np.square(s[len(k) :])) for s, k in zip(self._singular, kept, strict=True)))
+            for center in range(1, max(len(self._shapes), 2)):
+                parts = self._parts(kept, center)
+                out.append(_Outline(ranks, lost, threshold, center, parts, list(map(self._forms, parts))))
+        return out
 
     def _budget(self, asked: _Asked, parts: Sequence[_Part]) -> float:
         if asked.bits is not None:
@@ -236,12 +255,11 @@ class _Maker:
     def _forms(self, part: _Part) -> list[_Form]:
         """Return the forms of a core on the lower convex hull of errors over costs, the least first."""
         (p, q), info = part.shape, np.finfo(self.op.dtype)
-        blocks = -(-q // BLOCK)
 
         def cost(half_bits: int) -> float:
             if self.by_bits:
                 return half_bits / 16 * part.numbers
-            return codes_bytes((self._planes * p, q), np.full(blocks, half_bits, np.uint8), 1)
+            return even_bytes((self._planes * p, q), half_bits)
 
         errors = _errors(np.array([self._unit(h) for h in HALF_BITS]), part.spread).tolist()
         forms = [_Form(cost(h) + part.diagonal, error, h) for h, error in zip(HALF_BITS, errors, strict=True)]
