@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from bitterfly.compression.request import Request
-from bitterfly.operators.contract import Operator
+from bitterfly.compression.stages import Measured
 
 
 class Candidate(NamedTuple):
@@ -15,7 +15,7 @@ class Candidate(NamedTuple):
     name: str
     nbytes: float
     error: float
-    make: Callable[[], Operator]
+    make: Callable[[], Measured]
     is_quick: bool = True
     is_worst: bool = False
 

@@ -17,7 +17,6 @@ from bitterfly.compression.trains import trains
 from bitterfly.cuts.matrix import matrix as cuts
 from bitterfly.factorization.search import WORTHWHILE
 from bitterfly.inputs import UnmetError
-from bitterfly.operators.contract import Operator
 from bitterfly.powers import near_one
 from bitterfly.sources.given import ArraySource
 
@@ -64,8 +63,8 @@ def made(work: Work, request: Request, candidate: Candidate) -> Measured:
     UnmetError
         Where it is not what is asked for.
     """
-    op = candidate.make()
-    found = Measured(op, work.measure(op))
+    found = candidate.make()
+    op = found.packed
     _log.info("%s: %d bytes, %s relative error %.3e", candidate.name, op.nbytes, found.known.kind, found.error)
     if request.is_for_least_bytes and not found.error <= (request.rtol or 0):
         raise UnmetError(f"rtol: {request.rtol:.3g} is not met: {op.nbytes:,} bytes reach {found.error:.3g}")
@@ -88,9 +87,10 @@ def _cuts(work: Work, request: Request) -> Iterator[Candidate]:
     yield Candidate("cuts", nbytes, error, partial(_cut, work, request), is_quick=False, is_worst=is_worst)
 
 
-def _cut(work: Work, request: Request) -> Operator:
+def _cut(work: Work, request: Request) -> Measured:
     assert isinstance(work.source, ArraySource)
     rng = np.random.default_rng(0 if request.rng is None else request.rng)
     asked = {"rtol": request.rtol} if request.is_for_least_bytes else {"nbytes": request.nbytes}
     with work.stage("cuts"):
-        return cuts(work.source.array, **asked, rng=rng)
+        op = cuts(work.source.array, **asked, rng=rng)
+    return Measured(op, work.measure(op))

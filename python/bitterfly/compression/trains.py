@@ -11,12 +11,11 @@ import numpy as np
 
 from bitterfly.compression.candidates import Candidate
 from bitterfly.compression.request import Request
-from bitterfly.compression.stages import Work
+from bitterfly.compression.stages import Measured, Work
 from bitterfly.dense.beside.head import leading
 from bitterfly.dense.predicted import predicted
 from bitterfly.dense.trains import quantize_train
 from bitterfly.inputs import Array, UnmetError
-from bitterfly.operators.contract import Operator
 from bitterfly.powers import scaled
 from bitterfly.sources.given import ArraySource
 from bitterfly.structures.decompositions import tensor_train, train_of
@@ -230,7 +229,7 @@ def _of_many(work: Work, request: Request, x: Array, digits: _Digits) -> Iterato
 # ---- what is made ----
 
 
-def _made(work: Work, request: Request, unfolded: Array, exponent: int, digits: _Digits, rank: int) -> Operator:
+def _made(work: Work, request: Request, unfolded: Array, exponent: int, digits: _Digits, rank: int) -> Measured:
     """Return leading singular triples of an unfolding, coded."""
     with work.stage("factorize"):
         u, s, vh = leading(unfolded, min(rank + _SPARE, *unfolded.shape), np.random.default_rng(0))
@@ -241,7 +240,7 @@ def _made(work: Work, request: Request, unfolded: Array, exponent: int, digits: 
     return _coded(work, request, train, work.measure(train).error)
 
 
-def _truncated(work: Work, request: Request, digits: _Digits, rtol: float) -> Operator:
+def _truncated(work: Work, request: Request, digits: _Digits, rtol: float) -> Measured:
     """Return a train of many cores, coded."""
     assert isinstance(work.source, ArraySource)
     with work.stage("factorize"):
@@ -250,7 +249,7 @@ def _truncated(work: Work, request: Request, digits: _Digits, rtol: float) -> Op
     return _coded(work, request, train, train.relative_error)
 
 
-def _coded(work: Work, request: Request, train: TensorTrainOperator, left: float) -> Operator:
+def _coded(work: Work, request: Request, train: TensorTrainOperator, left: float) -> Measured:
     """Return a train in few bits: what it has left of the matrix and what codes add are about orthogonal."""
     if request.nbytes is not None:
         return _quantized(work, request, train, nbytes=request.nbytes)
@@ -261,12 +260,13 @@ def _coded(work: Work, request: Request, train: TensorTrainOperator, left: float
         )
     room = sqrt(request.rtol**2 - left**2)
     op = _quantized(work, request, train, rtol=room)
-    if work.measure(op).error <= request.rtol:
+    if op.error <= request.rtol:
         return op
     return _quantized(work, request, train, rtol=_AGAIN * room)
 
 
-def _quantized(work: Work, request: Request, train: TensorTrainOperator, **asked: Any) -> Operator:
+def _quantized(work: Work, request: Request, train: TensorTrainOperator, **asked: Any) -> Measured:
     rng = np.random.default_rng(0 if request.rng is None else request.rng)
     with work.stage("quantize"):
-        return quantize_train(train, rng=rng, **asked)
+        op = quantize_train(train, rng=rng, **asked)
+    return Measured(op, work.measure(op))
