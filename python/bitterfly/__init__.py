@@ -13,6 +13,7 @@ from bitterfly.dense.trains import quantize_train
 from bitterfly.factorization.factorize import factorize
 from bitterfly.factorization.search import IncompressibleError
 from bitterfly.files.storage import load, save
+from bitterfly.inputs import UnmetError
 from bitterfly.operators.butterfly import ButterflyOperator, PackedButterfly
 from bitterfly.operators.cuts import SignedCut
 from bitterfly.operators.dense import DenseOperator
@@ -31,6 +32,7 @@ __all__ = [
     "SecondMoments",
     "SignedCut",
     "SparseOperator",
+    "UnmetError",
     "__version__",
     "algebra",
     "block_diag",

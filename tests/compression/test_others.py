@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.linalg
 
 import bitterfly
 import exact
@@ -100,6 +101,17 @@ def test_cuts_below_one_bit_are_seen_where_they_may_be_better_than_expected() ->
     assert op.report.structure == "cuts" and op.relative_error < 0.05
 
 
+def test_no_error_at_all() -> None:
+    """What is exact is found; all else is refused with the reason."""
+    a = gaussian(64, dtype="f8")
+    assert checked(scipy.linalg.circulant(a), rtol=0).relative_error == 0
+    for structure in ("auto", "cuts", ["low_rank", "tensor_train"]):
+        with pytest.raises(
+            ValueError, match=r"rtol: 0 is below the precision of float64|structure: the matrix is none"
+        ):
+            compress(gaussian(64, 64, dtype="f8"), rtol=0, structure=structure)
+
+
 def test_hankel() -> None:
     t = gaussian(255, dtype="c16")
     a = t[np.add.outer(np.arange(128), np.arange(128))]
@@ -115,7 +127,7 @@ def test_what_is_predicted_to_be_worse_is_said_and_not_made() -> None:
 
 def test_a_structure_alone_that_the_matrix_has_not() -> None:
     for name in ("low_rank", "kronecker", "tensor_train"):
-        with pytest.raises(UnmetError, match=f"structure: the matrix is none of {name} as far as asked for"):
+        with pytest.raises(bitterfly.UnmetError, match=f"structure: the matrix is none of {name} as far as asked for"):
             compress(gaussian(128, 128), rtol=0.05, structure=name)  # type: ignore[arg-type]
         with pytest.raises(ValueError, match="bits: expected rtol or nbytes with structure"):
             compress(gaussian(128, 128), bits=4, structure=name)  # type: ignore[arg-type]

@@ -13,6 +13,12 @@ from bitterfly import reference, structures
 from bitterfly.inputs import UnmetError
 
 
+@pytest.mark.parametrize("ranks", [1.5, "2", [2.0], [None]])
+def test_ranks_are_integers(ranks: Any) -> None:
+    with pytest.raises(TypeError, match="ranks: expected an integer, got"):
+        structures.tensor_train(np.eye(4), [2, 2], [2, 2], ranks=ranks)
+
+
 def relative(got: np.ndarray, expected: np.ndarray) -> float:
     return float(np.linalg.norm(got - expected) / np.linalg.norm(expected))
 

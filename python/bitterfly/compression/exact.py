@@ -165,7 +165,7 @@ def _kronecker(a: Array, rtol: float | None, is_alone: bool) -> Operator | None:
     m, n = a.shape
     if not a.any():
         return None
-    sizes = sorted((m // p * (n // q) + p * q, p, q) for p in _divisors(m) for q in _divisors(n) if 1 < p * q < m * n)
+    sizes = sorted((m // p * (n // q) + p * q, p, q) for p in divisors(m) for q in divisors(n) if 1 < p * q < m * n)
     for most in (_unit(a), 0.1) if rtol is None else (max(rtol, _unit(a)),):
         test = _KroneckerTest(a, most)
         if not is_alone and m == n > 2 and m & (m - 1) == 0 and test(2, 2) and test(m // 2, n // 2):
@@ -176,7 +176,8 @@ def _kronecker(a: Array, rtol: float | None, is_alone: bool) -> Operator | None:
     return None
 
 
-def _divisors(n: int) -> list[int]:
+def divisors(n: int) -> list[int]:
+    """Return the numbers that divide n, in ascending order."""
     return [d for d in range(1, n + 1) if n % d == 0]
 
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bitterfly.compression.candidates import Candidate
+from bitterfly.compression.exact import divisors
 from bitterfly.compression.request import Request
 from bitterfly.compression.stages import Measured, Work
 from bitterfly.dense.beside.head import leading
@@ -82,16 +83,12 @@ def _two_cores(shape: tuple[int, int]) -> Iterator[_Digits]:
     yield _Digits("low_rank", (m, 1), (1, n))
     sizes = sorted(
         (m // p * (n // q) + p * q, abs(m * q - n * p), p, q)
-        for p in _divisors(m)
-        for q in _divisors(n)
+        for p in divisors(m)
+        for q in divisors(n)
         if 1 < p * q < m * n and (p, q) not in {(1, n), (m, 1)}
     )
     for _, _, p, q in sizes[:_SPLITS]:
         yield _Digits("kronecker", (m // p, p), (n // q, q))
-
-
-def _divisors(n: int) -> list[int]:
-    return [d for d in range(1, n + 1) if n % d == 0]
 
 
 def _all_digits(shape: tuple[int, int]) -> _Digits:

@@ -12,7 +12,7 @@ from scipy.linalg import qr, svd
 from bitterfly.accuracy.derived import OfSum
 from bitterfly.accuracy.known import Known
 from bitterfly.accuracy.measured import measure
-from bitterfly.inputs import Array, UnmetError, as_floating, check_rtol
+from bitterfly.inputs import Array, UnmetError, as_count, as_floating, check_rtol
 from bitterfly.operators.views import FLAGS
 from bitterfly.powers import near_one, scaled
 from bitterfly.structures.cores import wide
@@ -104,7 +104,7 @@ def train_of(
 def as_ranks(ranks: Any, count: int) -> list[int]:
     """Return the most ranks at so many junctions."""
     given: Any = 1 << 62 if ranks is None else ranks
-    most = [int(given)] * count if np.ndim(given) == 0 else [int(r) for r in given]
+    most = [as_count(r, "ranks") for r in ([given] * count if np.ndim(given) == 0 else given)]
     if len(most) != count or min(most, default=1) < 1:
         raise ValueError(f"ranks: expected a positive integer, or {count} of them, got {ranks!r}")
     return most
