@@ -107,6 +107,19 @@ def test_errors_of_any_source_hold(first: int) -> None:
                 assert exact.error(a, op) <= op.relative_error, (seed, name, a.dtype, a.shape)
 
 
+@pytest.mark.parametrize(("dtype", "largest"), [("f4", 3.4e38), ("f8", 1.7e308), ("c8", 3.4e38)])
+def test_the_largest_numbers(dtype: str, largest: float) -> None:
+    signs = np.sign(np.random.default_rng(0).standard_normal((2, 32, 24)))
+    a = (largest * (signs[0] + 1j * signs[1] if dtype == "c8" else signs[0])).astype(dtype)
+    for projection in (structures.toeplitz, structures.hankel):
+        alone = projection(a)  # warnings are errors
+        assert exact.error(a, alone) <= alone.relative_error < 1.1
+        if dtype == "f8":
+            continue
+        both = structures.with_sparse(a, 10, projection)
+        assert exact.error(a, both) <= both.relative_error <= alone.relative_error * (1 + 1e-6)
+
+
 def test_integers_and_half_precision() -> None:
     a = np.arange(64).reshape(8, 8)
     a[3, 5] = 2**40

@@ -144,5 +144,7 @@ def _beside(x: Array, op: Operator | None, count: int) -> _Split:
             rest.add(kept[order[count:]])
             kept, places = kept[order[:count]], places[order[:count]]
     own = x.dtype if op is None else np.result_type(x, op.dtype)
-    entries = csr_array((kept.astype(own), np.divmod(places, n)), shape=x.shape)
+    with np.errstate(over="ignore"):
+        stored = np.nan_to_num(kept.astype(own))  # the largest numbers, where a difference leaves their range
+    entries = csr_array((stored, np.divmod(places, n)), shape=x.shape)
     return _Split(op, SparseOperator(entries), rest.log2_norm)

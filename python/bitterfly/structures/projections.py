@@ -22,6 +22,7 @@ from bitterfly.structures.permutations import PermutationOperator
 _PANEL = 1 << 20  # entries of rows that are looked at at once
 _LEAST = float(np.finfo(np.float64).smallest_subnormal)
 _PRODUCT = 1.2 * float(np.finfo(np.float64).eps)  # what a product of two complex numbers rounds, sqrt(5) units roundoff
+_LARGEST = 1022  # exponent of numbers whose differences stay in the range of double precision
 _ROUNDS = 3  # of the power iteration for a Kronecker product: its first guess is a block
 
 
@@ -297,9 +298,10 @@ def _known(x: Array, row: Any, rounding: float = 0.0) -> Known:
     """
     missed, total = Energy(), Energy()
     height = max(_PANEL // x.shape[1], 1)
+    shift = 2 if exponent_of(x) > _LARGEST else 0  # differences stay in range
     for first in range(0, len(x), height):
-        part = _wide(x[first : first + height], 0)
-        found = np.stack([_wide(row(i), 0) for i in range(first, first + len(part))])
+        part = _wide(x[first : first + height], shift)
+        found = np.stack([_wide(row(i), shift) for i in range(first, first + len(part))])
         total.add(part)
         missed.add(part - found)
     error = missed.bound_over(total, [])
