@@ -188,7 +188,9 @@ def test_joblib_runs_it(tmp_path: Path) -> None:
     loky = pytest.importorskip("joblib.externals.loky")
     given = weights(np.random.default_rng(0))
     models.compress_model(given, tmp_path / "one", ratio=0.2, workers=1)
-    models.compress_model(given, tmp_path / "two", ratio=0.2, workers=loky.get_reusable_executor(2))
+    executor = loky.get_reusable_executor(2)
+    models.compress_model(given, tmp_path / "two", ratio=0.2, workers=executor)
+    executor.shutdown()  # joblib.Parallel would take it for one of its own
     assert digest(tmp_path / "one") == digest(tmp_path / "two")
 
 
