@@ -121,6 +121,21 @@ def test_tolerances_of_small_cores() -> None:
         assert exact.error(a, op) <= op.relative_error <= rtol
 
 
+@pytest.mark.parametrize("largest", [1e37, 3e38])
+def test_cores_that_do_not_fit_are_refused_or_coded(largest: float) -> None:
+    """The largest numbers of single precision, which sums of codes may leave."""
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        a = rng.uniform(-1, 1, (int(rng.integers(1, 60)), 2)) @ rng.uniform(-0.5, 0.5, (2, 48))
+        a = (largest * a).astype(np.float32)
+        for structure, rtol in (("auto", 0.02), ("tensor_train", 0.3), ("low_rank", 0.02)):
+            try:
+                op = bitterfly.compress(a, rtol=rtol, structure=structure)  # type: ignore[arg-type]
+            except (UnmetError, OverflowError):
+                continue
+            assert exact.error(a, op) <= op.relative_error <= rtol
+
+
 def test_zeros_of_any_precision() -> None:
     for dtype in own.DTYPES:
         op = TensorTrainOperator([np.zeros((1, 3, 4, 2), dtype), np.ones((2, 5, 2, 1), dtype)])

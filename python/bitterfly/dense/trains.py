@@ -310,11 +310,16 @@ class _Maker:
         return sum(part.bits for part in numbers_of(core)) / 8 if self.by_bits else bytes_of(core)
 
     def _core(self, core: Array, form: _Form, share: float, beside: _Beside, before: bool) -> Core:
+        dtype = np.dtype(np.float16) if form.half_bits == 1 else self.op.dtype
+        with np.errstate(over="ignore"):
+            core = core.astype(dtype)
+        if not np.all(np.isfinite(core)):
+            raise OverflowError(f"op: a core in canonical form does not fit {dtype}")
         if form.half_bits < 2:
-            return core.astype(np.float16 if form.half_bits else self.op.dtype)
+            return core
         r, m, n, s = core.shape
         x = core.reshape(r * m, n * s) if before else core.reshape(r * m, n * s).T
-        matrix = self._codes(x.astype(self.op.dtype), form, share, beside.spread_over(n if before else m, before))
+        matrix = self._codes(x, form, share, beside.spread_over(n if before else m, before))
         return CodedCore(matrix if before else matrix.T, (r, m, n, s))
 
     def _codes(self, x: Array, form: _Form, share: float, beside: _Beside) -> Operator:
@@ -464,7 +469,7 @@ def _tried(
     """Return the train of a plan, or None where it takes too many bytes."""
     try:
         out = _measured(op, maker, maker.made(plan, follows))
-    except UnmetError:  # bytes that no code of a core fits
+    except (UnmetError, OverflowError):  # bytes that no code of a core fits, numbers that their precision does not
         return None
     _log.info("ranks %s, relative error %.3g, expected %.3g", out.ranks, out.relative_error, plan.error)
     return _Tried(out, out.relative_error, follows) if nbytes is None or out.nbytes <= nbytes else None

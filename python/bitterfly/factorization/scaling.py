@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from bitterfly.factorization.splits import Ledger, left_to_right
-from bitterfly.inputs import Array, Permutations
+from bitterfly.inputs import Array, Permutations, UnmetError
 from bitterfly.precision import squares_fit
 from bitterfly.sources.given import Source
 
@@ -26,7 +26,7 @@ def rescaled(source: Source, permutations: Permutations, *rest: Any) -> tuple[li
     with np.errstate(over="ignore", invalid="ignore"):
         factors, ranks, ledger = left_to_right(source, permutations, *_with_scale(rest, scale))
     if not all(np.all(np.isfinite(f)) for f in factors):
-        raise ValueError("a: the factors overflow the range of the dtype; scale the matrix down")
+        raise UnmetError("a: the factors overflow the range of the dtype; scale the matrix down")
     return factors, ranks, ledger
 
 
