@@ -15,7 +15,15 @@ from bitterfly.structures.low_ranks.selected import Selected
 from bitterfly.structures.monarch import block_tensor_train, monarch
 from bitterfly.structures.multilevel import ToeplitzOperator
 from bitterfly.structures.permutations import PermutationOperator
-from bitterfly.structures.projections import circulant, convolution, hankel, permutation, sparse, toeplitz
+from bitterfly.structures.projections import (
+    circulant,
+    convolution,
+    hankel,
+    permutation,
+    sparse,
+    toeplitz,
+    toeplitz_of_entries,
+)
 from bitterfly.structures.trains import TensorTrainOperator
 
 __all__ = [
@@ -44,5 +52,6 @@ __all__ = [
     "tensor_train_of_entries",
     "tensor_train_rows",
     "toeplitz",
+    "toeplitz_of_entries",
     "with_sparse",
 ]
