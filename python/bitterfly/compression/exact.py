@@ -70,7 +70,7 @@ def is_finite(a: Array) -> bool:
 
 def is_final(op: Operator, error: float, work: Work, request: Request) -> bool:
     """Whether an operator is so small, and as exact as is asked for, that nothing else has to be tried."""
-    if not error <= (request.rtol or _unit(work.source)):
+    if not error <= (request.rtol or unit_of(work.source)):
         return False
     return request.nbytes is not None or is_small(op.nbytes, work, request)
 
@@ -137,7 +137,7 @@ def _toeplitz(a: Array, rtol: float | None, is_alone: bool) -> Operator | None:
         return None
     if a.shape[0] == a.shape[1]:
         op = projections.circulant(a)
-        if op.relative_error <= max(rtol or 0.0, _unit(a)):
+        if op.relative_error <= max(rtol or 0.0, unit_of(a)):
             whole = projections.toeplitz(a)
             return whole if whole.nbytes < op.nbytes else op
     return projections.toeplitz(a)
@@ -153,10 +153,11 @@ def _repeats(a: Array, rtol: float | None) -> bool:
     i, j = (rng.integers(0, size - 1, _SAMPLES) for size in a.shape)
     x = near_one(np.stack([a[i, j], a[i + 1, j + 1]]))[0]
     apart, size = float(np.linalg.norm(x[0] - x[1])), float(np.linalg.norm(x[0]))
-    return not apart > _LOOSER * max(rtol or 0.1, _unit(a)) * size
+    return not apart > _LOOSER * max(rtol or 0.1, unit_of(a)) * size
 
 
-def _unit(a: Any) -> float:
+def unit_of(a: Any) -> float:
+    """Return the relative error of what is exact up to rounding, of an array or a source."""
     return 4 * float(np.finfo(a.dtype).eps)
 
 
@@ -166,7 +167,7 @@ def _kronecker(a: Array, rtol: float | None, is_alone: bool) -> Operator | None:
     if not a.any():
         return None
     sizes = sorted((m // p * (n // q) + p * q, p, q) for p in divisors(m) for q in divisors(n) if 1 < p * q < m * n)
-    for most in (_unit(a), 0.1) if rtol is None else (max(rtol, _unit(a)),):
+    for most in (unit_of(a), 0.1) if rtol is None else (max(rtol, unit_of(a)),):
         test = _KroneckerTest(a, most)
         if not is_alone and m == n > 2 and m & (m - 1) == 0 and test(2, 2) and test(m // 2, n // 2):
             return None

@@ -10,7 +10,7 @@ import numpy as np
 from bitterfly.accuracy.known import Known
 from bitterfly.compression.butterflies import packed_butterfly
 from bitterfly.compression.candidates import Candidate
-from bitterfly.compression.exact import found_by_entries, is_final, is_small, require_finite, too_large
+from bitterfly.compression.exact import found_by_entries, is_final, is_small, require_finite, too_large, unit_of
 from bitterfly.compression.others import made, others
 from bitterfly.compression.remainders import butterfly_and_rest
 from bitterfly.compression.request import Request
@@ -24,6 +24,7 @@ from bitterfly.operators.report import Tried
 from bitterfly.sources.given import ArraySource
 
 _OTHERS = {"butterfly", "dense"}
+_NOTHING = 0.005  # of the bytes of the matrix
 _GAIN = 0.95  # of the best so far, that others are expected to come to where they are made
 
 _log = logging.getLogger("bitterfly")
@@ -57,7 +58,7 @@ def best_structure(work: Work, request: Request) -> tuple[Found, tuple[Tried, ..
     search = _Search(work, request)
     for name, each in found_by_entries(work, request).items():
         search.add(Found(name, each.packed, each.known))
-    if search.is_final and (search.is_exact or not request.is_for_least_bytes):
+    if search.is_nothing or (search.is_final and not request.is_for_least_bytes):
         return search.result()
     candidates = others(work, request) if request.is_for_least_bytes else []
     while candidates and candidates[0].is_quick and is_small(candidates[0].nbytes, work, request):
@@ -88,9 +89,13 @@ class _Search:
         return best is not None and is_final(best.op, best.known.error, self._work, self._request)
 
     @property
-    def is_exact(self) -> bool:
-        """Whether the best has no error: what is about as exact as asked for may take fewer bytes."""
-        return self._best is not None and self._best.known.error == 0
+    def is_nothing(self) -> bool:
+        """Whether the best is final, and exact or so small that fewer bytes are not worth a look at singular values."""
+        best = self._best
+        if best is None or not self.is_final:
+            return False
+        is_tiny = best.structure != "kronecker" and best.op.nbytes <= _NOTHING * self._work.nbytes
+        return best.known.error <= unit_of(self._work.source) or is_tiny
 
     @property
     def error(self) -> float:

@@ -494,9 +494,12 @@ def _within(maker: _Maker, op: TensorTrainOperator, rtol: float) -> TensorTrainO
     known = Known.of(maker.op)
     room = known.room_for(rtol)
     found: list[TensorTrainOperator] = []
-    goal, least = room, float("inf")
+    goal, least, seen = room, float("inf"), list[_Plan]()
     for _ in range(_TRIES if room > 0 else 0):
         plan = maker.plans(_Asked(rtol=goal))[0]
+        if plan in seen and found:
+            break
+        seen.append(plan)
         both = [each for each in (_tried(maker, op, plan, follows) for follows in (True, False)) if each]
         if not both:
             goal *= _AGAIN

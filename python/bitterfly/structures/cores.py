@@ -140,7 +140,7 @@ def numbers_of(core: Core) -> tuple[Numbers, ...]:
 def decoded(core: Core, dtype: np.dtype[Any]) -> Array:
     """Return a core as an array of a precision, (r, m, n, s), codes decoded in double precision."""
     if isinstance(core, CodedCore):
-        return frozen(in_double(core.matrix).todense().reshape(core.shape).astype(dtype))
+        return frozen(_entries_of(core.matrix)[0].reshape(core.shape).astype(dtype))
     return core if core.dtype == dtype else frozen(core.astype(dtype))
 
 
@@ -148,10 +148,17 @@ def wide(core: Core) -> Wide:
     """Return a core in double precision, near one, and what decoding it may have rounded."""
     if not isinstance(core, CodedCore):
         return Wide(*near_one(core), 0.0)
-    matrix = in_double(core.matrix)
-    values, exponent = near_one(matrix.todense().reshape(core.shape))
-    rounding = log2_rounding(matrix)
+    entries, rounding = _entries_of(core.matrix)
+    values, exponent = near_one(entries.reshape(core.shape))
     return Wide(values, exponent, 0.0 if rounding == NOTHING else float(np.exp2(rounding - exponent)))
+
+
+def _entries_of(op: Operator) -> tuple[Array, float]:
+    """Return a matrix in double precision, from as few products as it takes, and what these may have rounded."""
+    matrix = in_double(op)
+    if matrix.shape[1] <= matrix.shape[0]:
+        return matrix.todense(), log2_rounding(matrix)
+    return matrix.T.todense().T, log2_rounding(matrix.T)
 
 
 def log2_size(core: Core) -> float:
