@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from bitterfly.chains import families
 from bitterfly.compression.candidates import Candidate
 from bitterfly.compression.exact import divisors
 from bitterfly.compression.request import Request
@@ -93,19 +94,9 @@ def _two_cores(shape: tuple[int, int]) -> Iterator[_Digits]:
 
 def _all_digits(shape: tuple[int, int]) -> _Digits:
     """Return as many digits as the sizes have prime factors, the larger ones first, and ones for those of the other."""
-    rows, columns = (_primes(size) for size in shape)
+    rows, columns = (sorted(families.primes(size), reverse=True) for size in shape)
     d = max(len(rows), len(columns))
     return _Digits("tensor_train", *(tuple([1] * (d - len(each)) + each) for each in (rows, columns)))
-
-
-def _primes(n: int) -> list[int]:
-    found, p = [], 2
-    while n > 1:
-        while n % p == 0:
-            found.append(p)
-            n //= p
-        p = p + 1 if p * p <= n else max(n, 2)
-    return found[::-1]
 
 
 def _halves(digits: _Digits) -> _Digits:

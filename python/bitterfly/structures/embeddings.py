@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from bitterfly.chains import families
 from bitterfly.inputs import Array, IndexArray, as_floating, check_rtol
 from bitterfly.powers import near_one, scaled
 from bitterfly.structures.decompositions import as_ranks, measured, train_of, within
@@ -113,15 +114,8 @@ def _covering(count: int, digits: int) -> list[int]:
 
 def _factors(count: int, digits: int) -> list[int]:
     """Return factors of a number as near one another as its primes allow."""
-    out, rest, prime, primes = [1] * digits, count, 2, []
-    while rest > 1:
-        if prime * prime > rest:
-            prime = rest
-        while rest % prime == 0:
-            primes.append(prime)
-            rest //= prime
-        prime += 1
-    for prime in reversed(primes):
+    out = [1] * digits
+    for prime in sorted(families.primes(count), reverse=True):
         out[int(np.argmin(out))] *= prime
     return out
 
