@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+import exact
 import strategies as own
 from bitterfly import reference, structures
 from bitterfly.inputs import UnmetError
+from bitterfly.structures import decompositions
 
 
 @pytest.mark.parametrize("ranks", [1.5, "2", [2.0], [None]])
@@ -37,6 +39,29 @@ def test_errors_meet_tolerances(rtol: float, size: float) -> None:
     less = structures.rounded(op, 0.1)
     assert relative(reference.dense(less) / size, kernel()) <= less.relative_error <= op.relative_error * 1.11 + 0.1001
     assert all(r <= s for r, s in zip(less.ranks, op.ranks, strict=True))
+
+
+@pytest.mark.parametrize("size", [1.0, 2.0**900, 2.0**-900])
+@pytest.mark.parametrize("rtol", [0.03, 1e-4, 1e-9])
+@pytest.mark.parametrize("name", ["kernel", "waves", "noisy"])
+def test_a_range_of_the_middle_unfolding_is_as_good(
+    name: str, rtol: float, size: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of what is of low rank there; all else goes the long way, and both give about the same ranks."""
+    x, rng = np.arange(512) / 512, np.random.default_rng(3)
+    a = {
+        "kernel": 1 / (1 + np.add.outer(x, 3 * x**2)),
+        "waves": np.exp(30j * np.outer(x, x[:300])),
+        "noisy": np.add.outer(x, x) + 0.01 * rng.standard_normal((512, 512)),
+    }[name] * size
+    rows, columns = [2, 16, 4, 4], [4, 5, 3, 5] if name == "waves" else [2, 16, 4, 4]
+    if name == "noisy" and rtol < 0.01:  # of full rank
+        rtol = 0.02
+    found = structures.tensor_train(a, rows, columns, rtol=rtol)
+    monkeypatch.setattr(decompositions, "_from_the_middle", lambda *_: None)
+    long = structures.tensor_train(a, rows, columns, rtol=rtol)
+    assert exact.error(a, found) <= found.relative_error <= rtol
+    assert sum(map(abs, np.subtract(found.ranks, long.ranks))) <= 2
 
 
 @pytest.mark.parametrize("dtype", own.DTYPES)

@@ -13,6 +13,8 @@ import bitterfly
 import exact
 import strategies as own
 from bitterfly import reference, structures
+from bitterfly.accuracy import rounding
+from bitterfly.precision import in_double
 from bitterfly.structures import CodedCore, TensorTrainOperator
 
 
@@ -32,6 +34,9 @@ def test_bounds_hold_for_any_train(part: int) -> None:
         missed = exact.norm((op @ x) - true @ x.astype(true.dtype))
         bound = op.log2_applied(float(np.log2(np.linalg.norm(x.astype(np.complex128)))), 3)
         assert missed <= 2.0**bound, drawn.how
+        wide = in_double(op)
+        columns = wide._with_quick_columns()._some_columns(0, op.shape[1])
+        assert exact.norm(columns - true) <= 2.0 ** rounding.log2_rounding(wide), drawn.how
         i, j = (rng.integers(0, size, 9) for size in op.shape)
         most = 4 * 2.0 ** op.log2_applied(0.0, 1) + 4 * np.finfo(op.dtype).eps * 2.0**op.log2_norm
         assert np.all(np.abs(op.entries(i, j) - true[i, j]) <= most), drawn.how

@@ -9,7 +9,6 @@ import numpy as np
 
 from bitterfly.accuracy.energy import Energy
 from bitterfly.inputs import Array
-from bitterfly.panels import identity_panel
 from bitterfly.precision import in_double
 
 _PANEL_ENTRIES = 1 << 17  # in double precision a megabyte: panels stay in the cache
@@ -24,7 +23,8 @@ def measure(
 ) -> float:
     """Return a bound on ``||a - op||_F / ||a||_F``, which is that but for rounding errors.
 
-    The matrix is multiplied with panels of unit vectors; `op` is not formed as a dense matrix.
+    `op` is multiplied with panels of unit vectors, or looked up where that is quicker; it is not formed as a dense
+    matrix.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ def measure(
         Memory maps are read once, along their rows or columns as they lie in memory; where the other side is much
         shorter, in as few strided panels as products of 32 MB allow.
     op : ButterflyOperator, PackedButterfly or ButterflySum
-        Multiplied in double precision, whatever its own.
+        In double precision, whatever its own.
     progress : callable, optional
         Called with the share that is done.
 
@@ -43,7 +43,7 @@ def measure(
     """
     wide = in_double(op)
     missed, total = Energy(), Energy()
-    for columns, product, done in _panels(a, wide):
+    for columns, product, done in _panels(a, wide._with_quick_columns()):
         total.add(columns)
         missed.add(columns - product)
         if progress is not None:
@@ -62,16 +62,17 @@ def _panels(a: Array, op: Any) -> Iterator[tuple[Array, Array, float]]:
     width = max(_PANEL_ENTRIES // max(m, n), 1)
     for start in range(0, n, width):
         part = _wide(a[:, start : start + width])
-        yield part, op @ identity_panel(n, start, part.shape[1], op.dtype), min(start + width, n) / n
+        end = start + part.shape[1]
+        yield part, op._some_columns(start, end), end / n
 
 
 def _long_panels(a: Array, op: Any) -> Iterator[tuple[Array, Array, float]]:
-    """Multiply the transpose with unit vectors, for matrices of far more columns than rows."""
+    """Yield panels of the rows, for matrices of far more columns than rows."""
     m, n = a.shape
     height, width = max(_PRODUCT_ENTRIES // n, 1), max(_PANEL_ENTRIES // m, 1)
     for first in range(0, m, height):
         rows = slice(first, min(first + height, m))
-        product = (op.T @ identity_panel(m, first, rows.stop - first, op.dtype)).T
+        product = op.T._some_columns(first, rows.stop).T
         for start in range(0, n, width):
             columns = slice(start, min(start + width, n))
             done = (rows.start + (rows.stop - rows.start) * columns.stop / n) / m

@@ -20,7 +20,7 @@ from bitterfly.dense.trains import quantize_train
 from bitterfly.inputs import Array, UnmetError
 from bitterfly.powers import scaled
 from bitterfly.sources.given import ArraySource
-from bitterfly.structures.decompositions import tensor_train, train_of
+from bitterfly.structures.decompositions import rounded, tensor_train, train_of
 from bitterfly.structures.trains import TensorTrainOperator
 
 _MOST = {"low_rank": 128, "kronecker": 64, "tensor_train": 64}  # ranks
@@ -31,6 +31,7 @@ _FEWEST = 1.0  # bits of a number
 _LOOSEST = 0.7  # error that is of use
 _MORE, _LOOSER = 4, 2.0  # times a rank: rows and columns that are looked at; times a tolerance: what they may leave
 _STEP, _STEPS = 0.25, 12  # between tolerances of tensor trains that are tried for given bytes
+_UNITS = 12  # of the precision of a matrix: no tolerance that is tried is less
 _SPLITS = 3  # sizes of blocks of sums of Kronecker products that are tried
 _SPARE = 8  # singular triples beyond those kept
 _AGAIN = 0.93  # of the error of codes, where they have missed
@@ -190,9 +191,11 @@ def _of_many(work: Work, request: Request, x: Array, digits: _Digits) -> Iterato
     norm, most = float(np.linalg.norm(wide)), [_MOST[digits.name]] * (d - 1)
     best: Candidate | None = None
     shares = [0.5 * (request.rtol or 0)] if request.is_for_least_bytes else [0.5 * _STEP**k for k in range(_STEPS)]
+    shares = [share for share in shares if share > _UNITS * np.finfo(x.dtype).eps] or shares[:1]
+    with work.stage("factorize"):
+        finest = train_of(wide, digits.rows, digits.columns, shares[-1], most)
     for share in shares:
-        with work.stage("factorize"):
-            train = train_of(wide, digits.rows, digits.columns, share, most)
+        train = finest if share == shares[-1] else rounded(finest, share)
         numbers = planes * sum(core.size for core in train.cores)
         left = sqrt(max(1 - (2.0**train.log2_norm / norm) ** 2, 0.0))
         if request.is_for_least_bytes:

@@ -24,6 +24,9 @@ _SHARES = (
     0.7,
     0.0,
 )  # of a tolerance, that truncation may take: one after the other, where rounding takes the rest
+_RANGE, _SMALL = 80, 4  # columns of a range; times that many: what is taken apart at once
+_CAPTURED = 0.1  # of what a junction may leave, that a range may miss
+_PANEL = 256  # rows
 _UNITS, _LEAST = 64, 2.0**-32  # of a precision, and what measuring adds at most: no error asked for is less
 
 
@@ -86,19 +89,68 @@ def train_of(
     """Return a train near an array of finite numbers, of which nothing is known; see `tensor_train`."""
     d = len(heights)
     z, exponent = near_one(x)
-    order = [axis for pair in zip(range(d), range(d, 2 * d), strict=True) for axis in pair]
-    rest = z.reshape(*heights, *widths).transpose(order).reshape(1, -1)
-    least = rtol * float(np.linalg.norm(rest)) / sqrt(max(d - 1, 1))
-    cores = []
+    least = rtol * float(np.linalg.norm(z)) / sqrt(max(d - 1, 1))
+    found = _from_the_middle(z, heights, widths, least)
+    if found is not None:
+        cores, power = _orthogonal_from_right(found)
+        cores = _cut_from_left(cores, least * 2.0**-power, most)
+        return _balanced(cores, exponent + power, x.dtype)
+    rest, cores = _interleaved(z, heights, widths).reshape(1, -1), []
     for at in range(d - 1):
         r = len(rest)
         u, s, vh = svd(rest.reshape(r * heights[at] * widths[at], -1), full_matrices=False, lapack_driver="gesdd")
-        left = np.sqrt(np.cumsum(np.square(s[::-1])))[::-1]  # of this and all after it
-        rank = max(1, min(most[at], int(np.count_nonzero(left > least))))
+        rank = _rank(s, least, most[at])
         cores.append(u[:, :rank].reshape(r, heights[at], widths[at], rank))
         rest = s[:rank, None] * vh[:rank]
     cores.append(rest.reshape(len(rest), heights[-1], widths[-1], 1))
     return _balanced(cores, exponent, x.dtype)
+
+
+def _interleaved(x: Array, heights: Sequence[int], widths: Sequence[int]) -> Array:
+    """Return a matrix, or several (r, m, n, s), with the digits of rows and columns side by side."""
+    d, (r, s) = len(heights), (1, 1) if x.ndim == 2 else (len(x), x.shape[3])
+    order = [axis for at in range(1, d + 1) for axis in (at, at + d)]
+    return x.reshape(r, *heights, *widths, s).transpose(0, *order, 2 * d + 1)
+
+
+def _rank(s: Array, least: float, most: int) -> int:
+    """Return how many singular values stay, where those that go may come to so much."""
+    left = np.sqrt(np.cumsum(np.square(s[::-1])))[::-1]  # of this and all after it
+    return max(1, min(most, int(np.count_nonzero(left > least))))
+
+
+def _from_the_middle(x: Array, heights: Sequence[int], widths: Sequence[int], least: float) -> list[Array] | None:
+    """Return cores of a matrix whose middle unfolding is of low rank, up to a tenth of `least`; else None.
+
+    SVDs from one end begin with a few rows of all entries. A random range of the middle unfolding (Halko, Martinsson,
+    Tropp, 2011) leaves two small matrices, whose digits are taken apart without any error.
+    """
+    at = len(heights) // 2
+    (i, k), (j, last) = ((prod(sizes[:at]), prod(sizes[at:])) for sizes in (heights, widths))
+    if least == 0 or min(i * j, k * last) < _SMALL * _RANGE:
+        return None
+    unfolded = x.reshape(i, k, j, last).swapaxes(1, 2).reshape(i * j, k * last)
+    omega = np.random.default_rng(0).standard_normal((k * last, _RANGE)).astype(x.real.dtype)
+    q = qr(unfolded @ omega, mode="economic", check_finite=False)[0]
+    b = q.conj().T @ unfolded
+    missed = 0.0
+    for first in range(0, i * j, _PANEL):
+        part = slice(first, first + _PANEL)
+        missed = float(np.hypot(missed, np.linalg.norm(unfolded[part] - q[part] @ b)))
+        if missed > _CAPTURED * least:
+            return None
+    left = _apart(q.reshape(1, i, j, -1), heights[:at], widths[:at])
+    return left + _apart(b.reshape(-1, k, last, 1), heights[at:], widths[at:])
+
+
+def _apart(x: Array, heights: Sequence[int], widths: Sequence[int]) -> list[Array]:
+    """Return the cores of matrices (r, m, n, s), exact but for rounding."""
+    rest, cores = _interleaved(x, heights, widths).reshape(len(x), -1), []
+    for p, q in zip(heights[:-1], widths[:-1], strict=True):
+        core, rest_of_it = qr(rest.reshape(len(rest) * p * q, -1), mode="economic", check_finite=False)
+        cores.append(core.reshape(len(rest), p, q, -1))
+        rest = rest_of_it
+    return [*cores, rest.reshape(len(rest), heights[-1], widths[-1], x.shape[3])]
 
 
 def as_ranks(ranks: Any, count: int) -> list[int]:
@@ -158,28 +210,39 @@ def rounded(op: TensorTrainOperator, rtol: float) -> TensorTrainOperator:
     check_rtol(rtol)
     cores, exponent = orthogonal_from_right(op)
     least = rtol * float(np.linalg.norm(cores[0])) / sqrt(max(len(cores) - 1, 1)) * (1 - 1e-6)
+    cores = _cut_from_left(cores, least, as_ranks(None, len(cores) - 1))
+    out = in_view_of(op, _balanced(cores, exponent, op.dtype))
+    return out._viewed(_fact=Known.of(op).then(op.change_to(out), kind="ledger"))
+
+
+def _cut_from_left(cores: list[Array], least: float, most: Sequence[int]) -> list[Array]:
+    """Return the cores of fewer ranks of a train whose cores but the first have orthonormal rows."""
+    cores = list(cores)
     for at in range(len(cores) - 1):
         shape = cores[at].shape
         u, s, vh = svd(cores[at].reshape(-1, shape[3]), full_matrices=False)
-        left = np.sqrt(np.cumsum(np.square(s[::-1])))[::-1]
-        rank = max(1, int(np.count_nonzero(left > least)))
+        rank = _rank(s, least, most[at])
         cores[at] = u[:, :rank].reshape(*shape[:3], rank)
         cores[at + 1] = np.tensordot(s[:rank, None] * vh[:rank], cores[at + 1], 1)
-    out = in_view_of(op, _balanced(cores, exponent, op.dtype))
-    return out._viewed(_fact=Known.of(op).then(op.change_to(out), kind="ledger"))
+    return cores
 
 
 def orthogonal_from_right(op: TensorTrainOperator) -> tuple[list[Array], int]:
     """Return cores near one of which all but the first have orthonormal rows, in double precision, and an exponent."""
     parts = [wide(core) for core in op.stored_cores]
-    cores, exponent = [part.values for part in parts], sum(part.exponent for part in parts)
+    cores, more = _orthogonal_from_right([part.values for part in parts])
+    return cores, sum(part.exponent for part in parts) + more
+
+
+def _orthogonal_from_right(cores: list[Array]) -> tuple[list[Array], int]:
+    cores = list(cores)
     for at in range(len(cores) - 1, 0, -1):
         r = len(cores[at])
         q, factor = qr(cores[at].reshape(r, -1).conj().T, mode="economic")
         cores[at] = q.conj().T.reshape(-1, *cores[at].shape[1:])
         cores[at - 1] = np.tensordot(cores[at - 1], factor.conj().T, 1)
-    cores[0], more = near_one(cores[0])
-    return cores, exponent + more
+    cores[0], exponent = near_one(cores[0])
+    return cores, exponent
 
 
 class Canonical(NamedTuple):

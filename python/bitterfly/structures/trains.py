@@ -18,7 +18,7 @@ from bitterfly.operators.contract import UNKNOWN, MetricErrors, StoredOperator, 
 from bitterfly.operators.dense import Precision, checked_precision
 from bitterfly.operators.report import CompressReport
 from bitterfly.operators.views import FLAGS, Mode, checked_mode
-from bitterfly.precision import cast_dtype
+from bitterfly.precision import cast_dtype, in_double
 from bitterfly.structures.cores import (
     CodedCore,
     Core,
@@ -175,7 +175,7 @@ class TensorTrainOperator(StoredOperator):
                 raise IndexError(f"{name}: expected 0 to {size - 1}, got {index.min()} to {index.max()}")
         transposed, conjugated = FLAGS[self.mode]
         i, j = (j.ravel(), i.ravel()) if transposed else (i.ravel(), j.ravel())
-        digits = zip(self._digits(i), np.unravel_index(j, [core.shape[2] for core in self._cores]), strict=True)
+        digits = zip(self._digits(i), self._digits(j, of_columns=True), strict=True)
         found = np.ones((i.size, 1), self.dtype)
         for core, (a, b) in zip(self._cores, digits, strict=True):
             some, places = np.unique(a, return_inverse=True)
@@ -183,29 +183,40 @@ class TensorTrainOperator(StoredOperator):
         out = found.reshape(np.broadcast_shapes(np.shape(rows), np.shape(columns)))
         return out.conj() if conjugated else out
 
-    def _digits(self, index: IndexArray) -> tuple[IndexArray, ...]:
-        """Return the digits of rows of the stored operator."""
+    def _digits(self, index: IndexArray, of_columns: bool = False) -> tuple[IndexArray, ...]:
+        """Return the digits of rows, or of columns, of the stored operator."""
+        if of_columns:
+            return np.unravel_index(index, [core.shape[2] for core in self._cores])
         places = index if self._rows_of is None else self._rows_of[index]
         return np.unravel_index(places, [core.shape[1] for core in self._cores])
 
     def _rows(self, index: IndexArray) -> Array:
         transposed, conjugated = FLAGS[self.mode]
-        if transposed:
-            return super()._rows(index)
-        some = [np.unique(digits, return_inverse=True) for digits in self._digits(index)]
         found = [
-            np.moveaxis(slices(core, each, self.dtype), 1, 0) for core, (each, _) in zip(self._cores, some, strict=True)
+            _looked_up(core, digits, self.dtype, transposed)
+            for core, digits in zip(self._cores, self._digits(index, transposed), strict=True)
         ]
-        out = np.empty((len(index), self.shape[1]), self.dtype)
-        count = max(_PANEL // (max(core[0].size for core in found)), 1)
+        width = prod(core.shape[2] for core, _ in found)
+        out = np.empty((len(index), width), self.dtype)
+        count = max(_PANEL // max(core[0].size for core, _ in found), 1)
         for first in range(0, len(index), count):
             part = slice(first, first + count)
             z = np.ones((len(out[part]), 1, 1), self.dtype)
-            for core, (_, places) in zip(found, some, strict=True):
+            for core, places in found:
                 r, n, s = core.shape[1:]
-                z = (z @ core[places[part]].reshape(len(z), r, n * s)).reshape(len(z), -1, s)
+                each = core.reshape(-1, r, n * s)
+                product = z.reshape(-1, r) @ each[0] if len(each) == 1 else z @ each[places[part]]
+                z = product.reshape(len(z), -1, s)
             out[part] = z[:, :, 0]
+        if transposed and self._rows_of is not None:
+            out = out[:, self._rows_of]
         return out.conj() if conjugated else out
+
+    def _some_columns(self, first: int, end: int) -> Array:
+        return super()._some_columns(first, end) if self.is_coded else self.T._rows(np.arange(first, end)).T
+
+    def _with_quick_columns(self) -> TensorTrainOperator:
+        return self._viewed(_cores=self.cores) if self.is_coded and in_double(self) is self else self
 
     # ---- bounds ----
 
@@ -247,16 +258,20 @@ class TensorTrainOperator(StoredOperator):
         for order in (range(len(steps)), range(len(steps))[::-1]):
             lost, now = NOTHING, size
             for at in order:
-                gain, rounding, tiny = steps[at]
+                gain, rounding, tiny, off = steps[at]
                 core = self._cores[at]
                 own = log2_applied(core.matrix, now, most) if isinstance(core, CodedCore) else now + rounding
+                own = plus(own, now + off)
                 lost = plus(own, tiny + float(np.log2(most)) / 2, gain + lost)
                 now = plus(now + gain, lost)
             found.append(lost)
         return max(found)
 
-    def _step_bounds(self, core: Core) -> tuple[float, float, float]:
-        """Return logarithms: the spectral norm of unfoldings, what sums round relative to a vector, what they lose."""
+    def _step_bounds(self, core: Core) -> tuple[float, float, float, float]:
+        """Return logarithms: the spectral norm of unfoldings, what sums round relative to a vector, what they lose.
+
+        The last is that of what decoding has rounded, where columns may be those of the decoded cores.
+        """
         x, exponent, off = wide(core)
         r, m, n, s = core.shape
         both = x.reshape(r * m, n * s), x.transpose(1, 3, 0, 2).reshape(m * s, r * n)
@@ -268,6 +283,7 @@ class TensorTrainOperator(StoredOperator):
             float(np.log2(spectral)) + exponent,
             rounding,
             float(np.log2(terms) + np.log2(limits.smallest_subnormal)),
+            float(np.log2(off)) + exponent if off else NOTHING,
         )
 
     # ---- products ----
@@ -348,6 +364,14 @@ class TensorTrainOperator(StoredOperator):
     def __reduce__(self) -> tuple[Any, ...]:
         facts = {"rows": self._rows_of, "dtype": self.dtype, "mode": self.mode, "report": self.report}
         return _rebuilt, (self._cores, facts | Known.of(self).facts, self._metric_errors)
+
+
+def _looked_up(core: Core, digits: IndexArray, dtype: np.dtype[Any], of_columns: bool) -> tuple[Array, IndexArray]:
+    """Return slices at some digits of rows, (k, r, n, s), or of columns, (k, r, m, s), and which each digit takes."""
+    some, places = np.unique(digits, return_inverse=True)
+    if of_columns:
+        return np.ascontiguousarray(decoded(core, dtype)[:, :, some].transpose(2, 0, 1, 3)), places
+    return np.ascontiguousarray(slices(core, some, dtype).swapaxes(0, 1)), places
 
 
 def _rebuilt(cores: tuple[Core, ...], facts: dict[str, Any], errors: MetricErrors = UNKNOWN) -> TensorTrainOperator:
