@@ -6,6 +6,8 @@ import copy
 import gc
 import io
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -260,6 +262,9 @@ def test_facts() -> None:
         (lambda: linear()(torch.zeros(64, dtype=torch.int64)), TypeError, "x: expected real floating numbers"),
         (lambda: linear()(torch.zeros(64, dtype=torch.complex64)), TypeError, "x: expected real floating numbers"),
         (lambda: linear().to("meta")(torch.zeros(64)), ValueError, "bias: expected a tensor on the device of x, cpu"),
+        (lambda: linear()(np.zeros(64, np.float32)), TypeError, "x: expected a tensor, got ndarray"),
+        (lambda: PackedEmbedding(coded())([1, 2]), TypeError, "index: expected a tensor, got list"),
+        (lambda: PackedLinear(coded(), np.zeros(96)), TypeError, "bias: expected a tensor, got ndarray"),
         (
             lambda: PackedEmbedding(coded())(torch.zeros(3)),
             TypeError,
@@ -274,3 +279,25 @@ def test_refused(call: object, error: type, message: str) -> None:
 
 def test_traced_without_memory() -> None:
     assert linear().to("meta")(torch.zeros(2, 64, device="meta")).shape == (2, 96)
+
+
+LOADED = """
+import io, sys, numpy as np, torch, bitterfly
+from bitterfly.torch import PackedLinear
+others = [PackedLinear(bitterfly.quantize_dense(np.full((96, 64), 7, np.float32), bits=4, rng=0)) for _ in range(50)]
+try:
+    torch.jit.load(io.BytesIO(sys.stdin.buffer.read()))(torch.ones(1, 64))
+except RuntimeError as error:
+    print(error)
+"""
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
+def test_traces_of_another_process_find_no_other_operator() -> None:
+    """What is saved has the number of an operator of this process, which is none of that one."""
+    packed, traced = io.BytesIO(), torch.jit.trace(PackedLinear(coded()), torch.ones(2, 64))
+    torch.jit.save(traced, packed)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", LOADED], input=packed.getvalue(), capture_output=True, check=True
+    )
+    assert "handle: expected that of a module that is still there" in done.stdout.decode()

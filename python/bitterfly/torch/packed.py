@@ -109,6 +109,8 @@ class PackedLinear(Packed):
 
     def __init__(self, operator: Any, bias: torch.Tensor | None = None, *, precision: Precision = "float") -> None:
         super().__init__(operator, precision)
+        if bias is not None and not isinstance(bias, torch.Tensor):
+            raise TypeError(f"bias: expected a tensor, got {type(bias).__name__}")
         if bias is not None and tuple(bias.shape) != self.operator.shape[:1]:
             raise ValueError(f"bias: expected shape {self.operator.shape[:1]}, got {tuple(bias.shape)}")
         self.bias = bias if bias is None or isinstance(bias, nn.Parameter) else nn.Parameter(bias)
@@ -209,8 +211,10 @@ def _facts(op: Operator) -> str:
     return f"{op.bits_per_entry:.3g} bits an entry"
 
 
-def check_device(x: torch.Tensor, name: str) -> None:
-    """Raise a ValueError for tensors that are not in the memory of the processor; those of no memory are traced."""
+def check_device(x: Any, name: str) -> None:
+    """Refuse what is no tensor in the memory of the processor; those of no memory are traced."""
+    if not isinstance(x, torch.Tensor):
+        raise TypeError(f"{name}: expected a tensor, got {type(x).__name__}")
     if x.device.type not in ("cpu", "meta"):
         raise ValueError(f"{name}: expected a tensor in the memory of the processor, got one of {x.device}")
 

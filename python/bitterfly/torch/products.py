@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import count
+from secrets import randbits
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -12,14 +12,14 @@ import torch
 from bitterfly.inputs import Array
 from bitterfly.operators.contract import Operator
 
-# What torch calls takes tensors and numbers: an operator is known by its handle, as long as a module holds it.
+# What torch calls takes tensors and numbers: an operator is known by its handle, as long as a module holds it. Traces
+# that are saved keep the number: drawn at random, it stands for no operator of another process.
 _OPERATORS: WeakValueDictionary[int, Operator] = WeakValueDictionary()
-_HANDLES = count(1)
 
 
 def handle_of(op: Operator) -> int:
     """Return a new handle of an operator, which the caller keeps alive."""
-    handle = next(_HANDLES)
+    handle = randbits(62)
     _OPERATORS[handle] = op
     return handle
 
