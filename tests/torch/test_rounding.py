@@ -149,9 +149,44 @@ def test_positions_are_fitted_and_learned() -> None:
     assert FixedPoint(4, torch.zeros(3)).position == 3
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("power", [-1060, -900, -145, -100, -30, -18, -12, 0, 10, 100, 900])
+def test_fixed_points_at_any_scale(dtype: torch.dtype, power: int) -> None:
+    """Steps that the precision of the weight does not have among them: no NaN, neither in numbers nor in gradients."""
+    w = (gaussian(5, 40).double() * 2.0**power).to(dtype)
+    if not torch.isfinite(w).all() or not w.any():
+        return
+    w.requires_grad_()
+    fixed = FixedPoint(8, w).to(torch.promote_types(dtype, torch.float32))  # gradients have the dtype of parameters
+    y = fixed(w)
+    y.sum().backward()
+    near, found = (x.detach().double() * 2.0 ** (-power // 2) * 2.0 ** (-power - -power // 2) for x in (w, y))
+    assert y.dtype == dtype and float((found - near).norm()) <= 0.02 * float(near.norm())
+    assert torch.isfinite(w.grad).all() and torch.isfinite(fixed.position.grad)
+
+
+def test_second_derivatives_and_maps_of_fixed_points() -> None:
+    fixed, x = FixedPoint(3), gaussian(4, 5)
+    assert torch.equal(torch.vmap(fixed)(x), fixed(x))
+    gradient = torch.func.grad(lambda x: fixed(x).square().sum())(x)
+    inside = (x * 4).round().clamp(-4, 3) == (x * 4).round()
+    assert torch.equal(gradient, 2 * fixed(x) * inside)
+    x.requires_grad_()
+    (first,) = torch.autograd.grad(fixed(x).square().sum(), x, create_graph=True)
+    assert torch.equal(torch.autograd.grad(first.sum(), x)[0], 2.0 * inside)
+
+
+def test_fixed_points_of_numbers_that_are_not_finite() -> None:
+    """NaNs stay, infinities are clipped."""
+    found = FixedPoint(4)(torch.tensor([torch.nan, torch.inf, -torch.inf])).detach()
+    assert found.isnan().tolist() == [True, False, False] and found[1:].tolist() == [0.875, -1.0]
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
+        (lambda: FixedPoint(4, torch.tensor([1.0, torch.nan])), ValueError, "weight: expected finite numbers"),
+        (lambda: FixedPoint(4, torch.tensor([1.0, torch.inf])), ValueError, "weight: expected finite numbers"),
         (lambda: encoded(torch.zeros(3), "sign", 1), ValueError, r"weight: expected real floats of shape \(m, n\)"),
         (lambda: encoded(torch.zeros(3, 3, dtype=torch.int64), "sign", 1), ValueError, "weight: expected real floats"),
         (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from math import log
 from typing import Any
 
 import numpy as np
@@ -173,33 +174,66 @@ class FixedPoint(nn.Module):
         if not 1 <= self.bits <= 24:
             raise ValueError(f"bits: expected 1 to 24, got {bits}")
         self.position = nn.Parameter(torch.tensor(float(self.bits - 1)))
-        if weight is not None and weight.detach().any():
-            self._fit(weight.detach())
+        if weight is None:
+            return
+        if not torch.isfinite(weight.detach()).all():
+            raise ValueError("weight: expected finite numbers, got infinities or NaNs")
+        if weight.detach().any():
+            self._fit(weight.detach().double())
 
     def _fit(self, weight: torch.Tensor) -> None:
         """Take the position of the least squared error; beyond that at which nothing is clipped, errors grow again."""
-        first = self.bits - 1 - int(torch.frexp(weight.abs().max().double())[1])
+        exponent = int(torch.frexp(weight.abs().max())[1])
+        first, part = self.bits - 1 - exponent, -exponent // 2
+        weight = weight * 2.0**part * 2.0 ** (-exponent - part)  # near one, whose squares are in range
         with torch.no_grad():
 
-            def missed(position: int) -> float:
-                self.position.fill_(position)
-                return float((self(weight.double()) - weight).square().sum())
+            def missed(shift: int) -> float:
+                self.position.fill_(self.bits - 1 + shift)
+                return float((self(weight) - weight).square().sum())
 
-            self.position.fill_(min(range(first, first + self.bits + 2), key=missed))
+            self.position.fill_(first + min(range(self.bits + 2), key=missed))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the rounded numbers."""
-        step = torch.exp2(-_rounded(self.position)).to(x.dtype)
-        half = 2 ** (self.bits - 1)
-        return torch.clamp(_rounded(x / step), -half, half - 1) * step
+        found: torch.Tensor = _Fixed.apply(x, self.position, self.bits)[0]
+        return found
 
     def extra_repr(self) -> str:
         """Return the facts that `print` shows."""
         return f"bits={self.bits}, position={round(float(self.position.detach()))}"
 
 
-def _rounded(x: torch.Tensor) -> torch.Tensor:
-    return _StraightThrough.apply(x, torch.round(x.detach()))
+class _Fixed(torch.autograd.Function):
+    """Numbers in fixed point, and whether they are within its range.
+
+    The derivative by the position p, of ``2**-p`` and of ``2**p x`` alike, is ``ln 2 (x - y)``, y in place of x - y
+    where x is clipped: no power of two is left that leaves the range of numbers.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: torch.Tensor, position: torch.Tensor, bits: int) -> tuple[torch.Tensor, torch.Tensor]:
+        wide = torch.promote_types(x.dtype, torch.float32)
+        power, half = torch.round(position.to(wide)), 2 ** (bits - 1)
+        first = torch.floor(power / 2)  # the whole power may be infinite
+        found = torch.round(x.to(wide) * torch.exp2(first) * torch.exp2(power - first))
+        inside = (found >= -half) & (found < half)
+        found = torch.clamp(found, -half, half - 1) * torch.exp2(-first) * torch.exp2(first - power)
+        return found.to(x.dtype), inside
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, torch.Tensor]) -> None:
+        ctx.mark_non_differentiable(output[1])
+        ctx.save_for_backward(inputs[0], *output)
+        ctx.dtype = inputs[1].dtype
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor, _: Any) -> tuple[torch.Tensor, torch.Tensor, None]:
+        x, found, inside = ctx.saved_tensors
+        moved = log(2) * (torch.where(inside, x, torch.zeros_like(x)) - found)
+        return gradient * inside, (gradient * moved).sum().to(ctx.dtype), None
 
 
 class _StraightThrough(torch.autograd.Function):
