@@ -33,6 +33,13 @@ def test_inputs_of_each_layer_over_batches(dtype: torch.dtype) -> None:
         np.testing.assert_allclose(moments[name].matrix, rows.T @ rows, rtol=1e-12, atol=1e-12)
 
 
+def test_inputs_by_name() -> None:
+    layer = nn.Linear(3, 2)
+    with second_moments(layer) as moments:
+        layer(input=torch.ones(4, 3))
+    assert moments["weight"].count == 4 and np.array_equal(moments["weight"].matrix, np.full((3, 3), 4.0))
+
+
 def test_sums_are_in_double_precision() -> None:
     """A small input after a large one is not lost, as it would be in single precision."""
     layer = nn.Linear(2, 1)

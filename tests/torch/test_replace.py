@@ -148,6 +148,61 @@ def test_what_no_layer_can_pack_is_decoded() -> None:
     assert made["linear"].weight is made["attention"].out_proj.weight
 
 
+def test_arrays_of_any_layout_and_tensors() -> None:
+    numbers = np.random.default_rng(0).standard_normal((5, 7)).astype("f4")
+    wide = np.repeat(numbers, 2, axis=1)
+    tensor = torch.from_numpy(numbers)
+    for given in (
+        numbers.astype(">f4"), np.asfortranarray(numbers), wide[:, ::2], numbers[::-1].copy()[::-1], numbers.tolist(),
+        tensor, tensor.clone().requires_grad_(), tensor.T.contiguous().T, nn.Parameter(tensor.clone()),
+    ):  # fmt: skip
+        made = replace_linear(nn.Linear(7, 5), {"weight": given})
+        assert torch.equal(made.weight.detach(), tensor) and made.weight.requires_grad
+    short = replace_linear(nn.Linear(7, 5, dtype=torch.bfloat16), {"weight": tensor.bfloat16()})
+    assert torch.equal(short.weight.detach(), tensor.bfloat16())
+    with torch.device("meta"):
+        made = nn.Linear(7, 5)
+    replace_linear(made, {"weight": tensor, "bias": tensor[:, 0]})
+    made.weight.data.zero_()
+    assert np.array_equal(tensor, numbers) and tensor.any()  # in memory of their own
+
+
+def test_complex_numbers_are_not_made_real() -> None:
+    made = nn.Linear(7, 5)
+    before = made.weight.detach().clone()
+    with pytest.raises(TypeError, match=r"compressed\['weight'\]: expected real numbers, got torch.complex128"):
+        replace_linear(made, {"bias": np.ones(5), "weight": np.full((5, 7), 1j)})
+    assert torch.equal(made.weight, before) and not torch.equal(made.bias, torch.ones(5))  # nothing has been replaced
+    conv = nn.Conv2d(2, 5, 3)
+    with pytest.raises(TypeError, match=r"weight.*: expected real numbers, got torch.complex128"):
+        replace_linear(conv, {"weight": bitterfly.structures.low_rank(np.full((5, 18), 1j), rank=1)})
+
+
+def test_buffers_of_two_names() -> None:
+    made = nn.ModuleDict({"a": nn.BatchNorm1d(4), "b": nn.BatchNorm1d(4)})
+    made["b"].running_mean = made["a"].running_mean
+    replace_linear(made, {name: np.full(4, 2.0) for name in ("a.running_mean", "b.running_mean")})
+    assert made["a"].running_mean.tolist() == [2.0] * 4 and made["b"].running_mean is made["a"].running_mean
+
+
+def test_hooks_stay() -> None:
+    """With the handles that remove them; those of moments among them."""
+    made, seen = nn.Sequential(nn.Linear(32, 16)), []
+    handles = [
+        made[0].register_forward_hook(lambda *a: seen.append("after")),
+        made[0].register_forward_pre_hook(lambda layer, args, kwargs: seen.append("before"), with_kwargs=True),
+        made[0].register_full_backward_hook(lambda *a: seen.append("back")),
+    ]
+    x = torch.ones(1, 32, requires_grad=True)
+    replace_linear(made, {"0.weight": bitterfly.quantize_dense(np.ones((16, 32), np.float32), bits=4, rng=0)})
+    made(x).sum().backward()
+    assert isinstance(made[0], PackedLinear) and seen == ["before", "after", "back"]
+    for handle in handles:
+        handle.remove()
+    made(x).sum().backward()
+    assert len(seen) == 3
+
+
 def test_refused() -> None:
     op = bitterfly.quantize_dense(np.eye(32, dtype=np.float32), bits=4, rng=0)
     for made, name, error, message in (

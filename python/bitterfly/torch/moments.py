@@ -23,7 +23,10 @@ class ModelMoments(Mapping[str, SecondMoments]):
     def __init__(self, layers: Mapping[str, _Layer]) -> None:
         self._moments = {name: SecondMoments(_columns(layer)) for name, layer in layers.items()}
         self._mask: torch.Tensor | None = None
-        self._hooks = [layer.register_forward_pre_hook(partial(self._see, name)) for name, layer in layers.items()]
+        self._hooks = [
+            layer.register_forward_pre_hook(partial(self._see, name), with_kwargs=True)
+            for name, layer in layers.items()
+        ]
 
     def __getitem__(self, name: str) -> SecondMoments:
         return self._moments[name]
@@ -61,8 +64,8 @@ class ModelMoments(Mapping[str, SecondMoments]):
         finally:
             self._mask = before
 
-    def _see(self, name: str, layer: _Layer, inputs: tuple[Any, ...]) -> None:
-        x = inputs[0].detach()
+    def _see(self, name: str, layer: _Layer, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+        x = (inputs[0] if inputs else named["input"]).detach()
         if isinstance(layer, nn.Linear):
             if self._mask is not None and self._mask.shape == x.shape[:-1]:
                 x = x[self._mask.to(x.device)]

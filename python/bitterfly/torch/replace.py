@@ -18,6 +18,16 @@ from bitterfly.torch.packed import PACKED, Packed, PackedEmbedding, PackedLinear
 _log = logging.getLogger("bitterfly")
 
 _WEIGHT = "weight"
+_HOOKS = (
+    "_forward_hooks",
+    "_forward_hooks_with_kwargs",
+    "_forward_hooks_always_called",
+    "_forward_pre_hooks",
+    "_forward_pre_hooks_with_kwargs",
+    "_backward_hooks",
+    "_backward_pre_hooks",
+    "_is_full_backward_hook",
+)
 
 
 def replace_linear(model: nn.Module, compressed: Mapping[str, Any], *, precision: Precision = "float") -> nn.Module:
@@ -57,7 +67,8 @@ def replace_linear(model: nn.Module, compressed: Mapping[str, Any], *, precision
     PackedLinear(128, 256, bias=True, 4.13 bits an entry)
     """
     given = dict(compressed)  # each once: files are read and checked anew
-    tensors = {**dict(model.named_parameters(remove_duplicate=False)), **dict(model.named_buffers())}
+    tensors: dict[str, torch.Tensor] = dict(model.named_parameters(remove_duplicate=False))
+    tensors |= dict(model.named_buffers(remove_duplicate=False))
     for name, value in given.items():
         if name not in tensors:
             raise KeyError(f"compressed[{name!r}]: the model has no tensor of this name")
@@ -65,6 +76,8 @@ def replace_linear(model: nn.Module, compressed: Mapping[str, Any], *, precision
         expected = (shape[0], prod(shape[1:])) if len(shape) > 1 and isinstance(value, Operator) else shape
         if np.shape(value) != expected:
             raise ValueError(f"compressed[{name!r}]: expected shape {expected}, got {np.shape(value)}")
+        if not isinstance(value, Operator):
+            given[name] = _as_tensor(value, f"compressed[{name!r}]", tensors[name].is_complex())
     homes = {name: _homes(model, tensors[name]) for name, value in given.items() if isinstance(value, Operator)}
     for name, value in given.items():  # first of all: biases go to the packed layers
         if not homes.get(name):
@@ -142,6 +155,8 @@ def _packed(module: nn.Module, op: Operator, precision: Precision, name: str) ->
     else:
         assert isinstance(module, nn.Linear)
         packed = PackedLinear(op, module.bias, precision=precision)
+    for hooks in _HOOKS:
+        vars(packed)[hooks] = vars(module)[hooks]  # itself: handles, which remove them, know it
     return packed.train(module.training)
 
 
@@ -149,7 +164,8 @@ def _assign(model: nn.Module, name: str, tensor: torch.Tensor, value: Any) -> No
     """Write numbers into a parameter or a buffer, or put new ones wherever one without memory is."""
     if isinstance(value, Operator):
         _log.info("%s: no layer that can be packed, decoded", name)
-    numbers = torch.from_numpy(np.array(value, order="C")).to(tensor.dtype).view(tensor.shape)
+        value = _as_tensor(value.todense(), name, tensor.is_complex())
+    numbers = value.to(tensor.dtype).view(tensor.shape)
     if not tensor.is_meta:
         with torch.no_grad():
             tensor.copy_(numbers)
@@ -159,6 +175,18 @@ def _assign(model: nn.Module, name: str, tensor: torch.Tensor, value: Any) -> No
         for key, own in (*module._parameters.items(), *module._buffers.items()):
             if own is tensor:
                 setattr(module, key, filled)
+
+
+def _as_tensor(value: Any, name: str, takes_complex: bool) -> torch.Tensor:
+    """Return numbers in memory of their own; complex ones only where they fit."""
+    if isinstance(value, torch.Tensor):
+        found = value.detach().clone(memory_format=torch.contiguous_format)
+    else:
+        array = np.asarray(value)
+        found = torch.from_numpy(np.array(array, array.dtype.newbyteorder("="), order="C"))
+    if found.is_complex() and not takes_complex:
+        raise TypeError(f"{name}: expected real numbers, got {found.dtype}")
+    return found
 
 
 def _put(model: nn.Module, at: str, module: nn.Module) -> nn.Module:
