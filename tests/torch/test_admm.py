@@ -91,12 +91,28 @@ def test_codes_that_a_model_has_learned_to_bear() -> None:
     assert loss < 0.8 * (replace_linear(other, plain)(x) - y).detach().square().mean()
 
 
+def test_projections_that_write_to_what_they_get() -> None:
+    layer = nn.Linear(4, 4)
+    before = layer.weight.detach().clone()
+
+    def rounded(a: np.ndarray) -> np.ndarray:
+        return np.round(a, out=a)
+
+    admm = Admm(layer, {"weight": rounded})
+    found = admm.operators["weight"].copy()
+    assert torch.equal(layer.weight, before)
+    with torch.no_grad():
+        layer.weight += 1
+    assert np.array_equal(admm.operators["weight"], found)
+
+
 def test_refused() -> None:
     layer = nn.Linear(4, 4)
     for projections, rho, error, message in (
         ({"wight": structures.toeplitz}, 1, KeyError, r"projections\['wight'\]: the model has no parameter"),
         ({"bias": structures.toeplitz}, 1, ValueError, r"projections\['bias'\]: expected a matrix, got shape \(4,\)"),
         ({"weight": lambda a: a[:2]}, 1, ValueError, r"projections\['weight'\]: expected a result of shape \(4, 4\)"),
+        ({"weight": lambda a: a * 1j}, 1, TypeError, r"projections\['weight'\]: expected a result of real numbers"),
         ({"weight": structures.toeplitz}, 0, ValueError, "rho: expected a positive number, got 0"),
         ({"weight": structures.toeplitz}, float("nan"), ValueError, "rho: expected a positive number, got nan"),
         ({"weight": structures.toeplitz}, "1", TypeError, "rho: expected a number, got str"),

@@ -135,6 +135,38 @@ def test_matrices_of_zeros(name: str) -> None:
     assert not matrix(made).any() and made(torch.ones(made.in_features)).shape == (made.out_features,)
 
 
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("power", [-900, 900])
+def test_projections_at_any_scale(name: str, power: int) -> None:
+    """Numbers whose squares are out of range: the same layer, factors of one size, times a power of two."""
+    weight = np.random.default_rng(0).standard_normal(LAYERS[name][1])
+    one, other = from_dense(name, weight), from_dense(name, np.ldexp(weight, power))
+    np.testing.assert_allclose(np.ldexp(matrix(other), -power), matrix(one), rtol=1e-6, atol=1e-9)
+    sizes = [float(x.detach().abs().max().log2()) for x in other._numbers]
+    assert max(sizes) - min(sizes) < 8
+
+
+def test_weights_in_any_layout() -> None:
+    numbers = np.random.default_rng(0).standard_normal((4, 6)).astype("f4")
+    numbers.flags.writeable = False
+    expected = LowRank.from_dense(torch.from_numpy(numbers.copy()), 2)
+    for weight in (numbers, numbers.astype(">f4"), np.asfortranarray(numbers), numbers[::-1].copy()[::-1]):
+        made = LowRank.from_dense(weight, 2, bias=numbers[:, 0])
+        assert torch.equal(made.factor_0, expected.factor_0) and made.bias.tolist() == numbers[:, 0].tolist()
+        made.bias.data.zero_()
+    assert numbers.all()
+
+
+@pytest.mark.parametrize("name", ["butterfly", "low rank", "tensor train", "kronecker", "circulant"])
+@pytest.mark.parametrize("dtype", [torch.int64, torch.bool, torch.complex64])
+def test_inputs_that_are_no_real_floats(name: str, dtype: torch.dtype) -> None:
+    made = layer(name)
+    with pytest.raises(TypeError, match=f"x: expected a tensor of real floating numbers, got {dtype}"):
+        made(torch.ones(2, made.in_features).to(dtype))
+    with pytest.raises(TypeError, match="x: expected a tensor of real floating numbers, got float64"):
+        made(np.ones((2, made.in_features)))
+
+
 @pytest.mark.parametrize("name", ["butterfly", "monarch of rank 2", "block tensor train", "kronecker", "circulant"])
 def test_training_finds_the_teacher(name: str) -> None:
     """Inputs and outputs of a layer of the structure: the loss falls to a thousandth."""
@@ -201,6 +233,8 @@ def test_draws_are_those_of_the_generator() -> None:
         (lambda: Kronecker((2, 0), (3, 3)), ValueError, "outer"),
         (lambda: Circulant(12, 8, 3), ValueError, "block: expected a divisor of 8 and 12, got 3"),
         (lambda: Monarch(12, 20)(torch.zeros(2, 20)), ValueError, r"x: expected shape \(..., 12\), got \(2, 20\)"),
+        (lambda: LowRank(4, 4, 1, dtype=torch.complex64), TypeError, "dtype: expected one of real floating numbers"),
+        (lambda: LowRank(4, 4, 1, dtype=torch.int64), TypeError, "dtype: expected one of real floating numbers"),
         (lambda: Monarch.from_dense(np.zeros(3)), ValueError, r"weight: expected real floats of shape \(m, n\)"),
         (lambda: Monarch.from_dense(np.zeros((3, 4), int)), ValueError, "weight: expected real floats"),
         (lambda: LowRank.from_dense(np.eye(3), 1, bias=torch.zeros(4)), ValueError, r"bias: expected shape \(3,\)"),

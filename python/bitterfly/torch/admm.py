@@ -11,7 +11,7 @@ from torch import nn
 
 from bitterfly.inputs import Array, as_number
 from bitterfly.operators.contract import Operator
-from bitterfly.torch.products import array_of
+from bitterfly.torch.products import array_of, tensor_of
 
 Projection = Callable[[Array], Any]
 
@@ -79,13 +79,15 @@ class Admm:
         self._sums = {name: torch.zeros_like(w) for name, w in self._weights.items()}
 
     def _projected(self, name: str, w: torch.Tensor) -> torch.Tensor:
-        a = array_of(w.flatten(1).cpu())
+        a = array_of(tensor_of(w.flatten(1)).cpu())  # a projection may write to it, or return it
         found = self._projections[name](a)
         dense = found.todense() if isinstance(found, Operator) else np.asarray(found)
         if dense.shape != a.shape:
             raise ValueError(f"projections[{name!r}]: expected a result of shape {a.shape}, got {dense.shape}")
+        if dense.dtype.kind == "c":
+            raise TypeError(f"projections[{name!r}]: expected a result of real numbers, got {dense.dtype}")
         self._found[name] = found
-        return torch.from_numpy(np.array(dense, order="C")).to(w.device, w.dtype).view(w.shape)
+        return tensor_of(dense).to(w.device, w.dtype).view(w.shape)
 
     def penalty(self) -> torch.Tensor:
         """Return ``rho / 2`` times the sum of ``||W - Z + U||^2``, to be added to the loss."""

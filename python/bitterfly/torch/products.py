@@ -37,6 +37,14 @@ def array_of(x: torch.Tensor) -> Array:
     return (x if x.dtype in (torch.float32, torch.float64) else x.float()).numpy()
 
 
+def tensor_of(x: Any) -> torch.Tensor:
+    """Return the numbers of an array, in any layout and order of bytes, or of a tensor, in memory of their own."""
+    if isinstance(x, torch.Tensor):
+        return x.detach().clone(memory_format=torch.contiguous_format)
+    array = np.asarray(x)
+    return torch.from_numpy(np.array(array, array.dtype.newbyteorder("="), order="C"))
+
+
 @torch.library.custom_op("bitterfly::multiply", mutates_args=())
 def multiply(x: torch.Tensor, handle: int, transposed: bool) -> torch.Tensor:
     """Return ``x @ A.T``, or ``x @ A`` transposed, for x of shape (..., n): rows are multiplied where they lie."""

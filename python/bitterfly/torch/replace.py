@@ -14,6 +14,7 @@ from torch import nn
 from bitterfly.operators.contract import Operator
 from bitterfly.operators.dense import Precision
 from bitterfly.torch.packed import PACKED, Packed, PackedEmbedding, PackedLinear, from_bytes
+from bitterfly.torch.products import tensor_of
 
 _log = logging.getLogger("bitterfly")
 
@@ -179,11 +180,7 @@ def _assign(model: nn.Module, name: str, tensor: torch.Tensor, value: Any) -> No
 
 def _as_tensor(value: Any, name: str, takes_complex: bool) -> torch.Tensor:
     """Return numbers in memory of their own; complex ones only where they fit."""
-    if isinstance(value, torch.Tensor):
-        found = value.detach().clone(memory_format=torch.contiguous_format)
-    else:
-        array = np.asarray(value)
-        found = torch.from_numpy(np.array(array, array.dtype.newbyteorder("="), order="C"))
+    found = tensor_of(value)
     if found.is_complex() and not takes_complex:
         raise TypeError(f"{name}: expected real numbers, got {found.dtype}")
     return found

@@ -16,7 +16,7 @@ from bitterfly.operators.butterfly import ButterflyOperator
 from bitterfly.operators.contract import Operator
 from bitterfly.quantization.quantize import quantize
 from bitterfly.stores.kinds import names_of
-from bitterfly.torch.products import array_of
+from bitterfly.torch.products import array_of, tensor_of
 
 _WINDOWS = ("window7", "window11")
 _LISTS = names_of("list")
@@ -55,7 +55,7 @@ def encoded(weight: Any, code: str, bits: float, *, rng: np.random.Generator | i
     array([[ 0.5 , -0.25],
            [ 3.  ,  0.  ]], dtype=float32)
     """
-    given = torch.as_tensor(weight).detach()
+    given = tensor_of(weight)
     if given.ndim < 2 or not given.is_floating_point():
         raise ValueError(f"weight: expected real floats of shape (m, n), got {given.dtype}, {tuple(given.shape)}")
     a = array_of(given.flatten(1).cpu())

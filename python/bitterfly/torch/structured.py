@@ -12,7 +12,8 @@ from torch import nn
 
 from bitterfly.inputs import Array, as_count
 from bitterfly.operators.contract import Operator
-from bitterfly.torch.products import array_of
+from bitterfly.powers import near_one
+from bitterfly.torch.products import array_of, tensor_of
 
 
 class StructuredLinear(nn.Module):
@@ -39,6 +40,8 @@ class StructuredLinear(nn.Module):
         super().__init__()
         self.in_features, self.out_features = in_features, out_features
         self._dtype = dtype or torch.get_default_dtype()
+        if not isinstance(self._dtype, torch.dtype) or not self._dtype.is_floating_point:
+            raise TypeError(f"dtype: expected one of real floating numbers, got {dtype}")
         start = (2 * torch.rand(out_features, generator=rng, dtype=self._dtype) - 1) / sqrt(in_features)
         self.bias = nn.Parameter(start) if bias else None
 
@@ -81,9 +84,13 @@ class StructuredLinear(nn.Module):
 
         Raises
         ------
-        ValueError
-            For another last size.
+        TypeError, ValueError
+            For what is no tensor of real floating numbers, and another last size.
         """
+        if not isinstance(x, torch.Tensor) or not x.is_floating_point():
+            raise TypeError(
+                f"x: expected a tensor of real floating numbers, got {getattr(x, 'dtype', type(x).__name__)}"
+            )
         if x.ndim == 0 or x.shape[-1] != self.in_features:
             raise ValueError(f"x: expected shape (..., {self.in_features}), got {tuple(x.shape)}")
         y = self._product(x.reshape(-1, self.in_features)).reshape(*x.shape[:-1], self.out_features)
@@ -99,7 +106,7 @@ class StructuredLinear(nn.Module):
         return self._exported([array_of(x.cpu()) for x in self._numbers])
 
     @classmethod
-    def from_dense(cls, weight: Any, *how: Any, bias: torch.Tensor | None = None, **named: Any) -> Self:
+    def from_dense(cls, weight: Any, *how: Any, bias: Any = None, **named: Any) -> Self:
         """Return a layer whose matrix is the projection of another one, with its parameters of one size.
 
         Parameters
@@ -107,14 +114,14 @@ class StructuredLinear(nn.Module):
         weight : torch.Tensor or array_like, shape (m, n)
         *how, **named
             What the class takes, but for `in_features` and `out_features`, which are those of `weight`.
-        bias : torch.Tensor of shape (m,), optional
+        bias : torch.Tensor or array_like of shape (m,), optional
 
         Raises
         ------
         ValueError
             Where sizes do not fit.
         """
-        given = torch.as_tensor(weight).detach()
+        given = tensor_of(weight)
         if given.ndim != 2 or not given.is_floating_point():
             raise ValueError(f"weight: expected real floats of shape (m, n), got {given.dtype}, {tuple(given.shape)}")
         m, n = given.shape
@@ -123,9 +130,9 @@ class StructuredLinear(nn.Module):
             raise ValueError(f"weight: expected shape {(layer.out_features, layer.in_features)}, got {(m, n)}")
         layer._write(_evened(layer._projected(array_of(given.cpu()))))
         if bias is not None:
-            if tuple(bias.shape) != (m,):
-                raise ValueError(f"bias: expected shape ({m},), got {tuple(bias.shape)}")
-            layer.bias = nn.Parameter(bias.detach().clone())
+            if np.shape(bias) != (m,):
+                raise ValueError(f"bias: expected shape ({m},), got {tuple(np.shape(bias))}")
+            layer.bias = nn.Parameter(tensor_of(bias))
         return layer
 
     def _write(self, numbers: list[Array]) -> None:
@@ -142,11 +149,12 @@ class StructuredLinear(nn.Module):
 
 def _evened(numbers: list[Array]) -> list[Array]:
     """Return factors of one root mean square and of the same product: none learns faster for being small."""
-    sizes = [float(np.sqrt(np.mean(np.square(x, dtype=np.float64)))) for x in numbers]
-    if len(numbers) == 1 or min(sizes) == 0:
+    near = [near_one(x) for x in numbers]
+    squares = [float(np.mean(np.square(x, dtype=np.float64))) for x, _ in near]
+    if len(numbers) == 1 or min(squares) == 0:
         return numbers
-    mean = np.exp(np.mean(np.log(sizes)))
-    return [x * (mean / size) for x, size in zip(numbers, sizes, strict=True)]
+    sizes = [np.log2(square) / 2 + power for square, (_, power) in zip(squares, near, strict=True)]
+    return [x * np.exp2(np.mean(sizes) - size).astype(x.dtype) for x, size in zip(numbers, sizes, strict=True)]
 
 
 def checked_sizes(in_features: Any, out_features: Any) -> tuple[int, int]:
