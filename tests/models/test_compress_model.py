@@ -321,3 +321,77 @@ def test_a_model_without_matrices(tmp_path: Path) -> None:
     given = {"bias": np.ones(5, "f2"), "steps": np.arange(3)}
     check(given, {}, models.compress_model(given, tmp_path / "small", ratio=1))
     check({}, {}, models.compress_model({}, tmp_path / "none", ratio=1))
+
+
+@pytest.mark.parametrize("name", ["__metadata__", "a\ud800", "\udcff"])
+def test_names_that_no_file_can_have(name: str, tmp_path: Path) -> None:
+    """They are refused before an older file is lost."""
+    matrix = np.random.default_rng(0).standard_normal((64, 64))
+    (tmp_path / "small").write_bytes(b"older")
+    with pytest.raises(ValueError, match="model: expected names that safetensors has, got"):
+        models.compress_model({"w": matrix, name: matrix}, tmp_path / "small", ratio=0.3)
+    with pytest.raises(ValueError, match="moments: expected names that safetensors has, got"):
+        models.save_moments(tmp_path / "small", {name: SecondMoments(64)})
+    assert (tmp_path / "small").read_bytes() == b"older"
+
+
+@pytest.mark.parametrize(
+    "name", ["", "..", "../../w", "/etc/w", "a\nb", "a\0b", "w:0.codes", "gr\u00f6\u00dfe \U0001f98b", "w" * 70000]
+)
+def test_names_of_any_kind(name: str, tmp_path: Path) -> None:
+    matrix = np.random.default_rng(0).standard_normal((64, 64))
+    given = {name: matrix, name.upper() + "?": 2 * matrix, f"{name}.bias": matrix[0]}
+    small = models.compress_model(given, tmp_path / "small", ratio=0.4, structure="dense")
+    models.save_moments(tmp_path / "moments", {name: SecondMoments(64).update(matrix)})
+    assert np.array_equal(
+        models.load_moments(tmp_path / "moments")[name].matrix, SecondMoments(64).update(matrix).matrix
+    )
+    models.expand(tmp_path / "small", tmp_path / "back")
+    for key, x in load_file(tmp_path / "back").items():
+        error = np.linalg.norm(x - given[key]) / np.linalg.norm(given[key])
+        assert error <= small.units(key)[0].relative_error * (1 + 1e-12) if key in small and x.ndim == 2 else error == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["back", "moments", "small"]
+
+
+def test_inputs_are_not_written_over(tmp_path: Path) -> None:
+    matrix = np.random.default_rng(0).standard_normal((64, 64))
+    save_file({"w": matrix}, tmp_path / "model")
+    models.save_moments(tmp_path / "moments", {"w": SecondMoments(64).update(matrix)})
+    moments = models.load_moments(tmp_path / "moments")
+    for path in ("model", "moments"):
+        with pytest.raises(ValueError, match=r"is the input .* itself, which would be lost"):
+            models.compress_model(tmp_path / "model", tmp_path / path, ratio=0.3, moments=moments)
+    models.compress_model(tmp_path / "model", tmp_path / "small", ratio=0.3, moments=moments)
+    with pytest.raises(ValueError, match=r"is the input .* itself, which would be lost"):
+        models.expand(tmp_path / "small", tmp_path / "small")
+    assert models.load(tmp_path / "small")["w"].shape == (64, 64)
+
+
+def test_losses_cannot_change_the_model(tmp_path: Path) -> None:
+    matrix = np.random.default_rng(0).standard_normal((64, 64))
+    given = {"w": matrix.copy(), "bias": np.ones(3)}
+
+    def loss(tensors: Mapping[str, np.ndarray]) -> float:
+        tensors["bias"][...] = 0
+        return 0.0
+
+    with pytest.raises(ValueError, match="read-only"):
+        models.compress_model(given, tmp_path / "small", ratio=0.3, sensitivity=loss)
+    assert np.array_equal(given["w"], matrix) and given["bias"].all()
+    given["w"][0, 0] = 1  # it can be written to as before
+
+
+def test_moments_of_no_inputs_do_not_count(tmp_path: Path) -> None:
+    """Of layers that a model has and does not call, as `torch.nn.MultiheadAttention` has one."""
+    rng = np.random.default_rng(0)
+    given = {name: rng.standard_normal((64, 64)) for name in ("called", "not called")}
+    moments = {"called": SecondMoments(64).update(rng.standard_normal((99, 64)))}
+    models.compress_model(given, tmp_path / "one", ratio=0.3, moments=moments)
+    more = moments | {"not called": SecondMoments(64)}
+    models.save_moments(tmp_path / "moments", more)
+    for at, each in enumerate((more, models.load_moments(tmp_path / "moments"))):
+        models.compress_model(given, tmp_path / f"other{at}", ratio=0.3, moments=each)
+        assert digest(tmp_path / f"other{at}") == digest(tmp_path / "one")
+    zeros = SecondMoments(64).update(np.zeros((3, 64)))
+    with pytest.raises(ValueError, match="not called: metric: expected a number other than zero, got zeros alone"):
+        models.compress_model(given, tmp_path / "one", ratio=0.3, moments=moments | {"not called": zeros})

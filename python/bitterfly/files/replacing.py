@@ -33,7 +33,8 @@ def replacing(path: Path, folder: str | None = None) -> Iterator[BinaryIO]:
         with suppress(OSError):
             os.unlink(temporary)
         if isinstance(error, OSError) and error.filename in (None, temporary):
-            error.filename, error.filename2 = os.fspath(path), None
+            error.filename = os.fspath(path)
+            del error.filename2  # None would be shown
         raise
 
 
@@ -86,7 +87,7 @@ def check_target(path: str, inputs: Sequence[str] = ()) -> None:
         with tempfile.TemporaryFile(dir=os.path.dirname(target)):
             pass
     except OSError as error:
-        error.filename, error.filename2 = path, None
+        error.filename = path
         raise
 
 

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import hashlib
 import logging
 import os
 import re
-from collections.abc import Sequence
-from contextlib import nullcontext, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 from bitterfly.accuracy.metric import as_metric, measure_in_metric
 from bitterfly.accuracy.moments import SecondMoments
@@ -30,7 +36,7 @@ from bitterfly.operators.contract import Operator
 Structures = Literal["auto"] | Structure | Sequence[Structure]
 
 _BY_ENTRIES: tuple[Structure, ...] = ("permutation", "toeplitz", "sparse", "kronecker")
-_OURS = re.compile(r"[0-9a-f]{64}\.safetensors|\.[0-9a-f]{16}\.tmp")
+_OURS = re.compile(r"[0-9a-f]{64}\.(safetensors|loss)|\.[0-9a-f]{16}\.tmp")
 
 _log = logging.getLogger("bitterfly")
 
@@ -113,6 +119,47 @@ def _give_back() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
     if trim is not None:
         trim(ctypes.c_size_t(0))
+
+
+@contextmanager
+def held(folder: str) -> Iterator[None]:
+    """Make the folder of parts, and keep other calls out of it while a block runs, where the system can.
+
+    Raises
+    ------
+    BlockingIOError
+        Where another call holds it.
+    """
+    handle = _locked(folder)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            os.rmdir(folder)  # a call that fails at once leaves nothing
+        if handle is not None:
+            fcntl.flock(handle, fcntl.LOCK_UN)  # processes that were forked meanwhile have it open as well
+            os.close(handle)
+
+
+def _locked(folder: str) -> int | None:
+    os.makedirs(folder, exist_ok=True)
+    if fcntl is None:
+        return None
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(handle), os.stat(folder)):
+            return handle
+    except BlockingIOError as error:
+        os.close(handle)
+        raise BlockingIOError(errno.EAGAIN, "Another call writes this file, and has its parts in", folder) from error
+    except FileNotFoundError:
+        pass
+    except OSError:  # file systems without locks
+        os.close(handle)
+        return None
+    os.close(handle)
+    return _locked(folder)  # the call before has ended, and removed the folder
 
 
 def cleared(folder: str) -> None:

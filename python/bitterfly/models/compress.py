@@ -13,10 +13,11 @@ import numpy as np
 from bitterfly.compression.request import checked_request
 from bitterfly.files.replacing import Path, check_target, replacing
 from bitterfly.inputs import UnmetError, as_bytes, as_number, check_rtol
-from bitterfly.models.coding import Coded, Structures, cleared
+from bitterfly.models.coding import Coded, Structures, cleared, held
 from bitterfly.models.given import given
 from bitterfly.models.jobs import Jobs, Progress
 from bitterfly.models.loaded import CompressedModel
+from bitterfly.models.moments import Seen, StoredMoments
 from bitterfly.models.rates import Curve, Share, curve, shared
 from bitterfly.models.sensitivity import Loss, Losses, by_default, checked_losses, losses_of_probes
 from bitterfly.models.tensors import Tensor, nbytes_of, write
@@ -63,13 +64,15 @@ def compress_model(
         Instead of these: the fewest bytes in which each matrix (each part of one) errs by at most `rtol`; in the metric
         of its inputs where there is one. Those that codes would not make smaller are left alone.
     moments : mapping of names to SecondMoments or arrays, optional
-        Of the inputs of matrices, as ``metric`` of `quantize_dense`; `load_moments` reads some from a file.
+        Of the inputs of matrices, as ``metric`` of `quantize_dense`; `load_moments` reads some from a file. Those that
+        have seen no inputs do not count.
     sensitivity : mapping of names to floats, or callable, optional
         What the model loses by an error. A callable gets a mapping of all names to arrays, and returns the loss, such
         as that on a few texts: it is called once for the model as it is, and once for each part, with this alone in
-        codes of 2 bits. A mapping has these losses of each matrix, or of each of its parts, such as the
-        ``sensitivities`` of a model that was compressed before. Losses are taken to add up, and to grow with the square
-        of the error. Default: that of each part is the root of its number of entries.
+        codes of 2 bits. A call that goes on asks again for two of these losses, and for all if they differ. A mapping
+        has these losses of each matrix, or of each of its parts, such as the ``sensitivities`` of a model that was
+        compressed before. Losses are taken to add up, and to grow with the square of the error. Default: that of each
+        part is the root of its number of entries.
     structure : "auto", "dense", or others as for `compress`, optional
         What operators may be. With a metric: what a look at the entries finds, or dense codes.
     workers : int or concurrent.futures.Executor, optional
@@ -94,7 +97,7 @@ def compress_model(
     TypeError
         Where a model has numbers that safetensors does not have.
     OSError
-        Where files cannot be read or written.
+        Where files cannot be read or written; BlockingIOError where another call is writing `out`.
 
     Notes
     -----
@@ -118,27 +121,29 @@ def compress_model(
     rtol, ratio = (None if x is None else as_number(x, name) for x, name in ((rtol, "rtol"), (ratio, "ratio")))
     _check_request(nbytes, ratio, rtol, structure)
     file = given(model)
-    target = os.path.realpath(os.fspath(out))
-    check_target(target, sorted({each.held for each in file.tensors.values() if isinstance(each.held, str)}))
-    moments = _named(moments, file.tensors, "moments")
+    target = os.path.realpath(os.fsdecode(out))
+    inputs = {each.held for each in file.tensors.values() if isinstance(each.held, str)}
+    check_target(target, sorted(inputs | ({moments.path} if isinstance(moments, StoredMoments) else set())))
+    moments = Seen(_named(moments, file.tensors, "moments"))
     told = progress or (lambda stage, fraction: None)
     parts = _parts(file.tensors, moments, told)
     budget = _budget(file.tensors, parts, nbytes, ratio)
     seed = int(np.random.default_rng(rng).integers(1 << 63))
     jobs = Jobs(parts, moments, structure, seed, f"{target}.parts", workers, told)
-    if budget is None:
-        assert rtol is not None
-        parts, coded = _worthwhile(parts, jobs.of_error(rtol, "code"))
-        losses = [Losses()] * len(parts)
-    else:
-        coded, losses = _in_bytes(file.tensors, parts, jobs, budget, sensitivity)
     settings: dict[str, Any] = {"nbytes": nbytes, "ratio": ratio, "rtol": rtol, "seed": seed}
     settings["structure"] = structure if isinstance(structure, str) else list(structure)
-    told("write", 0.0)
-    tensors, metadata = model_file(file, parts, coded, losses, settings)
-    with replacing(target, jobs.folder) as opened:
-        write(opened, tensors, metadata)
-    cleared(jobs.folder)
+    with held(jobs.folder):
+        if budget is None:
+            assert rtol is not None
+            parts, coded = _worthwhile(parts, jobs.of_error(rtol, "code"))
+            losses = [Losses()] * len(parts)
+        else:
+            coded, losses = _in_bytes(file.tensors, parts, jobs, budget, sensitivity)
+        told("write", 0.0)
+        tensors, metadata = model_file(file, parts, coded, losses, settings)
+        with replacing(target, jobs.folder) as opened:
+            write(opened, tensors, metadata)
+        cleared(jobs.folder)
     told("write", 1.0)
     return CompressedModel(target)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from bitterfly.files.container import unique_keys
 from bitterfly.files.replacing import Path
-from bitterfly.models.tensors import Tensor, TensorFile, of_array, opened
+from bitterfly.models.tensors import Tensor, TensorFile, check_name, of_array, opened
 
 _SUFFIX, _INDEX = ".safetensors", ".safetensors.index.json"
 _MOST_INDEX = 100_000_000  # bytes, as of the header of a file
@@ -27,8 +27,7 @@ def given(model: Path | Mapping[str, Any]) -> TensorFile:
     """
     if isinstance(model, Mapping):
         for name in model:
-            if not isinstance(name, str):
-                raise TypeError(f"model: expected names of tensors, got {name!r}")
+            check_name(name, "model")
         return TensorFile({name: of_array(x, name) for name, x in model.items()}, {})
     if not isinstance(model, (str, os.PathLike)):
         raise TypeError(f"model: expected a path or a mapping of names to arrays, got {type(model).__name__}")

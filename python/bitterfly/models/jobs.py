@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -29,7 +28,7 @@ class Jobs:
     structure
     seed : int
     folder : str
-        Where the files of parts go; made when the first one begins.
+        Where the files of parts go.
     workers : int, Executor or None
     progress : callable
     """
@@ -62,7 +61,6 @@ class Jobs:
         return self._done(code_if_met, lambda at: self._job(at, None, rtol), stage)
 
     def _done(self, work: Callable[[Job], Result], job: Callable[[int], Job], stage: str) -> list[Result]:
-        os.makedirs(self.folder, exist_ok=True)
         self._progress(stage, 0.0)
         found: dict[int, Result] = {}
         for at, each in self._as_done(work, job):
@@ -84,8 +82,8 @@ class Jobs:
         if self._executor is None and self._count == 1:
             yield from ((at, work(job(at))) for at in self._order)
             return
-        with self._running() as executor:
-            left, pending = list(self._order), dict[Future[Result], int]()
+        left, pending = list(self._order), dict[Future[Result], int]()
+        with self._running(pending) as executor:
             while left or pending:
                 while (at := self._next(left, pending.values())) is not None:
                     left.remove(at)
@@ -101,16 +99,15 @@ class Jobs:
         return next((at for at in left if self._executor is not None or self._sizes[at] <= room), None)
 
     @contextmanager
-    def _running(self) -> Iterator[Executor]:
-        """Give an executor; one of our own ends with what it has begun."""
-        if self._executor is not None:
-            yield self._executor
-            return
-        own = ThreadPoolExecutor(self._count)
+    def _running(self, pending: Collection[Future[Any]]) -> Iterator[Executor]:
+        """Give an executor; after a failure, what it has begun ends, and nothing else begins."""
+        executor = ThreadPoolExecutor(self._count) if self._executor is None else self._executor
         try:
-            yield own
+            yield executor
         finally:
-            own.shutdown(cancel_futures=True)
+            wait([future for future in pending if not future.cancel()])
+            if executor is not self._executor:
+                executor.shutdown()
 
 
 def _size(part: Part, has_moments: bool) -> int:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bitterfly.files.container import canonical, expect, is_int, parse
-from bitterfly.files.replacing import Path, replacing
+from bitterfly.files.replacing import Path, check_target, replacing
 from bitterfly.files.storage import METADATA_KEY, unsealed
 from bitterfly.inputs import Array
 from bitterfly.models.tensors import FLOATS, Tensor, TensorFile, nbytes_of, opened, shortened, write
@@ -247,11 +247,12 @@ def expand(path: Path, out: Path) -> None:
     Raises
     ------
     ValueError
-        Where the file is no such file, or damaged.
+        Where the file is no such file, or damaged, and where `out` is it.
     OSError
         Where a file cannot be read or written.
     """
     model = load(path)
+    check_target(os.fspath(out), [model.path])
     with replacing(out) as file:
         write(file, {name: _Expanded(model, name) for name in model}, model.metadata["metadata"])
 

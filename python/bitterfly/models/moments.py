@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from bitterfly.accuracy.moments import SecondMoments
 from bitterfly.files.container import Header, canonical, expect, is_int, parse
 from bitterfly.files.replacing import Path, replacing
 from bitterfly.files.storage import METADATA_KEY
 from bitterfly.models.loaded import digest_of
-from bitterfly.models.tensors import TensorFile, of_array, opened, write
+from bitterfly.models.tensors import TensorFile, check_name, of_array, opened, write
+
+_log = logging.getLogger("bitterfly")
 
 _VERSION = 1
 _FIELDS = {"format_version", "kind", "count", "sha256"}
@@ -50,6 +54,34 @@ class StoredMoments(Mapping[str, SecondMoments]):
     def __contains__(self, name: object) -> bool:
         return name in self._file.tensors
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many inputs each has seen."""
+        return {name: facts["count"] for name, facts in self._facts.items()}
+
+
+class Seen(Mapping[str, Any]):
+    """Moments by name, without those of no inputs: of layers that a model has and does not call."""
+
+    def __init__(self, moments: Mapping[str, Any]) -> None:
+        stored = moments.counts if isinstance(moments, StoredMoments) else None
+        counts = stored or {name: x.count for name, x in moments.items() if isinstance(x, SecondMoments)}
+        self._moments = moments
+        self._names = [name for name in moments if counts.get(name) != 0]
+        for name in moments.keys() - set(self._names):
+            _log.info("%s: its moments have seen no inputs, and do not count", name)
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._names:
+            raise KeyError(name)
+        return self._moments[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
 
 def save_moments(path: Path, moments: Mapping[str, SecondMoments]) -> None:
     """Write second moments of the inputs of matrices to a safetensors file.
@@ -62,13 +94,16 @@ def save_moments(path: Path, moments: Mapping[str, SecondMoments]) -> None:
 
     Raises
     ------
-    TypeError
-        Where they are no such mapping.
+    TypeError, ValueError
+        Where they are no such mapping, and for names that safetensors does not have.
     OSError
         Where the file cannot be written.
     """
+    if not isinstance(moments, Mapping):
+        raise TypeError(f"moments: expected a mapping of names to SecondMoments, got {type(moments).__name__}")
     for name in moments:
-        if not isinstance(name, str) or not isinstance(moments[name], SecondMoments):
+        check_name(name, "moments")
+        if not isinstance(moments[name], SecondMoments):
             raise TypeError(f"moments: expected names and SecondMoments, got {name!r}: {type(moments[name]).__name__}")
     tensors = {name: of_array(moments[name].matrix.T, name) for name in moments}
     metadata = {}

@@ -33,6 +33,7 @@ _NUMPY = {
 }
 _NAMES = {np.dtype(name): kind for kind, name in _NUMPY.items()}
 _ALIGNMENT = 8
+_MOST_HEADER = 100_000_000  # bytes, of the library
 _MOST_BRAIN = np.uint32(0x7F7F0000).view(np.float32)
 
 
@@ -57,9 +58,11 @@ class Tensor(NamedTuple):
     nbytes: int
 
     def raw(self) -> Array:
-        """Return its bytes: a read-only map of the file, which lasts as long as the array."""
+        """Return its bytes, read-only: a map of the file, which lasts as long as the array, or a view."""
         if not isinstance(self.held, str):
-            return self.held[self.start : self.start + self.nbytes]
+            view = self.held[self.start : self.start + self.nbytes]
+            view.flags.writeable = False
+            return view
         if not self.nbytes:
             return np.zeros(0, np.uint8)
         return np.memmap(self.held, np.uint8, "r", self.start, (self.nbytes,))
@@ -101,6 +104,14 @@ class Written(Protocol):
 
     def chunks(self) -> Iterator[Array]:
         """Yield its bytes, in parts."""
+
+
+def check_name(name: object, what: str) -> None:
+    """Raise where files cannot hold a tensor of a name."""
+    if not isinstance(name, str):
+        raise TypeError(f"{what}: expected names of tensors, got {name!r}")
+    if name == "__metadata__" or name.encode("utf-8", "replace").decode() != name:  # half a character is none
+        raise ValueError(f"{what}: expected names that safetensors has, got {name[:60]!r}")
 
 
 def of_array(x: Any, name: str) -> Tensor:
@@ -172,7 +183,13 @@ def _tensor(path: str, first: int, entry: dict[str, Any]) -> Tensor:
 
 
 def write(file: BinaryIO, tensors: Mapping[str, Written], metadata: Mapping[str, str]) -> None:
-    """Write a safetensors file, tensor by tensor; the same bytes for the same contents."""
+    """Write a safetensors file, tensor by tensor; the same bytes for the same contents.
+
+    Raises
+    ------
+    ValueError
+        Where names and metadata are longer than readers take.
+    """
     order = sorted(tensors, key=lambda name: (-_width(tensors[name]), name))
     header: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))} if metadata else {}
     at = 0
@@ -182,6 +199,8 @@ def write(file: BinaryIO, tensors: Mapping[str, Written], metadata: Mapping[str,
         at += each.nbytes
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % _ALIGNMENT)
+    if len(text) > _MOST_HEADER:
+        raise ValueError(f"header: expected names and facts of at most {_MOST_HEADER} bytes, got {len(text)}")
     file.write(len(text).to_bytes(8, "little") + text)
     for name in order:
         for chunk in tensors[name].chunks():
