@@ -8,6 +8,8 @@ import io
 import pickle
 import subprocess
 import sys
+import warnings
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +17,9 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from hypothesis import settings
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import bitterfly
 import strategies as own
@@ -153,6 +158,41 @@ def test_vmap() -> None:
     assert torch.allclose(y, layer(x.movedim(2, 0)))
     table, index = PackedEmbedding(coded(50)), torch.randint(50, (4, 6))
     assert torch.equal(torch.func.vmap(table, in_dims=1)(index), table(index.T))
+
+
+class Seen(TorchDispatchMode):
+    """Names of the operators of this package that run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func.namespace == "bitterfly":
+            self.names.append(str(func))
+        return func(*args, **(kwargs or {}))
+
+
+def test_products_that_torch_looks_on_at_are_its_operators() -> None:
+    """Modes, traces, devices and transforms see `multiply`; elsewhere products are the same without it."""
+    layer, x = linear(), torch.randn(3, 64)
+    y = layer(x)
+    assert torch.equal(y, torch.ops.bitterfly.multiply(x, layer._handle, False) + layer.bias)
+    with Seen() as seen:
+        assert torch.equal(layer(x), y)
+    assert seen.names == ["bitterfly.multiply.default"]
+    with torch.no_grad():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it is deprecated, and takes sizes for constants
+            assert torch.equal(torch.jit.trace(layer, x)(x + 1), layer(x + 1))
+        graph = make_fx(layer)(x)
+    assert "bitterfly.multiply" in graph.code and torch.equal(graph(x + 1), layer(x + 1))
+    with torch.device("meta"):
+        assert torch.equal(layer(x), y)
+    with torch.no_grad():
+        assert torch.equal(torch.func.vmap(layer)(x), y)
+        assert type(PackedLinear(coded())(FakeTensorMode().from_tensor(x))) is FakeTensor
+    assert layer(x).detach().resize_(2).shape == (2,)
 
 
 # ---- modules ----

@@ -138,12 +138,12 @@ class PackedLinear(Packed):
             raise TypeError(f"x: expected real floating numbers, got {x.dtype}")
         if x.ndim == 0 or x.shape[-1] != self.in_features:
             raise ValueError(f"x: expected shape (..., {self.in_features}), got {tuple(x.shape)}")
-        y = products.multiply(x, self._handle, False)
-        if self.bias is None:
+        y, bias = products.product(x, self.operator, self._handle), self.bias
+        if bias is None:
             return y
-        if self.bias.device != y.device:  # torch adds nothing, and says nothing, where one has no memory
-            raise ValueError(f"bias: expected a tensor on the device of x, {y.device}, got one of {self.bias.device}")
-        return y.add_(self.bias)
+        if bias.device != y.device:  # torch adds nothing, and says nothing, where one has no memory
+            raise ValueError(f"bias: expected a tensor on the device of x, {y.device}, got one of {bias.device}")
+        return y.add_(bias)
 
     def extra_repr(self) -> str:
         """Return the facts that `print` shows."""

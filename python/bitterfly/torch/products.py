@@ -8,6 +8,7 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 import torch
+from torch._C import _functorch
 
 from bitterfly.inputs import Array
 from bitterfly.operators.contract import Operator
@@ -33,8 +34,7 @@ def _operator(handle: int) -> Operator:
 
 def array_of(x: torch.Tensor) -> Array:
     """Return the numbers of a tensor of the processor, in place where NumPy has the dtype, else in single precision."""
-    x = x.detach().resolve_conj().resolve_neg()
-    return (x if x.dtype in (torch.float32, torch.float64) else x.float()).numpy()
+    return (x if x.dtype in (torch.float32, torch.float64) else x.float()).numpy(force=True)
 
 
 def tensor_of(x: Any) -> torch.Tensor:
@@ -48,13 +48,35 @@ def tensor_of(x: Any) -> torch.Tensor:
 @torch.library.custom_op("bitterfly::multiply", mutates_args=())
 def multiply(x: torch.Tensor, handle: int, transposed: bool) -> torch.Tensor:
     """Return ``x @ A.T``, or ``x @ A`` transposed, for x of shape (..., n): rows are multiplied where they lie."""
-    op = _operator(handle)
+    return _product(x, _operator(handle), transposed)
+
+
+def product(x: torch.Tensor, op: Operator, handle: int) -> torch.Tensor:
+    """Return ``x @ A.T`` as `multiply` does: straight where torch does not look on, which takes it longer."""
+    return _product(x, op, False) if _is_alone(x) else multiply(x, handle, False)
+
+
+def _product(x: torch.Tensor, op: Operator, transposed: bool) -> torch.Tensor:
     m, n = op.shape[::-1] if transposed else op.shape
-    vectors = array_of(x.reshape(-1, n))
-    y = torch.empty((*x.shape[:-1], m), dtype=torch.promote_types(dtype_of(op), dtype_of(vectors)))
+    vectors = array_of(x).reshape(-1, n)
+    is_double = vectors.dtype == np.float64 or op.dtype == np.float64
+    y = torch.empty((*x.shape[:-1], m), dtype=torch.float64 if is_double else torch.float32)
     if len(vectors):
-        op._multiply(vectors.T, y.view(-1, m).numpy().T, transposed, False, None)
-    return y.to(x.dtype)
+        op._multiply(vectors.T, y.numpy().reshape(-1, m).T, transposed, False, None)
+    return y if y.dtype == x.dtype else y.to(x.dtype)
+
+
+def _is_alone(x: torch.Tensor) -> bool:
+    """Whether no gradient, compiler, mode or transform of torch looks at what is done with a tensor in memory."""
+    return (
+        not torch.compiler.is_compiling()
+        and type(x) is torch.Tensor
+        and x.is_cpu
+        and not (x.requires_grad and torch.is_grad_enabled())
+        and not torch.jit.is_tracing()
+        and torch._C._len_torch_dispatch_stack() == torch._C._len_torch_function_stack() == 0
+        and _functorch.peek_interpreter_stack() is None
+    )
 
 
 def dtype_of(x: Operator | Array) -> torch.dtype:
