@@ -13,7 +13,9 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from bitterfly import reference
-from bitterfly.torch import FixedPoint, PackedLinear, StraightThrough, encoded, replace_linear, straight_through
+from bitterfly.files.storage import to_bytes
+from bitterfly.torch import Admm, FixedPoint, PackedLinear, StraightThrough, encoded, replace_linear, straight_through
+from bitterfly.torch.packed import from_bytes
 
 CODES = [("window7", 2), ("window11", 3.5), ("sign", 1), ("ternary", 2), ("power_of_two", 3), ("shift", 4)]
 LISTS = {
@@ -182,11 +184,92 @@ def test_fixed_points_of_numbers_that_are_not_finite() -> None:
     assert found.isnan().tolist() == [True, False, False] and found[1:].tolist() == [0.875, -1.0]
 
 
+@pytest.mark.parametrize("bits", [1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 17, 24])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16])
+def test_fixed_point_numbers_are_stored_as_they_are(bits: int, dtype: torch.dtype) -> None:
+    """Not one bit changes, whether the lowest integer occurs or not, however small or large the unit is."""
+    rng = torch.Generator().manual_seed(bits)
+    far = {torch.float32: (-60, 100, 125), torch.float64: (-60, 125)}.get(dtype, ())
+    for shape in ((1, 1), (3, 5), (40, 24), (17, 3), (4, 3, 2, 2)):
+        for position in (-2, 0, 5, bits - 1, *far):
+            for spread in (0.2, 3.0, 0.0):
+                fixed = FixedPoint(bits)
+                fixed.position.data.fill_(position)
+                unit = 2.0 ** (bits - 1 - position)
+                if spread * unit > 0.1 * torch.finfo(dtype).max:
+                    continue
+                w = (spread * unit * torch.randn(*shape, generator=rng, dtype=torch.float64)).to(dtype)
+                op, rounded = fixed.to_operator(w), fixed(w).detach().flatten(1).double().numpy()
+                assert np.array_equal(op.todense(), rounded) and np.array_equal(reference.dense(op), rounded)
+                a = w.flatten(1).double().numpy()
+                assert np.linalg.norm(a - rounded) <= op.relative_error * np.linalg.norm(a)
+                assert op.dtype == (np.float64 if dtype == torch.float64 else np.float32)
+    assert fixed.to_operator(np.ones((2, 3), np.float32)).shape == (2, 3)
+
+
+@pytest.mark.parametrize("bits", range(2, 9))
+def test_fixed_point_numbers_take_their_bits(bits: int) -> None:
+    """The lowest integer takes scales of the shorter side; without it there are none."""
+    fixed = FixedPoint(bits)
+    within = torch.clamp(gaussian(160, 320) / 4, -0.5, 0.5)
+    clipped = within.clone()
+    clipped[3, 5] = -4.0
+    m, n = within.shape
+    assert fixed.to_operator(within).nbytes == m * n * bits / 8 + 8
+    assert fixed.to_operator(clipped).nbytes == m * n * bits / 8 + 8 + 4 * m
+    assert fixed.to_operator(clipped.T.contiguous()).nbytes == m * n * bits / 8 + 8 + 4 * m
+
+
+def test_fixed_points_trained_and_packed() -> None:
+    """What a parametrization rounds to is what `replace_linear` multiplies with, from a file too."""
+    torch.manual_seed(0)
+    layer, x = nn.Linear(24, 16), torch.randn(200, 24)
+    y = x @ torch.randn(24, 16)
+    parametrize.register_parametrization(layer, "weight", FixedPoint(4, layer.weight))
+    optimizer = torch.optim.Adam(layer.parameters(), lr=3e-2)
+    for _ in range(150):
+        optimizer.zero_grad()
+        (layer(x) - y).square().mean().backward()
+        optimizer.step()
+    held = layer.parametrizations.weight
+    op = from_bytes(torch.frombuffer(bytearray(to_bytes(held[0].to_operator(held.original))), dtype=torch.uint8))
+    assert np.array_equal(op.todense(), layer.weight.detach().numpy())
+    packed = replace_linear(nn.Linear(24, 16), {"weight": op, "bias": layer.bias.detach().numpy()})
+    assert torch.allclose(packed(x), layer(x), atol=1e-5)
+
+
+def test_fixed_points_as_projections() -> None:
+    """ADMM ends at numbers of the grid, those of the operator."""
+    layer = nn.Linear(12, 8, bias=False)
+    fixed, start = FixedPoint(3, layer.weight), layer.weight.detach().clone()
+    admm = Admm(layer, {"weight": fixed.to_operator}, rho=1.0)
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.2)
+    for step in range(60):
+        optimizer.zero_grad()
+        ((layer.weight - start).square().sum() + admm.penalty()).backward()
+        optimizer.step()
+        if step % 3 == 2:
+            admm.update()
+    admm.finish()
+    assert np.array_equal(admm.operators["weight"].todense(), layer.weight.detach().numpy())
+    assert torch.equal(fixed(layer.weight), layer.weight)
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
         (lambda: FixedPoint(4, torch.tensor([1.0, torch.nan])), ValueError, "weight: expected finite numbers"),
         (lambda: FixedPoint(4, torch.tensor([1.0, torch.inf])), ValueError, "weight: expected finite numbers"),
+        (
+            lambda: FixedPoint(4).to_operator(torch.zeros(3)),
+            ValueError,
+            r"weight: expected real floats of shape \(m, n\)",
+        ),
+        (
+            lambda: FixedPoint(4).to_operator(torch.full((2, 2), torch.nan)),
+            ValueError,
+            "weight: expected numbers that are",
+        ),
         (lambda: encoded(torch.zeros(3), "sign", 1), ValueError, r"weight: expected real floats of shape \(m, n\)"),
         (lambda: encoded(torch.zeros(3, 3, dtype=torch.int64), "sign", 1), ValueError, "weight: expected real floats"),
         (
@@ -203,3 +286,17 @@ def test_fixed_points_of_numbers_that_are_not_finite() -> None:
 def test_refused(call: Callable[[], object], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         call()
+
+
+def test_fixed_points_beyond_a_range() -> None:
+    """In double precision where single has none of their steps; refused where no precision has."""
+    w = gaussian(6, 9).double() * 2.0**-140
+    for dtype, kind in ((torch.float64, np.float64), (torch.float32, np.float64)):
+        fixed = FixedPoint(4, w)
+        if dtype == torch.float32:
+            fixed.position.data.fill_(130.0)
+        op = fixed.to_operator((w * 2.0**12 if dtype == torch.float32 else w).to(dtype))
+        assert op.dtype == kind and np.any(op.todense())
+    fixed.position.data.fill_(1100.0)
+    with pytest.raises(ValueError, match=r"position: numbers times 2\*\*-1100"):
+        fixed.to_operator(w)

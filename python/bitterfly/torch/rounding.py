@@ -10,10 +10,12 @@ import numpy as np
 import torch
 from torch import nn
 
+from bitterfly.accuracy.measured import measure
 from bitterfly.dense.quantize import quantize_dense
 from bitterfly.inputs import as_count
-from bitterfly.operators.butterfly import ButterflyOperator
+from bitterfly.operators.butterfly import ButterflyOperator, PackedButterfly
 from bitterfly.operators.contract import Operator
+from bitterfly.quantization.fixed_point import packed_integers
 from bitterfly.quantization.quantize import quantize
 from bitterfly.stores.kinds import names_of
 from bitterfly.torch.products import array_of, tensor_of
@@ -55,10 +57,7 @@ def encoded(weight: Any, code: str, bits: float, *, rng: np.random.Generator | i
     array([[ 0.5 , -0.25],
            [ 3.  ,  0.  ]], dtype=float32)
     """
-    given = tensor_of(weight)
-    if given.ndim < 2 or not given.is_floating_point():
-        raise ValueError(f"weight: expected real floats of shape (m, n), got {given.dtype}, {tuple(given.shape)}")
-    a = array_of(given.flatten(1).cpu())
+    a = array_of(as_weight(weight).flatten(1).cpu())
     if code in _WINDOWS:
         return quantize_dense(a, bits=bits, code=code, head=None, outliers=None, rng=rng)
     if code not in _LISTS:
@@ -67,6 +66,14 @@ def encoded(weight: Any, code: str, bits: float, *, rng: np.random.Generator | i
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "the relative error is")  # few numbers err so much
         return quantize(upright, code=code, bits=bits, rng=rng).T
+
+
+def as_weight(weight: Any) -> torch.Tensor:
+    """Return real floats of at least two dimensions, without a gradient."""
+    given = tensor_of(weight)
+    if given.ndim < 2 or not given.is_floating_point():
+        raise ValueError(f"weight: expected real floats of shape (m, n), got {given.dtype}, {tuple(given.shape)}")
+    return given
 
 
 def straight_through(
@@ -166,6 +173,11 @@ class FixedPoint(nn.Module):
     >>> from bitterfly.torch import FixedPoint
     >>> FixedPoint(3)(torch.tensor([0.3, -0.6, 5.0])).detach()
     tensor([ 0.2500, -0.5000,  0.7500])
+
+    As an operator of the same numbers, for `replace_linear` and as a projection of `Admm`:
+
+    >>> FixedPoint(3).to_operator(torch.tensor([[0.3, -0.6, 5.0]]))
+    <1 x 3 PackedButterfly of float32, 3 bits per stored number, relative error 8.43e-01 (measured)>
     """
 
     def __init__(self, bits: int, weight: torch.Tensor | None = None) -> None:
@@ -199,9 +211,53 @@ class FixedPoint(nn.Module):
         found: torch.Tensor = _Fixed.apply(x, self.position, self.bits)[0]
         return found
 
+    def to_operator(self, weight: Any) -> PackedButterfly:
+        """Return the rounded numbers of a weight as packed integers times a power of two, not one of them changed.
+
+        Parameters
+        ----------
+        weight : torch.Tensor or array_like, shape (m, ...)
+            What the parametrization is of, before it is rounded: ``layer.parametrizations.weight.original``.
+
+        Returns
+        -------
+        PackedButterfly, shape (m, n)
+            In float64 for weights in double precision and beyond the range of float32, else in float32. Of `bits` bits
+            a number, two at least: where the lowest integer occurs, codes "lattice", with a scale of one for each
+            number of the shorter side; where it does not, integers with a sign, which need none.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For what are no real floats, and numbers that are not finite, or not normal, when rounded.
+        """
+        given = as_weight(weight)
+        with torch.no_grad():
+            rounded = array_of(self(given).flatten(1).cpu())
+        if not np.all(np.isfinite(rounded)):
+            raise ValueError("weight: expected numbers that are finite when rounded, got infinities or NaNs")
+        exponent = -round(float(self.position.detach()))
+        integers = np.ldexp(rounded.astype(np.float64), -exponent)
+        dtype = _in_range_of(rounded.dtype, exponent, self.bits)
+        if dtype is None or np.any(integers != np.rint(integers)):
+            raise ValueError(
+                f"position: numbers times 2**{exponent} in {given.dtype} leave the range of normal numbers"
+            )
+        op = packed_integers(integers, exponent, self.bits, dtype)
+        return op.replaced(relative_error=measure(array_of(given.flatten(1).cpu()), op), error_kind="measured")
+
     def extra_repr(self) -> str:
         """Return the facts that `print` shows."""
         return f"bits={self.bits}, position={round(float(self.position.detach()))}"
+
+
+def _in_range_of(dtype: np.dtype[Any], exponent: int, bits: int) -> np.dtype[Any] | None:
+    """Return the first precision, from this one, in which integers of so many bits times a power of two are normal."""
+    for each in (dtype, np.dtype(np.float64)):
+        limits = np.finfo(each)
+        if limits.minexp <= exponent < limits.maxexp - bits:
+            return each
+    return None
 
 
 class _Fixed(torch.autograd.Function):
