@@ -14,6 +14,7 @@ from bitterfly.torch.circulant import Circulant
 from bitterfly.torch.moments import ModelMoments, second_moments
 from bitterfly.torch.packed import PackedEmbedding, PackedLinear
 from bitterfly.torch.replace import load_packed, replace_linear
+from bitterfly.torch.rotations import learn_rotation
 from bitterfly.torch.rounding import FixedPoint, StraightThrough, encoded, straight_through
 from bitterfly.torch.trains import Kronecker, TensorTrain
 
@@ -32,6 +33,7 @@ __all__ = [
     "StraightThrough",
     "TensorTrain",
     "encoded",
+    "learn_rotation",
     "load_packed",
     "replace_linear",
     "second_moments",
