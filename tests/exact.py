@@ -56,6 +56,13 @@ def error_of_tensor(x: np.ndarray, cut: Any) -> np.longdouble:
     return np.longdouble(missed and np.inf) if total == 0 else missed / total
 
 
+def error_of_kernel(w: np.ndarray, conv: Any) -> np.longdouble:
+    """Return the relative error of the kernel of a convolution in extended precision."""
+    exact = w.astype(np.longdouble)
+    missed, total = norm(reference.kernel(conv, np.longdouble, dense) - exact), norm(exact)
+    return np.longdouble(missed and np.inf) if total == 0 else missed / total
+
+
 def dense(op: Any) -> np.ndarray:
     """Return the matrix that stored factors, codes and lengths stand for, multiplied out in extended precision."""
     if op.members:

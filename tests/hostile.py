@@ -27,9 +27,11 @@ import numpy as np
 import bitterfly
 import strategies as own
 from bitterfly import algebra, transforms
+from bitterfly.convolutions import FactoredConvolution
 from bitterfly.cuts import CutTensor
 from bitterfly.files import storage
 from bitterfly.files.container import canonical, checksum
+from bitterfly.files.convolutions import sealed
 from bitterfly.files.cuts import describe_tensor
 from bitterfly.inputs import Array
 from bitterfly.stores.floats import HadamardFloats
@@ -66,6 +68,9 @@ _ODD += [
     "inverse_fisher",
     "cuts",
     "cut_tensor",
+    "convolution",
+    "canonical",
+    "unfolded",
     "window7",
     "diagonal",
     "skeleton",
@@ -170,21 +175,48 @@ def operators() -> dict[str, Any]:
 
 
 @cache
-def tensors() -> dict[str, CutTensor]:
-    """Signed cuts of tensors, which have files of their own: with known errors, and complex ones of a contraction."""
+def tensors() -> dict[str, CutTensor | FactoredConvolution]:
+    """What has files of its own: cuts of tensors, with known errors or complex ones of a contraction, and kernels."""
     rng = np.random.default_rng(1)
-    out = {}
+    out: dict[str, Any] = {}
     for dtype in ("f4", "f8", "c8", "c16"):
         shape = (5, 1, 12) if dtype[0] == "f" else (9, 8)
         bits = tuple(np.packbits(rng.integers(2, size=(6, n)), axis=1, bitorder="little") for n in shape)
         errors = np.linspace(0.9, 0.5, 6) if dtype[0] == "f" else np.full(6, np.nan)
         out[f"cut tensor {dtype}"] = CutTensor(shape, own.gaussian(rng, (6,), dtype), bits, errors)
+    for dtype in ("f4", "f8"):
+        out |= _kernels(np.random.default_rng(2), dtype)
     return out
 
 
+def _kernels(rng: np.random.Generator, dtype: str) -> dict[str, FactoredConvolution]:
+    """A kernel of a convolution of each structure."""
+    parts = [own.gaussian(rng, (size, 4), "f2" if size == 3 else dtype) for size in (5, 3, 3, 2)]
+    codes = bitterfly.quantize_dense(own.gaussian(rng, (6, 4), dtype), bits=4, rng=0)
+    factors = [codes, *(TensorTrainOperator([x[None, ..., None]], dtype=dtype) for x in parts[1:])]
+    cores = [own.gaussian(rng, shape, dtype) for shape in ((1, 5, 1, 2), (2, 1, 9, 3), (3, 1, 2, 1))]
+    train = TensorTrainOperator(cores)
+    bits = tuple(np.packbits(rng.integers(2, size=(6, n)), axis=1, bitorder="little") for n in (5, 2, 3))
+    cut = CutTensor((5, 2, 3), own.gaussian(rng, (6,), dtype), bits, np.linspace(0.9, 0.5, 6), "measured")
+    matrix = bitterfly.quantize_dense(own.gaussian(rng, (5, 24), dtype), bits=2, rng=0)
+    return {
+        f"canonical kernel {dtype}": FactoredConvolution((6, 2, 3, 1, 3), "canonical", tuple(factors), 0.5, "measured"),
+        f"kernel train {dtype}": FactoredConvolution((5, 2, 3, 3), "tensor_train", (train,)),
+        f"kernel of cuts {dtype}": FactoredConvolution((5, 2, 3), "cuts", (cut,), 0.5, "measured"),
+        f"unfolded kernel {dtype}": FactoredConvolution((5, 2, 3, 4), "unfolded", (matrix,), 0.25, "ledger"),
+    }
+
+
 def to_bytes(x: Any) -> bytes:
-    """The contents of the file of an operator, or of signed cuts of a tensor."""
+    """The contents of the file of an operator, of signed cuts of a tensor, or of a kernel."""
+    if isinstance(x, FactoredConvolution):
+        return storage.contents(sealed(x))
     return storage.contents(describe_tensor(x)) if isinstance(x, CutTensor) else storage.to_bytes(x)
+
+
+def loader(name: str) -> Callable[[Any], Any]:
+    """What reads the file of this name."""
+    return type(tensors()[name]).load if name in tensors() else bitterfly.load
 
 
 def parts(data: bytes) -> tuple[Header, Header, Tensors]:
@@ -443,6 +475,9 @@ def check_valid(op: Any, r: random.Random) -> None:
     if isinstance(op, CutTensor):
         _check_tensor(op, r)
         return
+    if isinstance(op, FactoredConvolution):
+        _check_kernel(op)
+        return
     m, n = op.shape
     assert max(m, n) <= 4096 and op.nbytes >= 0 and not op.relative_error < 0
     columns = r.choice([1, 3, 17])
@@ -466,6 +501,13 @@ def _check_tensor(cut: CutTensor, r: random.Random) -> None:
         assert np.all(np.isfinite(rest if len(cut.shape) == 1 else rest.coefficients))
 
 
+def _check_kernel(kernel: FactoredConvolution) -> None:
+    with np.errstate(all="ignore"):
+        assert kernel.dense().shape == kernel.shape and kernel.nbytes > 0 and not kernel.relative_error < 0
+        op = kernel.to_operator(kernel.shape[2:])
+        assert (op @ np.ones(op.shape[1])).shape == (kernel.shape[0],)
+
+
 def _coefficients(op: Any) -> list[complex]:
     return [*getattr(op, "coefficients", ()), *(c for member in op.members for c in _coefficients(member))]
 
@@ -482,7 +524,7 @@ def run(count: int, seed: int = 0, first: int = 0, progress: Callable[[int, Outc
     with tempfile.NamedTemporaryFile(dir=folder) as file:
         for trial in range(first, first + count):
             name, change, good, bad = mutation(seed, trial)
-            load = CutTensor.load if name in tensors() else bitterfly.load
+            load = loader(name)
             try:
                 out.counts[change, _loaded(file, load, change, good, bad, out)] += 1
             except Exception as error:

@@ -551,6 +551,69 @@ def _cuts(rng: np.random.Generator) -> Drawn:
     return Drawn(op, reference.in_mode(op, matrix), f"{dtype} cuts, {op.width} of {op.shape}, {mode}")
 
 
+# ---- kernels of convolutions ----
+
+
+def convolution(seed: int) -> Drawn:
+    """Draw the kernel of a convolution of any structure, whose `dense` never went through what is tested."""
+    from bitterfly.convolutions import FactoredConvolution
+    from bitterfly.cuts import CutTensor
+    from bitterfly.structures import CodedCore, TensorTrainOperator
+    from bitterfly.structures.cores import with_precision
+
+    rng = np.random.default_rng(seed)
+    dtype, d = np.dtype(DTYPES[rng.integers(2)]), int(rng.integers(1, 4))
+    o, i, *window = (int(size) for size in (*rng.integers(1, 7, 2), *rng.choice([1, 1, 2, 3, 4], d)))
+    shape, longer = (o, i, *window), [size for size in window if size > 1]
+    structure = str(rng.choice(["canonical", "tensor_train", "cuts", "unfolded"]))
+
+    def core(size: tuple[int, int, int, int]) -> tuple[Any, np.ndarray]:
+        stored, dense = _core(rng, size, dtype, 0)
+        return with_precision(stored, "float"), dense
+
+    def matrix(m: int, n: int) -> tuple[Any, np.ndarray]:
+        stored, dense = core((1, m, n, 1))
+        if isinstance(stored, CodedCore):
+            return stored.matrix, dense.reshape(m, n)
+        return TensorTrainOperator([stored], dtype=dtype), dense.reshape(m, n).astype(np.float64)
+
+    if structure == "canonical":
+        r = int(rng.integers(1, 6))
+        factors, numbers = zip(*(matrix(size, r) for size in (o, *longer, i)), strict=True)
+        dense = np.ones(r)
+        for x in numbers:
+            dense = dense[..., None, :] * x
+        dense = np.moveaxis(dense.sum(axis=-1), -1, 1)
+    elif structure == "unfolded":
+        op, dense = matrix(o, i * int(np.prod(window)))
+        factors = (op,)
+    elif structure == "cuts":
+        width = int(rng.integers(1, 20))
+        signs = [rng.choice([-1, 1], (width, size)) for size in shape]
+        numbers = _numbers(rng, (width,), dtype)
+        bits = tuple(np.packbits(side < 0, axis=1, bitorder="little") for side in signs)
+        factors = (CutTensor(shape, numbers, bits, np.full(width, np.nan)),)
+        dense = np.zeros(shape)
+        for c, *sides in zip(numbers, *signs, strict=True):
+            part = np.float64(c)
+            for side in sides:
+                part = np.multiply.outer(part, side)
+            dense += part
+    else:
+        inner = [int(np.prod(longer))] if longer and rng.random() < 0.4 else longer
+        ranks = [1, *(int(r) for r in rng.integers(1, 6, len(inner) + 1)), 1]
+        sizes = [(1, o, 1), *((1, 1, n) for n in inner), (1, 1, i)]
+        shapes = [(ranks[at], size[1], size[2], ranks[at + 1]) for at, size in enumerate(sizes)]
+        drawn = [core(each) for each in shapes]
+        factors = (TensorTrainOperator([stored for stored, _ in drawn], dtype=dtype),)
+        dense = np.ones((1, 1))
+        for _, x in drawn:
+            dense = np.tensordot(dense, x.astype(np.float64).reshape(len(x), -1, x.shape[3]), 1).reshape(-1, x.shape[3])
+        dense = np.moveaxis(dense.reshape(o, *window, i), -1, 1)
+    op = FactoredConvolution(shape, structure, factors)
+    return Drawn(op, dense.reshape(shape), f"{dtype} kernel {shape}, {structure}, {[x.shape for x in factors]}")
+
+
 def _pivots(rng: np.random.Generator, pattern: Sequence[int], rank: int) -> np.ndarray:
     a, b, c, d = pattern
     order = np.argsort(rng.random((a * d, c // rank, b)), axis=2)

@@ -25,7 +25,7 @@ FLOORS = [
     ["structures"],
     ["files"],
     ["dense", "cuts"],
-    ["compression"],
+    ["compression", "convolutions"],
     ["plots", "models"],
     ["torch", "commands"],
     ["__init__"],

@@ -37,6 +37,7 @@ __all__ = [
     "algebra",
     "block_diag",
     "compress",
+    "convolutions",
     "cuts",
     "factorize",
     "gallery",
@@ -61,10 +62,10 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from bitterfly import gallery, interop, models, plots
+    from bitterfly import convolutions, gallery, interop, models, plots
 
 # Imported on first use: they need more, or are seldom needed.
-_LAZY = ("gallery", "interop", "models", "plots", "torch")
+_LAZY = ("convolutions", "gallery", "interop", "models", "plots", "torch")
 
 
 def __dir__() -> list[str]:

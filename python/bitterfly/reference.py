@@ -103,6 +103,50 @@ def cut_tensor(cut: Any, real: Any = np.float64) -> Array:
     return _sum_of_cuts(cut.shape, cut.coefficients.astype(np.result_type(cut.dtype, real)), cut.bits)
 
 
+def kernel(conv: Any, real: Any = np.float64, matrix: Callable[[Any], Array] = dense) -> Array:
+    """Return the kernel of a `FactoredConvolution` in a precision, (out, in, k_1, ..), place by place.
+
+    Parameters
+    ----------
+    conv : FactoredConvolution
+    real : dtype, optional
+    matrix : callable, optional
+        The matrix of an operator.
+    """
+    if conv.structure == "cuts":
+        return cut_tensor(conv.factors[0], real)
+    matrices = [matrix(factor).astype(real) for factor in conv.factors]
+    out: Array = np.zeros(conv.shape, real)
+    for at in np.ndindex(*conv.shape):
+        o, i, *places = at
+        if conv.structure == "unfolded":
+            out[at] = matrices[0][o, np.ravel_multi_index(at[1:], conv.shape[1:])]
+        elif conv.structure == "tensor_train":
+            out[at] = matrices[0][o, np.ravel_multi_index((*places, i), (*conv.shape[2:], conv.shape[1]))]
+        else:
+            inner = [place for place, size in zip(places, conv.shape[2:], strict=True) if size > 1]
+            rows = [x[place] for x, place in zip(matrices, (o, *inner, i), strict=True)]
+            out[at] = np.sum(np.prod(rows, axis=0))
+    return out
+
+
+def convolution(
+    w: Array, x: Array, stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int], groups: int
+) -> Array:
+    """Return the convolution of one image (in groups, n_1, ..) with a kernel, number by number, zeros around it."""
+    o, i, *window = w.shape
+    sizes = zip(x.shape[1:], window, stride, padding, dilation, strict=True)
+    out: Array = np.zeros((o, *((n + 2 * p - t * (k - 1) - 1) // s + 1 for n, k, s, p, t in sizes)))
+    for at in np.ndindex(*out.shape):
+        for channel in range(i):
+            for place in np.ndindex(*window):
+                steps = zip(at[1:], place, stride, padding, dilation, strict=True)
+                source = [a * s + b * t - p for a, b, s, p, t in steps]
+                if all(0 <= n < size for n, size in zip(source, x.shape[1:], strict=True)):
+                    out[at] += w[at[0], channel, *place] * x[at[0] // (o // groups) * i + channel, *source]
+    return out
+
+
 def _sum_of_cuts(shape: tuple[int, ...], coefficients: Array, bits: tuple[Array, ...]) -> Array:
     out: Array = np.zeros(shape, coefficients.dtype)
     for c, *sides in zip(coefficients, *bits, strict=True):

@@ -13,7 +13,7 @@ def test_files_of_every_kind_are_there() -> None:
     for header in headers:  # members of members too
         headers += header.get("terms", ())
     assert {header["format_version"] for header in headers} == {1, 2, 3, 4, 5, 6, 7, 8}
-    assert {header["kind"] for header in headers} == storage.CODECS.keys() | {"cut_tensor"}
+    assert {header["kind"] for header in headers} == storage.CODECS.keys() | {"cut_tensor", "convolution"}
     assert {header.get("mode") for header in headers} >= {"forward", "transpose", "adjoint"}
     assert {header.get("dtype") for header in headers} >= {"float32", "float64", "complex64", "complex128"}
     kinds = {kind for header in headers for kind, _ in header.get("codes", ())}

@@ -13,6 +13,7 @@ from bitterfly.files.replacing import Path, as_regular_file, replacing
 from bitterfly.operators.contract import Operator
 
 METADATA_KEY = "bitterfly"
+_NO_OPERATORS = {cuts.TENSOR: "cuts.CutTensor", "convolution": "convolutions.FactoredConvolution"}
 
 
 def save(path: Path, op: Operator) -> None:
@@ -123,8 +124,8 @@ def _whole(header: Header, file: Tensors) -> Operator:
 def unsealed(header: Header, file: Tensors) -> Operator:
     """Return the operator of any kind that metadata, unchecked, and tensors are of."""
     kind = header.get("kind")
-    if kind == cuts.TENSOR:
-        raise ValueError(f"kind: {kind!r} is of tensors, no operator; bitterfly.cuts.CutTensor.load reads it")
+    if isinstance(kind, str) and kind in _NO_OPERATORS:
+        raise ValueError(f"kind: {kind!r} is of tensors, no operator; bitterfly.{_NO_OPERATORS[kind]}.load reads it")
     codec = CODECS.get(kind, butterflies.CODEC) if isinstance(kind, str) else butterflies.CODEC  # refuses other kinds
     return cast(Operator, codec.read(header, file))
 

@@ -94,7 +94,7 @@ def train_of(
     if found is not None:
         cores, power = _orthogonal_from_right(found)
         cores = _cut_from_left(cores, least * 2.0**-power, most)
-        return _balanced(cores, exponent + power, x.dtype)
+        return balanced(cores, exponent + power, x.dtype)
     rest, cores = _interleaved(z, heights, widths).reshape(1, -1), []
     for at in range(d - 1):
         r = len(rest)
@@ -103,7 +103,7 @@ def train_of(
         cores.append(u[:, :rank].reshape(r, heights[at], widths[at], rank))
         rest = s[:rank, None] * vh[:rank]
     cores.append(rest.reshape(len(rest), heights[-1], widths[-1], 1))
-    return _balanced(cores, exponent, x.dtype)
+    return balanced(cores, exponent, x.dtype)
 
 
 def _interleaved(x: Array, heights: Sequence[int], widths: Sequence[int]) -> Array:
@@ -162,7 +162,7 @@ def as_ranks(ranks: Any, count: int) -> list[int]:
     return most
 
 
-def _balanced(cores: list[Array], exponent: int, dtype: np.dtype[Any]) -> TensorTrainOperator:
+def balanced(cores: list[Array], exponent: int, dtype: np.dtype[Any]) -> TensorTrainOperator:
     """Return cores of about one size each, so that their products do not leave the range on the way."""
     last = near_one(cores[-1])
     share, rest = divmod(exponent + last[1], len(cores))
@@ -211,7 +211,7 @@ def rounded(op: TensorTrainOperator, rtol: float) -> TensorTrainOperator:
     cores, exponent = orthogonal_from_right(op)
     least = rtol * float(np.linalg.norm(cores[0])) / sqrt(max(len(cores) - 1, 1)) * (1 - 1e-6)
     cores = _cut_from_left(cores, least, as_ranks(None, len(cores) - 1))
-    out = in_view_of(op, _balanced(cores, exponent, op.dtype))
+    out = in_view_of(op, balanced(cores, exponent, op.dtype))
     return out._viewed(_fact=Known.of(op).then(op.change_to(out), kind="ledger"))
 
 

@@ -11,9 +11,10 @@ except ImportError as error:
 from bitterfly.torch.admm import Admm
 from bitterfly.torch.chains import BlockTensorTrain, Butterfly, LowRank, Monarch
 from bitterfly.torch.circulant import Circulant
+from bitterfly.torch.convolutions import PackedConvolution
 from bitterfly.torch.moments import ModelMoments, second_moments
 from bitterfly.torch.packed import PackedEmbedding, PackedLinear
-from bitterfly.torch.replace import load_packed, replace_linear
+from bitterfly.torch.replace import load_packed, replace_convolutions, replace_linear
 from bitterfly.torch.rotations import learn_rotation
 from bitterfly.torch.rounding import FixedPoint, StraightThrough, encoded, straight_through
 from bitterfly.torch.trains import Kronecker, TensorTrain
@@ -28,6 +29,7 @@ __all__ = [
     "LowRank",
     "ModelMoments",
     "Monarch",
+    "PackedConvolution",
     "PackedEmbedding",
     "PackedLinear",
     "StraightThrough",
@@ -35,6 +37,7 @@ __all__ = [
     "encoded",
     "learn_rotation",
     "load_packed",
+    "replace_convolutions",
     "replace_linear",
     "second_moments",
     "straight_through",

@@ -8,8 +8,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from bitterfly.convolutions import FactoredConvolution
+from bitterfly.files.convolutions import KIND
 from bitterfly.files.replacing import as_regular_file
-from bitterfly.files.storage import load, to_bytes
+from bitterfly.files.storage import read, to_bytes, unsealed
 from bitterfly.operators.contract import Composite, Operator
 from bitterfly.operators.dense import DenseOperator, Precision
 from bitterfly.torch import products
@@ -19,7 +21,7 @@ _PRECISIONS = ("float", "half", "int8")
 
 
 class Packed(nn.Module):
-    """What both modules share: an operator, its handle, and its place in state dicts, a tensor of bytes."""
+    """What all modules share: an operator or a kernel, its handle, and its place in state dicts, a tensor of bytes."""
 
     operator: Operator
 
@@ -30,20 +32,31 @@ class Packed(nn.Module):
 
     def _hold(self, operator: Any) -> None:
         self.operator = in_precision(checked_operator(operator), self.precision)
+        self._take_handles()
+
+    def _take_handles(self) -> None:
         self._handle = products.handle_of(self.operator)
 
     @property
+    def held(self) -> Any:
+        """What is packed."""
+        return self.operator
+
+    def _bytes(self) -> bytes:
+        return to_bytes(self.operator)
+
+    @property
     def nbytes(self) -> int:
-        """Bytes of the packed matrix."""
-        return self.operator.nbytes
+        """Bytes of what is packed."""
+        return int(self.held.nbytes)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        self._handle = products.handle_of(self.operator)
+        self._take_handles()
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
-        destination[prefix + PACKED] = torch.frombuffer(bytearray(to_bytes(self.operator)), dtype=torch.uint8)
+        destination[prefix + PACKED] = torch.frombuffer(bytearray(self._bytes()), dtype=torch.uint8)
 
     def _load_from_state_dict(
         self,
@@ -62,14 +75,12 @@ class Packed(nn.Module):
             missing_keys.append(name)
             return
         try:
-            operator = from_bytes(state_dict[name])
+            found = from_bytes(state_dict[name])
+            if found.shape != self.held.shape:
+                raise ValueError(f"expected an operator of shape {self.held.shape}, got {found.shape}")
+            self._hold(found)
         except (ValueError, TypeError) as error:
             error_msgs.append(f"{name}: {error}")
-            return
-        if operator.shape != self.operator.shape:
-            error_msgs.append(f"{name}: expected an operator of shape {self.operator.shape}, got {operator.shape}")
-        else:
-            self._hold(operator)
 
 
 class PackedLinear(Packed):
@@ -240,9 +251,13 @@ def in_precision(op: Operator, precision: Precision) -> Operator:
     return op
 
 
-def from_bytes(packed: Any) -> Operator:
-    """Return the operator whose file a tensor of bytes holds."""
+def from_bytes(packed: Any) -> Operator | FactoredConvolution:
+    """Return the operator, or the kernel of a convolution, whose file a tensor of bytes holds."""
     if not isinstance(packed, torch.Tensor) or packed.dtype != torch.uint8 or packed.ndim != 1:
         raise TypeError(f"expected bytes, a tensor of uint8, got {getattr(packed, 'dtype', type(packed).__name__)}")
     with as_regular_file(BytesIO(packed.cpu().numpy().tobytes())) as name:
-        return load(name)
+        return read(name, _unsealed)
+
+
+def _unsealed(header: Any, file: Any) -> Any:
+    return FactoredConvolution.of_file(header, file) if header.get("kind") == KIND else unsealed(header, file)

@@ -1,4 +1,4 @@
-"""A model whose linear layers and tables of vectors give way to packed ones."""
+"""A model whose linear layers, tables of vectors and convolutions give way to packed ones."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from bitterfly.convolutions import FactoredConvolution, unfolded
 from bitterfly.operators.contract import Operator
 from bitterfly.operators.dense import Precision
+from bitterfly.torch.convolutions import PackedConvolution
 from bitterfly.torch.packed import PACKED, Packed, PackedEmbedding, PackedLinear, from_bytes
 from bitterfly.torch.products import tensor_of
 
@@ -93,22 +95,73 @@ def replace_linear(model: nn.Module, compressed: Mapping[str, Any], *, precision
     return model
 
 
-def load_packed(model: nn.Module, state_dict: Mapping[str, Any], *, precision: Precision = "float") -> nn.Module:
+def replace_convolutions(
+    model: nn.Module, compressed: Mapping[str, Any], *, precision: Precision = "float", decoded: bool = False
+) -> nn.Module:
+    """Replace convolutions of a model by packed ones, in place.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        It may be on the device "meta", so that its weights are never in memory.
+    compressed : mapping of str to FactoredConvolution or operator
+        By the names of weights in state dicts. A kernel, or an operator of a row for each output, takes the place of
+        the weight of a `torch.nn.Conv1d`, `Conv2d` or `Conv3d`, and of all that share it.
+    precision, decoded
+        See `PackedConvolution`.
+
+    Returns
+    -------
+    torch.nn.Module
+        The model; if it is itself a convolution, the packed one.
+
+    Raises
+    ------
+    KeyError
+        Where the model has no tensor of a name.
+    ValueError, TypeError
+        Where shapes differ, and for weights of other modules, such as transposed convolutions.
+
+    Examples
+    --------
+    >>> import torch, bitterfly
+    >>> from bitterfly.torch import replace_convolutions
+    >>> model = torch.nn.Sequential(torch.nn.Conv2d(16, 32, 3, padding=1), torch.nn.ReLU())
+    >>> kernel = bitterfly.convolutions.tensor_train(model[0].weight.detach().numpy(), ranks=8)
+    >>> replace_convolutions(model, {"0.weight": kernel})[0]
+    PackedConvolution(16, 32, kernel_size=(3, 3), stride=(1, 1), groups=1, bias=True, tensor_train, 5.33 bits an entry)
+    """
+    tensors = {**dict(model.named_parameters(remove_duplicate=False)), **dict(model.named_buffers())}
+    made = []
+    for name, value in compressed.items():
+        if name not in tensors:
+            raise KeyError(f"compressed[{name!r}]: the model has no tensor of this name")
+        shape, label = tuple(tensors[name].shape), f"compressed[{name!r}]"
+        for at, module in _holders(model, tensors[name], label):
+            made.append((at, _packed_convolution(module, _kernel(value, shape, label), precision, decoded, label)))
+    for at, module in made:
+        model = _put(model, at, module)
+    return model
+
+
+def load_packed(
+    model: nn.Module, state_dict: Mapping[str, Any], *, precision: Precision = "float", decoded: bool = False
+) -> nn.Module:
     """Load the state of a model with packed layers into one that has none yet, or others, in place.
 
     Parameters
     ----------
     model : torch.nn.Module
-        As it was before `replace_linear`; it may be on the device "meta".
+        As it was before `replace_linear` and `replace_convolutions`; it may be on the device "meta".
     state_dict : mapping of str to torch.Tensor
         What ``state_dict()`` of the model with packed layers was.
-    precision : {"float", "half", "int8"}, optional
-        See `PackedLinear`.
+    precision, decoded
+        See `PackedLinear` and `PackedConvolution`.
 
     Returns
     -------
     torch.nn.Module
-        The model; if it is itself a linear layer, the packed one.
+        The model; if it is itself such a layer, the packed one.
 
     Raises
     ------
@@ -121,7 +174,13 @@ def load_packed(model: nn.Module, state_dict: Mapping[str, Any], *, precision: P
         at, _, last = name.rpartition(".")
         module = dict(model.named_modules()).get(at) if last == PACKED else None
         if module is not None and not isinstance(module, Packed):
-            model = _put(model, at, _packed(module, from_bytes(value), precision, name))
+            found = from_bytes(value)
+            packed = (
+                _packed_convolution(module, found, precision, decoded, name)
+                if isinstance(found, FactoredConvolution)
+                else _packed(module, found, precision, name)
+            )
+            model = _put(model, at, packed)
     model.load_state_dict(state_dict, assign=True)
     return model
 
@@ -159,6 +218,57 @@ def _packed(module: nn.Module, op: Operator, precision: Precision, name: str) ->
     for hooks in _HOOKS:
         vars(packed)[hooks] = vars(module)[hooks]  # itself: handles, which remove them, know it
     return packed.train(module.training)
+
+
+# ---- convolutions ----
+
+
+def _holders(model: nn.Module, tensor: torch.Tensor, name: str) -> list[tuple[str, nn.Module]]:
+    """Return the modules that hold a tensor, all of them convolutions whose weight it is, or raise a TypeError."""
+    out = []
+    for at, module in model.named_modules(remove_duplicate=False):
+        for key, own in module.named_parameters(recurse=False, remove_duplicate=False):
+            if own is tensor:
+                if key != _WEIGHT:
+                    raise TypeError(f"{name}: expected the weight of a convolution, got {key!r} of {_kind(module)}")
+                out.append((at, _checked_convolution(module, name)))
+    if not out:
+        raise TypeError(f"{name}: expected the weight of a convolution, got a buffer")
+    return out
+
+
+def _checked_convolution(module: nn.Module, name: str) -> nn.Module:
+    if type(module) not in (nn.Conv1d, nn.Conv2d, nn.Conv3d):
+        hint = {"ConvTranspose": ", transposed", "LazyConv": ", which has no weight before its first input"}
+        why = next((text for part, text in hint.items() if type(module).__name__.startswith(part)), "")
+        raise TypeError(f"{name}: expected a Conv1d, Conv2d or Conv3d, got {_kind(module)}{why}")
+    return module
+
+
+def _kind(module: nn.Module) -> str:
+    return type(module).__name__
+
+
+def _kernel(value: Any, shape: tuple[int, ...], name: str) -> FactoredConvolution:
+    if isinstance(value, Operator) and value.shape == (shape[0], prod(shape[1:])):
+        return unfolded(value, shape)
+    if not isinstance(value, (FactoredConvolution, Operator)):
+        raise TypeError(f"{name}: expected a FactoredConvolution or an operator, got {type(value).__name__}")
+    if value.shape != shape:
+        raise ValueError(f"{name}: expected shape {shape}, got {value.shape}")
+    assert isinstance(value, FactoredConvolution)  # operators have two axes, kernels of modules three
+    return value
+
+
+def _packed_convolution(
+    module: nn.Module, kernel: FactoredConvolution, precision: Precision, decoded: bool, name: str
+) -> nn.Module:
+    """Return what takes the place of a convolution."""
+    weight: Any = getattr(_checked_convolution(module, name), _WEIGHT)
+    _kernel(kernel, tuple(weight.shape), name)
+    facts = {key: getattr(module, key) for key in ("stride", "padding", "dilation", "groups", "padding_mode")}
+    bias: Any = module.bias
+    return PackedConvolution(kernel, bias, **facts, precision=precision, decoded=decoded).train(module.training)
 
 
 def _assign(model: nn.Module, name: str, tensor: torch.Tensor, value: Any) -> None:
