@@ -274,7 +274,7 @@ def test_threads_do_not_change_codes() -> None:
         (
             {"bits": 2, "rotate": "outputs"},
             ValueError,
-            "rotate: expected 'auto', 'inputs', 'both', 'scaled', False, an operator or scales",
+            "rotate: expected 'auto', 'inputs', 'both', 'scaled', 'whitened', False, an operator or scales",
         ),
         ({"bits": 2, "head": 3}, ValueError, "head: expected 'auto' or None, got 3"),
         (
@@ -282,7 +282,11 @@ def test_threads_do_not_change_codes() -> None:
             ValueError,
             r"rotate: expected an operator of shape \(64, 64\)",
         ),
-        ({"bits": 2, "rotate": transforms.hadamard(64)}, ValueError, "rotate: expected an orthogonal operator"),
+        (
+            {"bits": 2, "rotate": 0 * transforms.hadamard(64)},
+            ValueError,
+            "rotate: expected an operator with an inverse",
+        ),
         ({"bits": 2, "rotate": transforms.dft(64) / 8}, TypeError, "rotate: expected real numbers"),
         ({"bits": 2, "rotate": 0}, ValueError, "rotate: expected 'auto'"),
         ({"bits": 2, "rotate": np.eye(64)}, ValueError, r"rotate: expected an operator, or \(64,\) real scales"),

@@ -1,4 +1,4 @@
-"""Codes in a basis that users bring: of an orthogonal operator, or of columns over scales of their own."""
+"""Codes in a basis that users bring, of an operator or of scales of columns, or in one in which rows are white."""
 
 from __future__ import annotations
 
@@ -8,20 +8,25 @@ import numpy as np
 
 from bitterfly.accuracy.metric import as_metric
 from bitterfly.dense.measured import counted, measured
+from bitterfly.dense.rates import codes_bytes
 from bitterfly.dense.search import Asked, coded
 from bitterfly.inputs import Array, UnmetError, as_floating
 from bitterfly.operators.butterfly import ButterflyOperator
 from bitterfly.operators.contract import ButterflyProduct, Operator
 from bitterfly.powers import near_one, scaled
 from bitterfly.precision import in_double
+from bitterfly.stores.dense.codes import BLOCK, HALF_BITS
 
 _ORTHOGONAL = 1e-4  # what Q^H Q may be off the identity
+_INVERSE = 1e-8  # of a matrix: what ``(A P^-1) P`` may be off
+_ROOT_BITS = (3, 4, 5)  # of the numbers of a root of second moments
+_LEAST = 1e-3  # of the mean of eigenvalues: what codes of so few bits keep apart
 _MOST = 60  # of the exponent of the largest scale, and between the scales
 _SPREAD = 20  # of the exponents of scales that follow the columns
 
 
 def in_basis_of(q: Operator, a: Array, asked: Asked, rng: np.random.Generator) -> ButterflyProduct:
-    """Return codes of ``a Q^H``, times Q."""
+    """Return codes of ``a Q^H``, times Q, where it is orthogonal."""
     n = a.shape[1]
     if q.shape != (n, n):
         raise ValueError(f"rotate: expected an operator of shape {(n, n)}, got {q.shape}")
@@ -31,7 +36,7 @@ def in_basis_of(q: Operator, a: Array, asked: Asked, rng: np.random.Generator) -
     probe = rng.standard_normal((n, 4))
     apart = float(np.linalg.norm(wide.H @ (wide @ probe) - probe) / np.linalg.norm(probe))
     if not apart < _ORTHOGONAL:
-        raise ValueError(f"rotate: expected an orthogonal operator, got one whose Q^H Q is {apart:.2g} off")
+        return over_operator(q, a, asked, rng)
     x, exponent = near_one(a)
     rotated = _narrow((wide @ x.conj().T).conj().T, exponent, a.dtype)
     metric = asked.metric
@@ -50,14 +55,79 @@ def over_scales(scales: Array, a: Array, asked: Asked, rng: np.random.Generator)
     diagonal = ButterflyOperator([scales.reshape(1, 1, 1, -1).astype(a.real.dtype)])
     s = diagonal.factors[0].ravel().astype(np.float64)
     x, exponent = near_one(a)
-    narrow = _narrow(x / s, exponent, a.dtype)
     given = np.ones(len(s)) if asked.metric is None else asked.metric
-    metric = as_metric(given * (s**2 if given.ndim == 1 else np.outer(s, s)), len(s))
-    less = asked._replace(metric=metric, rotate="auto", beside=asked.beside + diagonal.nbytes)
-    whole = measured(a, ButterflyProduct([coded(narrow, less, rng), diagonal]), asked.metric)
+    metric = given * (s**2 if given.ndim == 1 else np.outer(s, s))
+    return _over(diagonal, a, _narrow(x / s, exponent, a.dtype), metric, asked, rng)
+
+
+def over_operator(p: Operator, a: Array, asked: Asked, rng: np.random.Generator) -> ButterflyProduct:
+    """Return codes of ``a P^-1``, times P; without a metric, errors of the matrix itself count."""
+    if p.dtype.kind == "c":
+        raise TypeError(f"rotate: expected real numbers of an operator that is not orthogonal, got {p.dtype}")
+    dense, power = near_one(in_double(p).todense())
+    x, exponent = near_one(a)
+    with np.errstate(all="ignore"):
+        try:
+            rest = np.linalg.solve(dense.T, x.T).T
+        except np.linalg.LinAlgError:
+            rest = np.full_like(x, np.nan)
+        apart = float(np.linalg.norm(rest @ dense - x)) / (float(np.linalg.norm(x)) or 1.0)
+    if not apart < _INVERSE:
+        raise ValueError(f"rotate: expected an operator with an inverse, got one that leaves {apart:.2g} of the matrix")
+    half = dense if asked.metric is None else dense * asked.metric if asked.metric.ndim == 1 else dense @ asked.metric
+    whole = half @ dense.T
+    return _over(p, a, _narrow(rest, exponent - power, a.dtype), (whole + whole.T) / 2, asked, rng)
+
+
+def _over(
+    p: Operator, a: Array, rest: Array, metric: Array, asked: Asked, rng: np.random.Generator
+) -> ButterflyProduct:
+    """Return codes of what P leaves, in the metric of its errors, times P."""
+    less = asked._replace(metric=as_metric(metric, len(metric)), rotate="auto", beside=asked.beside + p.nbytes)
+    whole = measured(a, ButterflyProduct([coded(rest, less, rng), p]), asked.metric)
     if asked.rtol is not None and not counted(whole, asked.metric) <= asked.rtol:
         raise UnmetError(f"rtol: {asked.rtol:.3g} is not met: codes reach {counted(whole, asked.metric):.3g}")
     return whole
+
+
+def whitening(a: Array, asked: Asked, rng: np.random.Generator) -> Operator | None:
+    """Return a coded root P of ``K = A^H A``, or None where it is not expected to save more bytes than it takes.
+
+    Codes of ``A P^-1`` err by about ``tr(K S^-1) det(S)^(1/n)``, ``S = P^T P``, where columns make good for each other:
+    at ``S = K`` the arithmetic mean of the eigenvalues of K becomes the geometric one. What P has lost in its codes
+    is no error of the product, it only keeps S from K.
+    """
+    n = a.shape[1]
+    planes = [part.astype(np.float64) for part in ([a.real, a.imag] if a.dtype.kind == "c" else [a])]
+    x = near_one(np.concatenate(planes))[0]
+    k = x.T @ x
+    if n == 1 or not k.any():
+        return None
+    k /= np.trace(k) / n
+    values, vectors = np.linalg.eigh(k)
+    root = (vectors * np.sqrt(np.maximum(values, _LEAST))) @ vectors.T
+    if _gain(k, root) * len(x) <= n * _ROOT_BITS[0]:  # no code of it pays
+        return None
+    least = codes_bytes((len(x), n), np.full(-(-n // BLOCK), HALF_BITS[0]), 2)
+    room = float("inf") if asked.nbytes is None else asked.nbytes - asked.beside - least
+    found = []
+    for bits in _ROOT_BITS:
+        plain = asked._replace(bits=bits, nbytes=None, rtol=None, metric=None, rotate="inputs", beside=0)
+        p = coded(root.astype(a.real.dtype), plain, rng)
+        saved = _gain(k, in_double(p).todense()) * len(x) * n / 8 - p.nbytes
+        if saved > 0 and p.nbytes <= room:
+            found.append((saved, p))
+    return max(found, key=lambda each: each[0])[1] if found else None
+
+
+def _gain(k: Array, p: Array) -> float:
+    """Return the bits a number that codes of ``A P^-1`` are expected to save, minus infinity where there are none."""
+    n = len(k)
+    sign, log = np.linalg.slogdet(p)
+    if sign == 0:
+        return -np.inf
+    whitened = np.linalg.solve(p.T, np.linalg.solve(p.T, k).T)
+    return -float(np.log2(np.trace(whitened) / n) / 2 + log / (n * np.log(2)))
 
 
 def column_scales(a: Array) -> Array:

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 
 from bitterfly.accuracy.metric import as_metric
+from bitterfly.algebra import block_diag
 from bitterfly.dense.feedback import DAMPING
 from bitterfly.dense.quantize import quantize_dense
 from bitterfly.inputs import Array, as_count, as_number
 from bitterfly.operators.butterfly import ButterflyOperator, PackedButterfly
 from bitterfly.operators.contract import ButterflyProduct, Operator
-from bitterfly.operators.stacks import ButterflyStack
 from bitterfly.powers import near_one
 from bitterfly.quantization.quantize import quantize
 from bitterfly.stores.kinds import Code
@@ -159,7 +159,7 @@ class _Butterflies(NamedTuple):
             return part
         ones = ButterflyOperator([np.ones((1, 1, 1, rest))])
         same = quantize(ones, code="float", significand=1)
-        return ButterflyStack([same, part] if first else [part, same], "diagonal")
+        return block_diag([same, part] if first else [part, same])
 
 
 def _turned(x: torch.Tensor, theta: torch.Tensor, stride: int) -> torch.Tensor:
