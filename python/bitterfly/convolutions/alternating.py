@@ -10,7 +10,7 @@ import numpy as np
 from bitterfly.inputs import Array
 
 _REGULAR = 2.0**-30  # of a Gram matrix, on its diagonal, where there is no solution without
-_TOLERANCE = 1e-7  # of the error: what no iteration gains any more
+_TOLERANCE = 1e-8  # of the error: what no iteration gains any more
 
 
 def _tensorly() -> Any:

@@ -182,7 +182,7 @@ class PackedConvolution(Packed):
         return y if x.ndim == d + 2 else y[0]
 
     def _product(self, x: torch.Tensor) -> torch.Tensor:
-        d, (first, last), nothing = len(self.stride), self._handles, [0] * len(self.stride)
+        (first, last), nothing = self._handles, [0] * len(self.stride)
         if self.kernel.structure == "unfolded":
             x = self._padded(x)
             if last is not None:
@@ -193,12 +193,12 @@ class PackedConvolution(Packed):
         if ones or self.padding_mode != "zeros" or any(left != right for left, right in self._pads):
             x, pads = self._padded(x), nothing
         count = len(x)
-        x = self._picked(x.reshape(count * self.groups, -1, *x.shape[2:]))
+        x = self._picked(x.reshape(count * self.groups, self.kernel.shape[1], *x.shape[2:]))
         x = self._mixed(x, "_stage_first", first, 1)
         for at, is_per_channel in enumerate(self._windows):
             window = self.get_buffer(f"_stage_{at}").shape
             x = self._convolved(x, f"_stage_{at}", window[2:], pads, window[0] if is_per_channel else 1)
-        x = x.reshape(count, -1, *x.shape[-d:])
+        x = x.reshape(count, self.groups * x.shape[1], *x.shape[2:])
         return self._mixed(x, "_stage_last", last, self.groups)
 
     def _picked(self, x: torch.Tensor) -> torch.Tensor:

@@ -136,9 +136,10 @@ def replace_convolutions(
     for name, value in compressed.items():
         if name not in tensors:
             raise KeyError(f"compressed[{name!r}]: the model has no tensor of this name")
-        shape, label = tuple(tensors[name].shape), f"compressed[{name!r}]"
-        for at, module in _holders(model, tensors[name], label):
-            made.append((at, _packed_convolution(module, _kernel(value, shape, label), precision, decoded, label)))
+        label = f"compressed[{name!r}]"
+        holders = _holders(model, tensors[name], label)
+        kernel = _kernel(value, tuple(tensors[name].shape), label)
+        made += [(at, _packed_convolution(module, kernel, precision, decoded, label)) for at, module in holders]
     for at, module in made:
         model = _put(model, at, module)
     return model
