@@ -20,13 +20,15 @@ import bitterfly
 from bitterfly.commands.cli import main
 
 ROOT = Path(__file__).resolve().parent.parent
+_EXTRAS = {"torch": ["torch"], "convolutions.canonical": ["tensorly"], "convolutions.trains": ["tensorly"]}
+_EXTRAS |= {"torch.md": ["torch"], "convolutions.md": ["torch", "tensorly"]}
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if page.name == "torch.md":
-        pytest.importorskip("torch")
+    for package in _EXTRAS.get(page.name, ()):
+        pytest.importorskip(package)
     monkeypatch.chdir(tmp_path)
     scope: dict[str, object] = {}
     for block in re.findall(r"^```python\n(.*?)^```", page.read_text(), re.M | re.S):
@@ -86,8 +88,8 @@ MODULES = [m.name for m in pkgutil.walk_packages(bitterfly.__path__, "bitterfly.
 
 @pytest.mark.parametrize("name", MODULES)
 def test_docstring_examples(name: str) -> None:
-    if name.startswith("bitterfly.torch"):
-        pytest.importorskip("torch")
+    for package in next((extras for part, extras in _EXTRAS.items() if name.startswith(f"bitterfly.{part}")), ()):
+        pytest.importorskip(package)
     module = importlib.import_module(name)
     flags = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
     assert doctest.testmod(module, optionflags=flags).failed == 0

@@ -53,7 +53,7 @@ class FactoredConvolution:
     >>> weight = np.random.default_rng(0).standard_normal((32, 16, 3, 3)).astype(np.float32)
     >>> kernel = bitterfly.convolutions.tensor_train(weight, ranks=8)
     >>> kernel
-    <32 x 16 x 3 x 3 FactoredConvolution, tensor_train, 3072 bytes, relative error 8.2...e-01 (measured)>
+    <32 x 16 x 3 x 3 FactoredConvolution, tensor_train, 3072 bytes, relative error 8.88e-01 (measured)>
     >>> kernel.parameters, kernel.flops((28, 28), padding=1) < 2 * weight.size * 28 * 28
     (768, True)
     """
