@@ -138,14 +138,6 @@ def dense() -> nn.Sequential:
     )
 
 
-def packed(
-    model: nn.Module, make: Callable[[np.ndarray, int], FactoredConvolution], bits: float, decoded: bool
-) -> nn.Module:
-    weights = {name: model.get_parameter(name).detach().numpy() for name in LAYERS}
-    found = {name: make(w, int(bits * w.size / 8)) for name, w in weights.items()}
-    return replace_convolutions(copy.deepcopy(model), found, decoded=decoded)
-
-
 @torch.no_grad()
 def network(model: nn.Sequential, rest: Data, bits: float) -> list[dict[str, Any]]:
     """Accuracy without more training, and the time of a batch of 20 images over that of floats, two layers alone."""
@@ -153,8 +145,10 @@ def network(model: nn.Sequential, rest: Data, bits: float) -> list[dict[str, Any
     forms: dict[str, nn.Sequential] = {"floats": model}
     rows = [{"weights": "floats", "accuracy": accuracy(model, x, y), "error": 0.0, "operations": 1.0}]
     for name, make in structures().items():
-        forms[name] = packed(model, make, bits, decoded=False)
-        forms[f"{name}, decoded"] = packed(model, make, bits, decoded=True)
+        weights = {layer: model.get_parameter(layer).detach().numpy() for layer in LAYERS}
+        found = {layer: make(w, int(bits * w.size / 8)) for layer, w in weights.items()}
+        for form, decoded in ((name, False), (f"{name}, decoded", True)):
+            forms[form] = replace_convolutions(copy.deepcopy(model), found, decoded=decoded)
         layers = [layer for layer in forms[name].modules() if isinstance(layer, PackedConvolution)]
         flops = [layer.kernel.flops((16, 16), padding=1) / (2 * np.prod(layer.kernel.shape) * 256) for layer in layers]
         lost = float(np.sqrt(np.mean([layer.kernel.relative_error**2 for layer in layers])))

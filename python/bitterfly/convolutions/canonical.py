@@ -61,8 +61,8 @@ def cp(
     -----
     Carroll, Chang (1970), Harshman (1970): alternating least squares, those of tensorly; for convolutions Lebedev et
     al., *Speeding-up convolutional neural networks using fine-tuned CP-decomposition* (ICLR 2015). Terms may grow
-    without end while their sum does not; codes of few bits are no match for these. A round takes memory for `rank` times
-    the entries of the kernel over its least axis, in double precision.
+    without end while their sum does not; codes of few bits are no match for these. A round takes memory for `rank`
+    times the entries of the kernel over its least axis, in double precision.
 
     Examples
     --------
