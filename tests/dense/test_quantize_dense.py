@@ -17,6 +17,7 @@ import bitterfly
 import exact
 import strategies as own
 from bitterfly import reference, transforms
+from bitterfly.dense.rates import even_bytes
 from bitterfly.inputs import UnmetError
 from bitterfly.stores.dense.codes import DenseCodes
 from bitterfly.stores.dense.tiles import tiles_of_streams
@@ -352,6 +353,19 @@ def test_a_rotation_of_ones_own() -> None:
     plain = bitterfly.quantize_dense(a.real, rotate=q, bits=3, rng=0)
     of = [np.linalg.norm((reference.dense(each) - a.real) * np.sqrt(weights)) for each in (op, plain)]
     assert of[0] < 0.8 * of[1]
+
+
+def test_bytes_that_do_for_one_rotation_are_enough_where_two_are_compared() -> None:
+    rng = np.random.default_rng(0)
+    a = np.outer(np.ones(256), rng.standard_normal(128)) + 0.3 * rng.standard_normal((256, 128))  # rows that are alike
+    least = even_bytes(a.shape, 2)
+    asked: dict[str, Any] = {"head": None, "outliers": None, "rng": 0}
+    one = bitterfly.quantize_dense(a, nbytes=least, rotate="inputs", **asked)
+    op, more = (bitterfly.quantize_dense(a, nbytes=nbytes, **asked) for nbytes in (least, least + 8))
+    assert op.nbytes == least
+    assert more.relative_error <= op.relative_error == one.relative_error
+    with pytest.raises(UnmetError, match=f"nbytes: expected at least {least} bytes"):
+        bitterfly.quantize_dense(a, nbytes=least - 1, **asked)
 
 
 # ---- the operator ----

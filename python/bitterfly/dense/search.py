@@ -49,12 +49,24 @@ class Asked(NamedTuple):
 
 
 def coded(a: Array, asked: Asked, rng: np.random.Generator) -> DenseOperator:
-    """Return window codes of a matrix in the basis that is best for it."""
-    found = []
+    """Return window codes of a matrix in the basis that is best for it.
+
+    Raises
+    ------
+    UnmetError
+        Where what is asked for is met in none.
+    """
+    found, refused = [], []
     for basis in _bases(a, asked.rotate, rng):
         coder = Coder(basis, asked.metric, asked.code, asked.unequal, asked.sweeps, asked.workers)
-        trial = _fewest_bits(coder, asked.rtol) if asked.rtol is not None else _at_most(coder, asked)
+        try:
+            trial = _fewest_bits(coder, asked.rtol) if asked.rtol is not None else _at_most(coder, asked)
+        except UnmetError as error:
+            refused.append(error)
+            continue
         found.append((trial.codes.nbytes if asked.rtol is not None else 0, trial.counted, basis, trial))
+    if not found:
+        raise refused[0]
     _, _, basis, trial = min(found, key=lambda each: each[:2])
     known = Known(trial.error, "measured" if trial.error else "exact").facts
     known["metric_error"] = trial.metric_error if np.isfinite(trial.metric_error) else float("nan")
