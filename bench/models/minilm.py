@@ -52,6 +52,12 @@ class Judge:
         loss = 1 - float(np.sum(found * self._reference, axis=1).mean())
         return loss, float(np.mean(_nearest(found) == _nearest(self._reference)))
 
+    def both(self, weights: Mapping[str, np.ndarray]) -> tuple[float, float]:
+        """The mean cosine, and the share of texts whose nearest other one is the same."""
+        found = self._embeddings(weights)
+        cosine = float(np.sum(found * self._reference, axis=1).mean())
+        return cosine, float(np.mean(_nearest(found) == _nearest(self._reference)))
+
     def _embeddings(self, weights: Mapping[str, np.ndarray]) -> np.ndarray:
         model = Encoder({name: np.asarray(weights[name], np.float32) for name in weights})
         return np.concatenate([model(tokens, lambda name, x: None) for tokens in self._batches])
