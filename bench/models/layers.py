@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from functools import cached_property
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -59,7 +61,7 @@ class Layers:
         weights: Mapping[str, np.ndarray],
         moments: Mapping[str, SecondMoments],
         losses: Mapping[str, float],
-        nbytes: int,
+        nbytes: int = 0,
     ) -> None:
         self.weights, self.losses, self.nbytes = weights, losses, nbytes
         self.matrices = {name: weights[name].astype(np.float64) for name in moments}
@@ -72,9 +74,14 @@ class Layers:
         out.__dict__ |= self.__dict__ | {"nbytes": nbytes}
         return out
 
-    def read(self) -> Layers:
-        """Return itself, once what all methods share is known."""
-        assert self.triples.keys() == self.probes.keys()
+    def read(self, path: Path) -> Layers:
+        """Return itself, once what all methods share is known; the errors of probes are kept in a file."""
+        if path.exists():
+            self.probes: dict[str, float] = json.loads(path.read_text())
+        else:
+            self.probes = {name: self._probe(name) for name in self.names}
+            path.write_text(json.dumps(self.probes))
+        assert self.triples.keys() <= self.probes.keys()
         return self
 
     @property
@@ -91,14 +98,11 @@ class Layers:
         """The triples of each layer in the metric of its inputs."""
         return {name: triples(w, self.moments[name]) for name, w in self.matrices.items()}
 
-    @cached_property
-    def probes(self) -> dict[str, float]:
-        """The squared errors in the metric of codes of two bits, of which the losses are."""
-        found = {}
-        for name, w in self.matrices.items():
-            asked = {"nbytes": even_bytes(w.shape, 4), "metric": self.moments[name], "rng": 0}
-            found[name] = bitterfly.quantize_dense(w.astype(np.float32), **asked).metric_error ** 2
-        return found
+    def _probe(self, name: str) -> float:
+        """Return the squared error in the metric of codes of two bits, of which the loss is."""
+        w = self.matrices[name].astype(np.float32)
+        op = bitterfly.quantize_dense(w, nbytes=even_bytes(w.shape, 4), metric=self.moments[name], rng=0)
+        return op.metric_error**2
 
     def error(self, name: str, found: np.ndarray) -> float:
         """Return the error of a layer in the metric of its inputs."""

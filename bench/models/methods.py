@@ -79,7 +79,7 @@ class Study:
         self.stored = models.load_moments(moments)
         self.losses = self._losses(strings[PROBED])
         losses = {name: float(np.sum(self.losses[name])) for name in self.stored}
-        self.layers = Layers(self.weights, self.stored, losses, 0).read()
+        self.layers = Layers(self.weights, self.stored, losses).read(self.folder / "probes.json")
 
     def _losses(self, strings: Sequence[str]) -> Mapping[str, Any]:
         path = self.folder / "sensitivities.json"

@@ -25,6 +25,7 @@ from bitterfly.advice import quiet
 from bitterfly.compression.compress import compress
 from bitterfly.compression.request import Structure
 from bitterfly.config import __version__
+from bitterfly.dense.low_ranks.coded import in_codes
 from bitterfly.dense.quantize import quantize_dense
 from bitterfly.files.container import canonical
 from bitterfly.files.replacing import replacing
@@ -217,6 +218,8 @@ def _written(path: str, op: Operator, part: Part) -> Operator:
 def _coded(a: Array, job: Job) -> Operator:
     """Return the least error in so many bytes, or the fewest bytes for an error."""
     asked: dict[str, Any] = {"nbytes": job.nbytes, "rtol": job.rtol, "workers": job.workers}
+    if job.nbytes is not None and with_low_rank(job.structure) and a.any():
+        return _of_low_rank_or(a, job, job.nbytes)
     if job.moments is None and job.structure != "dense":
         return compress(a, structure=job.structure, rng=_generator(job), **asked)
     names = _structures(job.structure)
@@ -227,6 +230,23 @@ def _coded(a: Array, job: Job) -> Operator:
             found.append(_in_metric(a, compress(a, structure=others, rng=_generator(job), **asked), job))
     if "dense" in names:
         found.append(quantize_dense(a, metric=job.moments, rng=_generator(job), **asked))
+    return _best(found, job)
+
+
+def with_low_rank(structure: Structures) -> bool:
+    """Whether factors of low rank are asked for by name."""
+    return structure == "low_rank" if isinstance(structure, str) else "low_rank" in structure
+
+
+def _of_low_rank_or(a: Array, job: Job, nbytes: int) -> Operator:
+    """Return factors of low rank in codes, or the best of the other structures that are asked for."""
+    found: list[Operator] = []
+    others = [name for name in _structures(job.structure) if name != "low_rank"]
+    with suppress(UnmetError) if others else nullcontext():
+        found.append(in_codes(a, nbytes=nbytes, metric=job.moments, rng=_generator(job), workers=job.workers))
+    with suppress(UnmetError) if found else nullcontext():
+        if others:
+            found.append(_coded(a, job._replace(structure=others if others != ["dense"] else "dense")))
     return _best(found, job)
 
 

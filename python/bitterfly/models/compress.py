@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 
 from bitterfly.compression.request import checked_request
+from bitterfly.dense.low_ranks.plans import Plans
 from bitterfly.files.replacing import Path, check_target, replacing
 from bitterfly.inputs import UnmetError, as_bytes, as_number, check_rtol
-from bitterfly.models.coding import Coded, Structures, cleared, held
+from bitterfly.models.coding import Coded, Structures, cleared, held, with_low_rank
 from bitterfly.models.given import given
 from bitterfly.models.jobs import Jobs, Progress
 from bitterfly.models.loaded import CompressedModel
 from bitterfly.models.moments import Seen, StoredMoments
-from bitterfly.models.rates import Curve, Share, curve, shared
+from bitterfly.models.rates import Curve, Share, WithLowRank, curve, least_of, shared
 from bitterfly.models.sensitivity import Loss, Losses, by_default, checked_losses, losses_of_probes
 from bitterfly.models.tensors import Tensor, nbytes_of, write
 from bitterfly.models.together import model_file
@@ -74,7 +75,10 @@ def compress_model(
         compressed before. Losses are taken to add up, and to grow with the square of the error. Default: that of each
         part is the root of its number of entries.
     structure : "auto", "dense", or others as for `compress`, optional
-        What operators may be. With a metric: what a look at the entries finds, or dense codes.
+        What operators may be. With a metric: what a look at the entries finds, or dense codes. Where "low_rank" is
+        named and bytes are asked for, matrices may become products of two factors in codes, in the metric, beside what
+        else is named: below one bit a number, and where a few triples hold what counts. That takes the singular values
+        of all matrices, and codes of two bits of all of them first.
     workers : int or concurrent.futures.Executor, optional
         How many matrices are coded at a time, by threads; -1 stands for all cores. Or an executor, of processes as
         well, such as ``joblib.externals.loky.get_reusable_executor()``. The file does not depend on it.
@@ -127,7 +131,7 @@ def compress_model(
     moments = Seen(_named(moments, file.tensors, "moments"))
     told = progress or (lambda stage, fraction: None)
     parts = _parts(file.tensors, moments, told)
-    budget = _budget(file.tensors, parts, nbytes, ratio)
+    budget = _budget(file.tensors, parts, nbytes, ratio, with_low_rank(structure))
     seed = int(np.random.default_rng(rng).integers(1 << 63))
     jobs = Jobs(parts, moments, structure, seed, f"{target}.parts", workers, told)
     settings: dict[str, Any] = {"nbytes": nbytes, "ratio": ratio, "rtol": rtol, "seed": seed}
@@ -182,19 +186,21 @@ def _parts(tensors: Mapping[str, Tensor], moments: Mapping[str, Any], told: Prog
     return found
 
 
-def _budget(tensors: Mapping[str, Tensor], parts: Sequence[Part], nbytes: Any, ratio: float | None) -> int | None:
+def _budget(
+    tensors: Mapping[str, Tensor], parts: Sequence[Part], nbytes: Any, ratio: float | None, has_low_rank: bool
+) -> int | None:
     """Return the bytes that are left for codes; None where an error is asked for."""
     if nbytes is None and ratio is None:
         return None
     whole = as_bytes(nbytes) if ratio is None else int(ratio * nbytes_of(tensors.values()))
     coded = {part.name for part in parts}
     alone = sum(tensor.nbytes for name, tensor in tensors.items() if name not in coded)
-    least = alone + sum(curve(part.shape, 1).nbytes[0] for part in parts)
+    least = alone + sum(least_of(part.shape, has_low_rank) for part in parts)
     if whole < least:
         name, given = ("nbytes", nbytes) if ratio is None else ("ratio", f"{ratio:.3g}, {whole} bytes")
+        each = "a few triples of each of the others" if has_low_rank else "1 bit for each number of the others"
         raise UnmetError(
-            f"{name}: expected at least {least} bytes, {alone} for tensors left alone and 1 bit for each number of the "
-            f"others, got {given}"
+            f"{name}: expected at least {least} bytes, {alone} for tensors left alone and {each}, got {given}"
         )
     return whole - alone
 
@@ -216,10 +222,14 @@ def _in_bytes(
     """Return all parts of the least loss, and what is known of it for each."""
     curves = [curve(part.shape, 1 if part.name in jobs.moments else None) for part in parts]
     probes: list[Coded] | None = None
+    if callable(sensitivity) or jobs.with_low_rank:
+        probes = jobs.in_bytes([each.probed for each in curves], "probe")
+    if probes is not None and jobs.with_low_rank:
+        curves = _with_low_rank(parts, curves, jobs.moments, probes)
     if sensitivity is None:
         losses = by_default(parts)
     elif callable(sensitivity):
-        probes = jobs.in_bytes([each.probed for each in curves], "probe")
+        assert probes is not None
         losses = losses_of_probes(sensitivity, tensors, parts, probes)
     else:
         losses = checked_losses(_named(sensitivity, tensors, "sensitivity"), parts)
@@ -229,6 +239,18 @@ def _in_bytes(
     if probes is None:
         return coded, [Losses(loss, share.loss) for loss, share in zip(losses, shares, strict=True)]
     return coded, [Losses(loss, _expected(loss, *both)) for loss, *both in zip(losses, coded, probes, strict=True)]
+
+
+def _with_low_rank(
+    parts: Sequence[Part], curves: Sequence[Curve], moments: Mapping[str, Any], probes: Sequence[Coded]
+) -> list[Curve]:
+    """Return what factors of low rank take and lose as well, beside the errors of probes."""
+    found = list(curves)
+    for at, (part, probe) in enumerate(zip(parts, probes, strict=True)):
+        if probe.error > 0:
+            plans = Plans(part.array(), moments.get(part.name))
+            found[at] = WithLowRank(curves[at], plans, probe.error**2)
+    return found
 
 
 def _shared_and_coded(

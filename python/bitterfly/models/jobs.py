@@ -7,7 +7,7 @@ from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExec
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from bitterfly.models.coding import Coded, Job, Structures, code, code_if_met
+from bitterfly.models.coding import Coded, Job, Structures, code, code_if_met, with_low_rank
 from bitterfly.models.units import Part
 from bitterfly.workers import available_cores, building_workers
 
@@ -44,6 +44,7 @@ class Jobs:
         progress: Progress,
     ) -> None:
         self.moments, self.folder = moments, folder
+        self.with_low_rank = with_low_rank(structure)
         self._parts, self._structure, self._seed, self._progress = parts, structure, seed, progress
         self._executor = workers if isinstance(workers, Executor) else None
         self._count = available_cores() if isinstance(workers, Executor) else building_workers(workers)
@@ -54,11 +55,11 @@ class Jobs:
 
     def in_bytes(self, nbytes: Sequence[int], stage: str) -> list[Coded]:
         """Return all parts, in so many bytes each; what was done before is found."""
-        return self._done(code, lambda at: self._job(at, nbytes[at], None), stage)
+        return self._done(code, lambda at: self._job(at, nbytes[at], None, stage), stage)
 
     def of_error(self, rtol: float, stage: str) -> list[Coded | None]:
         """Return all parts with errors of at most `rtol`; None where codes do not reach it."""
-        return self._done(code_if_met, lambda at: self._job(at, None, rtol), stage)
+        return self._done(code_if_met, lambda at: self._job(at, None, rtol, stage), stage)
 
     def _done(self, work: Callable[[Job], Result], job: Callable[[int], Job], stage: str) -> list[Result]:
         self._progress(stage, 0.0)
@@ -68,11 +69,12 @@ class Jobs:
             self._progress(stage, len(found) / len(self._parts))
         return [found[at] for at in range(len(self._parts))]
 
-    def _job(self, at: int, nbytes: int | None, rtol: float | None) -> Job:
+    def _job(self, at: int, nbytes: int | None, rtol: float | None, stage: str) -> Job:
         part = self._parts[at]
         moments = self.moments.get(part.name)
         threads = max(round(self._count * self._sizes[at] / self._most), 1) if self._executor is None else 1
-        return Job(part, nbytes, rtol, moments, self._structure, self._seed, self.folder, threads)
+        structure = "dense" if stage == "probe" and self.with_low_rank else self._structure
+        return Job(part, nbytes, rtol, moments, structure, self._seed, self.folder, threads)
 
     def _as_done(self, work: Callable[[Job], Result], job: Callable[[int], Job]) -> Iterator[tuple[int, Result]]:
         """Yield the number of each part and what it became, in the order in which they end.

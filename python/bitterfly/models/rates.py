@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from functools import cache
 from heapq import heapify, heappop, heappush
 from typing import NamedTuple
 
-from bitterfly.dense.predicted import MOST_BITS, Predicted, least_bytes, predicted
+import numpy as np
+
+from bitterfly.dense.low_ranks.plans import Plans, least_bytes
+from bitterfly.dense.predicted import MOST_BITS, Predicted, predicted
 from bitterfly.inputs import UnmetError
 from bitterfly.quantization.knapsack import Knapsack, Option
 
@@ -62,6 +66,46 @@ class Curve:
         return found
 
 
+class WithLowRank(Curve):
+    """What codes of a matrix take and lose, or factors of low rank in codes, whichever lose less.
+
+    Parameters
+    ----------
+    codes : Curve
+    plans : Plans
+        Of the factors.
+    unit : float
+        The squared error of codes of two bits a number.
+    """
+
+    def __init__(self, codes: Curve, plans: Plans, unit: float) -> None:
+        self.shape, self._codes = codes.shape, codes
+        self._sizes = plans.sizes
+        self._least = np.minimum.accumulate([plans.square(size) for size in self._sizes]) / unit
+        self.nbytes = sorted({*codes.nbytes, *self._sizes})
+
+    @property
+    def probed(self) -> int:
+        """Bytes of codes of two bits a number."""
+        return self._codes.probed
+
+    def square(self, nbytes: int) -> float:
+        """Return the squared error to be expected in so many bytes."""
+        at = bisect_right(self._sizes, nbytes) - 1
+        found = [float(self._least[at])] if at >= 0 else []
+        return min(found + ([self._codes.square(nbytes)] if nbytes >= self._codes.nbytes[0] else []))
+
+    def taken(self, nbytes: int) -> int:
+        """Return the bytes that one or the other takes of so many, at least."""
+        return self._codes.taken(nbytes) if nbytes >= self._codes.nbytes[0] else nbytes
+
+
+def least_of(shape: tuple[int, int], with_low_rank: bool) -> int:
+    """Return the fewest bytes that a part takes."""
+    codes = curve(shape, 1).nbytes[0]
+    return min(codes, least_bytes(shape)) if with_low_rank else codes
+
+
 @cache
 def curve(shape: tuple[int, int], stages: int | None) -> Curve:
     """Return the curve of a shape."""
@@ -95,7 +139,7 @@ def shared(curves: Sequence[Curve], losses: Sequence[float], nbytes: int) -> lis
     ]
     chosen = Knapsack(options).in_bytes(nbytes, in_order=True)
     if chosen is None:
-        least = sum(least_bytes(found.shape) for found in curves)
+        least = sum(found.nbytes[0] for found in curves)
         raise UnmetError(f"nbytes: expected at least {least} for the codes of all matrices, got {nbytes}")
     sizes = [each.nbytes for each in chosen]
     _fill(curves, weights, sizes, nbytes - sum(sizes))
