@@ -177,13 +177,13 @@ def errors(w: np.ndarray, found: np.ndarray, metrics: Sequence[SecondMoments]) -
     ]
 
 
-def _on_grid(x: np.ndarray, scale: np.ndarray, zero: np.ndarray, bits: int) -> np.ndarray:
+def on_grid(x: np.ndarray, scale: np.ndarray, zero: np.ndarray, bits: int) -> np.ndarray:
     integers = np.clip(np.rint(x / scale[:, None] + zero[:, None]), 0, 2**bits - 1)
     out: np.ndarray = (integers - zero[:, None]) * scale[:, None]
     return out
 
 
-def _grid(x: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:
+def grid(x: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the scale and the zero of each row with the least squared error, of ranges from half to all of the row."""
     low, high = np.minimum(x.min(axis=1), 0), np.maximum(x.max(axis=1), 0)
     best: list[np.ndarray] = []
@@ -191,7 +191,7 @@ def _grid(x: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:
         scale = ((high - low) * share / (2**bits - 1)).astype(np.float16).astype(np.float64)
         scale[scale == 0] = 1
         zero = np.rint(-low * share / scale)
-        missed = np.square(x - _on_grid(x, scale, zero, bits)).sum(axis=1)
+        missed = np.square(x - on_grid(x, scale, zero, bits)).sum(axis=1)
         found = [missed, scale, zero]
         best = [np.where(missed < best[0], new, old) for new, old in zip(found, best, strict=True)] if best else found
     return best[1], best[2]
@@ -207,8 +207,8 @@ def plain_gptq(w: np.ndarray, moments: SecondMoments, bits: int, group: int = 32
     left, out = w.astype(np.float64).copy(), np.empty(w.shape)
     for j in range(moments.n):
         if j % group == 0:
-            scale, zero = _grid(left[:, j : j + group], bits)
-        out[:, j] = _on_grid(left[:, j : j + 1], scale, zero, bits)[:, 0]
+            scale, zero = grid(left[:, j : j + group], bits)
+        out[:, j] = on_grid(left[:, j : j + 1], scale, zero, bits)[:, 0]
         left[:, j + 1 :] -= np.outer((left[:, j] - out[:, j]) / upper[j, j], upper[j, j + 1 :])
     return out
 

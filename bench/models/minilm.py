@@ -42,21 +42,11 @@ class Judge:
         """One less the mean cosine."""
         return 1 - float(np.sum(self._embeddings(weights) * self._reference, axis=1).mean())
 
-    def recall(self, weights: Mapping[str, np.ndarray]) -> float:
-        """The share of texts whose nearest other one is the same."""
-        return self.judged(weights)[1]
-
     def judged(self, weights: Mapping[str, np.ndarray]) -> tuple[float, float]:
-        """Return the loss and the recall, by one look at the texts."""
+        """One less the mean cosine, and the share of texts whose nearest other one is the same."""
         found = self._embeddings(weights)
-        loss = 1 - float(np.sum(found * self._reference, axis=1).mean())
-        return loss, float(np.mean(_nearest(found) == _nearest(self._reference)))
-
-    def both(self, weights: Mapping[str, np.ndarray]) -> tuple[float, float]:
-        """The mean cosine, and the share of texts whose nearest other one is the same."""
-        found = self._embeddings(weights)
-        cosine = float(np.sum(found * self._reference, axis=1).mean())
-        return cosine, float(np.mean(_nearest(found) == _nearest(self._reference)))
+        same = _nearest(found) == _nearest(self._reference)
+        return 1 - float(np.sum(found * self._reference, axis=1).mean()), float(np.mean(same))
 
     def _embeddings(self, weights: Mapping[str, np.ndarray]) -> np.ndarray:
         model = Encoder({name: np.asarray(weights[name], np.float32) for name in weights})
@@ -102,7 +92,7 @@ def study(folder: Path, budgets: Sequence[float], plain: bool) -> list[dict[str,
         models.expand(out, folder / "minilm.expanded.safetensors")
         found = load_file(folder / "minilm.expanded.safetensors")
         assert small.nbytes <= budget * small.half_nbytes
-        loss, units = judge.loss(found), [unit for name in small for unit in small.units(name)]
+        (loss, recall), units = judge.judged(found), [unit for name in small for unit in small.units(name)]
         rows.append(
             {
                 "budget": budget,
@@ -110,7 +100,7 @@ def study(folder: Path, budgets: Sequence[float], plain: bool) -> list[dict[str,
                 "file": out.stat().st_size / small.half_nbytes,
                 "cosine": 1 - loss,
                 "asked": ASKED.get(budget, ("", ""))[0],
-                "recall@1": judge.recall(found),
+                "recall@1": recall,
                 "asked, recall": ASKED.get(budget, ("", ""))[1],
                 "lost": loss,
                 "predicted": sum(unit.loss for unit in units),
