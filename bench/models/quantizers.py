@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bench.dense.minilm import grid, on_grid, plain_gptq
+from bench.models.tuned import nearest, tuned
 from bitterfly import SecondMoments
 
 HALF = 2  # bytes
@@ -30,17 +31,17 @@ GGML = {"Q4_0": 2, "Q8_0": 8, "Q2_K": 10, "Q3_K": 11, "Q4_K": 12, "Q5_K": 13, "Q
 GGML |= {"IQ3_S": 21, "IQ2_S": 22, "IQ4_XS": 23}
 ASKS_FOR_WEIGHTS = ("IQ2_XXS", "IQ2_S")
 SUPERBLOCK = 256
-VALUES, PROJECTION, DOWN, WORDS = "attention.self.value", "attention.output", ".output.dense", "word_embeddings"
-# What `llama-quantize` makes of a file type, for a model of 6 layers that is no decoder; the first name that fits.
+VALUES, PROJECTION, DOWN, WORDS = "attention.self.value", "attention.output", "output.dense", "word_embeddings"
+_MORE = {f"layer.{at}.{part}": "Q6_K" for at in (2, 5) for part in (VALUES, DOWN)}
+_FIRST = {f"layer.{at}.{VALUES}": "Q5_K" for at in (0, 1)}
+# What llama-quantize makes of a file type, with its importance matrix, of 6 layers without an output of their own.
 MIXES: dict[str, tuple[str, dict[str, str]]] = {
-    "Q4_K_M": ("Q4_K", {WORDS: "Q6_K", PROJECTION: "Q4_K"} | {f"layer.{i}{DOWN}": "Q6_K" for i in (2, 5)}),
-    "Q3_K_M": ("Q3_K", {WORDS: "Q6_K", f"layer.0.{VALUES}": "Q5_K", f"layer.1.{VALUES}": "Q5_K", VALUES: "Q4_K"}),
+    "Q4_K_M": ("Q4_K", {WORDS: "Q6_K"} | _MORE),
+    "Q3_K_M": ("Q3_K", {WORDS: "Q6_K"} | _FIRST | {VALUES: "Q4_K", DOWN: "Q4_K"}),
     "Q2_K": ("Q2_K", {WORDS: "Q6_K", VALUES: "Q3_K", DOWN: "Q3_K"}),
     "IQ3_XXS": ("IQ3_XXS", {WORDS: "Q5_K", "self.query": "IQ2_S", "self.key": "IQ2_S", PROJECTION: "IQ3_S"}),
     "IQ2_XXS": ("IQ2_XXS", {WORDS: "Q5_K", VALUES: "Q2_K"}),
 }
-MIXES["Q4_K_M"][1].update({f"layer.{i}.{VALUES}": "Q6_K" for i in (2, 5)})
-MIXES["Q3_K_M"][1].update({DOWN: "Q4_K"})
 HQQ = ((4, 64), (3, 64), (2, 64), (2, 16))
 
 Coded = tuple[np.ndarray, int]
@@ -54,6 +55,7 @@ class Peer(NamedTuple):
     code: Code
     tables: str = "alike"
     others: Mapping[str, Code] = {}  # by what a name contains, the first that fits
+    whole: Callable[[Mapping[str, np.ndarray], Path], dict[str, Coded]] | None = None  # of layers that depend on others
 
     def __call__(self, name: str, w: np.ndarray, moments: SecondMoments | None) -> Coded:
         """The matrix that becomes of one, and its bytes."""
@@ -283,4 +285,7 @@ def all_peers() -> list[Peer]:
     for group in (32, 128):
         for bits in (4, 3, 2):
             peers += [Peer(f"GPTQ {bits}, group {group}", partial(gptq, bits, group), "nearest of the same grids")]
+    for bits in (4, 2):
+        name, code, whole = f"auto-round {bits}, group 32", partial(nearest, bits, 32), partial(tuned, bits, 32)
+        peers += [Peer(name, code, "its plain rounding", whole=whole)]
     return peers
