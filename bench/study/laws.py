@@ -1,0 +1,61 @@
+"""Laws loss = a e^b of errors, fitted to logarithms, and how far losses scatter about them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.stats import spearmanr
+
+Row = dict[str, Any]
+
+
+class Law(NamedTuple):
+    """``loss = factor * error**exponent`` within a factor of e^scatter, root mean square, and the rank correlation."""
+
+    factor: float
+    exponent: float
+    scatter: float
+    rank: float
+    count: int
+
+    def __call__(self, error: np.ndarray) -> np.ndarray:
+        """The loss of an error."""
+        found: np.ndarray = self.factor * error**self.exponent
+        return found
+
+
+def within(rows: Sequence[Row], loss: str, least: float, most: float) -> list[Row]:
+    """Rows whose loss is more than noise, and not so large that it has an end."""
+    return [row for row in rows if least <= row[loss] <= most]
+
+
+def law(rows: Sequence[Row], predictor: str, loss: str) -> Law:
+    """Least squares of logarithms."""
+    e, y = (np.log([row[name] for row in rows]) for name in (predictor, loss))
+    exponent, start = np.polyfit(e, y, 1)
+    missed = y - start - exponent * e
+    rank = float(spearmanr(e, y).statistic)
+    return Law(float(np.exp(start)), float(exponent), float(np.sqrt(np.mean(missed**2))), rank, len(rows))
+
+
+def bends(rows: Sequence[Row], predictor: str, found: Law, loss: str, edges: Sequence[float]) -> list[Row]:
+    """By what the law says, the median of what is lost over it, and the middle half of these."""
+    said = found(np.array([row[predictor] for row in rows]))
+    over = np.array([row[loss] for row in rows]) / said
+    out = []
+    for low, high in pairwise(edges):
+        some = over[(said >= low) & (said < high)]
+        if len(some) >= 3:
+            percentiles = np.percentile(some, [25, 50, 75]).tolist()
+            facts = dict(zip(("quarter", "median", "most"), percentiles, strict=True))
+            out.append({"law": f"{low:g} to {high:g}", "count": len(some), **facts})
+    return out
+
+
+def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
+    """The mean, and its standard error."""
+    x = np.asarray(values, float)
+    return float(x.mean()), float(x.std(ddof=1) / np.sqrt(len(x))) if len(x) > 1 else float("nan")

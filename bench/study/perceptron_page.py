@@ -1,0 +1,147 @@
+"""Tables and pictures of docs/study_perceptron.md from the rows that were found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench import pages, timing
+from bench.study import laws
+from bench.study.errors import PREDICTORS
+from bench.study.perceptron_pictures import KINDS, WAYS, averaged, draw_curves, draw_laws
+
+PAGE = Path(__file__).parents[2] / "docs" / "study_perceptron.md"
+BUDGETS = (0.125, 0.25, 0.5, 1.0, 2.0)  # bits for each entry of both large matrices
+ROOM = 1.06  # of a budget, for what stands beside codes
+TITLES = {"digits": "one digit", "sums": "sum of two digits"}
+FITTED = {"divergence": (1e-4, 0.1), "changed": (0.005, 0.1), "loss": (1e-5, 0.03)}  # losses of laws
+EDGES = (1e-4, 1e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 10.0)
+
+Row = dict[str, Any]
+Found = dict[str, dict[str, list[Row]]]  # by part and key
+
+
+def flat(found: dict[str, list[Row]]) -> list[Row]:
+    return [row for rows in found.values() for row in rows]
+
+
+def of(rows: Iterable[Row], **wanted: Any) -> list[Row]:
+    return [row for row in rows if all(row[name] == value for name, value in wanted.items())]
+
+
+def markdown(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    return "\n".join(["| " + " | ".join(line) + " |" for line in (head, ["---"] * len(head), *lines)])
+
+
+def with_error(mean: float, error: float) -> str:
+    return f"{100 * mean:.1f} ± {100 * error:.1f}"
+
+
+# ---- codes ----
+
+
+def codes(rows: Sequence[Row]) -> tuple[str, dict[str, dict[str, list[Row]]]]:
+    """What each way loses, in points of a hundred, and the curves."""
+    lines, panels = [], {}
+    for name, title in TITLES.items():
+        own = of(rows, task=name)
+        whole = laws.mean_and_error([row["accuracy"] for row in of(own, way="float32")])
+        lines.append([title, "float32: accuracy, %", with_error(*whole), "", "", "", ""])
+        lasting = {way: averaged(of(own, way=way), "true bits", "bits") for way in WAYS}
+        for way, points in lasting.items():
+            cells = {point["tick"]: with_error(point["lost"], point["error"]) for point in points}
+            lines.append(["", way, *(cells.get(bits, "") for bits in (1, 2, 3, 4, 8))])
+        panels[f"{title}, float32 {100 * whole[0]:.1f} %"] = lasting
+    return markdown(["task", "", "1 bit", "2", "3", "4", "8"], lines), panels
+
+
+# ---- structures ----
+
+
+def best(rows: Sequence[Row], budget: float) -> Row | None:
+    """Of all sizes and codes within a budget, those of the highest mean."""
+    points = {(row["share"], row["bits"]) for row in rows if row["true bits"] <= ROOM * budget}
+    means = []
+    for share, bits in points:
+        some = of(rows, share=share, bits=bits)
+        mean, error = laws.mean_and_error([row["accuracy"] for row in some])
+        true = float(np.mean([row["true bits"] for row in some]))
+        means.append({"x": true, "tick": budget, "mean": mean, "spread": error, "bits": bits, "folds": len(some)})
+    most = max((row["folds"] for row in means), default=0)
+    return max((row for row in means if row["folds"] == most), key=lambda row: row["mean"], default=None)
+
+
+def structures(rows: Sequence[Row], dense: Sequence[Row]) -> tuple[str, dict[str, dict[str, list[Row]]]]:
+    """The highest accuracy of each structure in so many bytes."""
+    lines, panels = [], {}
+    taken = [{**row, "kind": "dense, second moments", "share": 1.0} for row in of(dense, way="with second moments")]
+    for name, title in TITLES.items():
+        own = of([*rows, *taken], task=name)
+        curves = {}
+        for kind in KINDS:
+            points = [best(of(own, kind=kind), budget) for budget in BUDGETS]
+            texts = [f"{with_error(p['mean'], p['spread'])} ({p['bits']:g})" if p else "" for p in points]
+            lines.append([title if kind == next(iter(KINDS)) else "", kind, *texts])
+            curves[kind] = [point for point in points if point]
+        panels[title] = curves
+    head = ["task", "", *(f"{budget:g} bits, {100 * budget / 32:.2g} %" for budget in BUDGETS)]
+    return markdown(head, lines), panels
+
+
+# ---- laws ----
+
+
+def fitted(rows: Sequence[Row], loss: str) -> dict[str, laws.Law]:
+    """Laws of all kinds of errors that these rows have, of the same rows."""
+    some = laws.within(rows, loss, *FITTED[loss])
+    return {predictor: laws.law(some, predictor, loss) for predictor in PREDICTORS if predictor in some[0]}
+
+
+def law_table(groups: dict[str, tuple[str, Sequence[Row]]]) -> str:
+    lines = []
+    for title, (loss, rows) in groups.items():
+        for predictor, law in fitted(rows, loss).items():
+            facts = f"{law.factor:.2g}", f"{law.exponent:.2f}", f"{np.exp(law.scatter):.1f}", f"{law.rank:.3f}"
+            lines.append([f"{title}, {law.count} points" if predictor == PREDICTORS[0] else "", predictor, *facts])
+    return markdown(["what is lost", "error", "a", "b", "within a factor of", "rank correlation"], lines)
+
+
+def bend_table(groups: dict[str, tuple[str, Sequence[Row]]]) -> str:
+    lines = []
+    for title, (loss, rows) in groups.items():
+        law = fitted(rows, loss)["metric, weighted"]
+        for row in laws.bends(rows, "metric, weighted", law, loss, EDGES):
+            middle = f"{row['quarter']:.2f} to {row['most']:.2f}"
+            lines.append([title, row["law"], str(row["count"]), f"{row['median']:.2f}", middle])
+            title = ""
+    return markdown(["what is lost", "the law says", "points", "lost, over the law: median", "middle half"], lines)
+
+
+def write(found: Found) -> None:
+    """Fill the page, draw its pictures."""
+    dense, kinds = flat(found["codes"]), flat(found["sums"]) + flat(found["digits"])
+    code_table, code_panels = codes(dense)
+    kind_table, kind_panels = structures(kinds, dense)
+    draw_curves(code_panels, WAYS, "bits a number, all bytes counted", "study_codes")
+    draw_curves(kind_panels, KINDS, "bits for each entry of the two large matrices", "study_kinds")
+
+    alone = flat(found["errors"])
+    trained = [{**row, "way": "numbers of structures", "where": "all"} for row in kinds if "metric" in row]
+    perceptrons, encoder = alone + trained, [row for row in flat(found["encoder"]) if "where" in row]
+    tasks = {f"perceptron, {title}": of(perceptrons, task=name) for name, title in TITLES.items()}
+    groups = {f"{title}: divergence": ("divergence", rows) for title, rows in tasks.items()}
+    groups |= {f"{title}: answers that change": ("changed", rows) for title, rows in tasks.items()}
+    groups["MiniLM, one matrix: 1 - cosine"] = "loss", [row for row in encoder if row["where"] != "all"]
+    groups["MiniLM, all matrices: 1 - cosine"] = "loss", of(encoder, where="all")
+    groups["MiniLM, both: 1 - cosine"] = "loss", encoder
+    panels = {}
+    for title in (f"perceptron, {TITLES['digits']}", f"perceptron, {TITLES['sums']}", "MiniLM"):
+        loss, rows = ("loss", encoder) if title == "MiniLM" else ("divergence", tasks[title])
+        panels[title] = loss, rows, fitted(rows, loss), FITTED[loss]
+    draw_laws(panels, "study_laws")
+    tables = {"codes": code_table, "structures": kind_table, "laws": law_table(groups), "bends": bend_table(groups)}
+    pages.fill(PAGE, tables)
+    timing.write("study_perceptron", {part: flat(rows) for part, rows in found.items()})
