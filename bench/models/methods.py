@@ -110,13 +110,13 @@ class Study:
             found = method()
             seconds = time.process_time() - start
             assert found.nbytes <= taken * (1.01 if "LLM.int8" in name else 1), (name, found.nbytes, taken)
-            cosine, recall = self.judge.both(base | found.tensors)
+            loss, recall = self.judge.judged(base | found.tensors)
             errors = [layers.error(each, found.tensors[each]) for each in layers.names]
             return {
                 "budget": budget,
                 "method": name,
                 "bytes": (ours.nbytes - taken + found.nbytes) / ours.half_nbytes,
-                "cosine": cosine,
+                "cosine": 1 - loss,
                 "recall@1": recall,
                 "mean error in the metric": float(np.mean(errors)),
                 "seconds": seconds,
