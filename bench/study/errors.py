@@ -10,7 +10,8 @@ import numpy as np
 
 import bitterfly
 
-PREDICTORS = ("relative", "spectral", "metric", "relative, weighted", "metric, weighted", "Fisher")
+WEIGHTED = ("relative", "metric", "outputs")  # those that are also taken over those of probes
+PREDICTORS = ("relative", "spectral", "metric", "relative, weighted", "metric, weighted", "outputs, weighted", "Fisher")
 ROUNDS = 30  # of the power iteration
 
 Errors = dict[str, float]
@@ -45,7 +46,7 @@ def joined(parts: list[tuple[Errors, Errors, float]]) -> Errors:
     Squares add up; weighted errors are those over that of the probe, times the root of its loss.
     """
     found = {name: float(np.sqrt(sum(e[name] ** 2 for e, _, _ in parts))) for name in parts[0][0]}
-    for name in ("relative", "metric"):
+    for name in (name for name in WEIGHTED if name in found):
         weighted = sum(loss * (e[name] / probe[name]) ** 2 for e, probe, loss in parts)
         found[f"{name}, weighted"] = float(np.sqrt(weighted))
     return found

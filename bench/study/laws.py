@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,18 +40,11 @@ def law(rows: Sequence[Row], predictor: str, loss: str) -> Law:
     return Law(float(np.exp(start)), float(exponent), float(np.sqrt(np.mean(missed**2))), rank, len(rows))
 
 
-def bends(rows: Sequence[Row], predictor: str, found: Law, loss: str, edges: Sequence[float]) -> list[Row]:
-    """By what the law says, the median of what is lost over it, and the middle half of these."""
-    said = found(np.array([row[predictor] for row in rows]))
-    over = np.array([row[loss] for row in rows]) / said
-    out = []
-    for low, high in pairwise(edges):
-        some = over[(said >= low) & (said < high)]
-        if len(some) >= 3:
-            percentiles = np.percentile(some, [25, 50, 75]).tolist()
-            facts = dict(zip(("quarter", "median", "most"), percentiles, strict=True))
-            out.append({"law": f"{low:g} to {high:g}", "count": len(some), **facts})
-    return out
+def by_prediction(rows: Sequence[Row], predictor: str, edges: Sequence[float]) -> list[list[Row]]:
+    """Rows whose squared errors, what they are expected to lose, lie between edges."""
+    said = np.square([row[predictor] for row in rows])
+    bins = np.digitize(said, edges)
+    return [[rows[k] for k in np.flatnonzero(bins == at)] for at in range(1, len(edges))]
 
 
 def mean_and_error(values: Sequence[float]) -> tuple[float, float]:

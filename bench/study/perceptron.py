@@ -56,6 +56,12 @@ class Kept:
         return self.found[key]
 
 
+def rows_of(part: str) -> list[Row]:
+    """All rows of a part, of all folds."""
+    files = sorted(timing.RESULTS.glob(f"study_perceptron.{part}*.json"))
+    return [row for path in files for rows in json.loads(path.read_text()).values() for row in rows]
+
+
 def trained(task: Task, fold: int, model: Callable[[], nn.Sequential], lr: float) -> nn.Sequential:
     torch.manual_seed(fold)
     made = model()
@@ -216,13 +222,13 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one fold, few sizes, no encoder")
     parser.add_argument("--anew", action="store_true")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--folds", nargs="+", type=int, choices=range(FOLDS), default=range(FOLDS))
     asked = parser.parse_args()
     torch.set_num_threads(1)
     bitterfly.set_workers(1)
     timing.RESULTS.mkdir(exist_ok=True)
-    folds = range(1 if asked.quick else FOLDS)
-    kept = {part: Kept(f"{part}.quick" if asked.quick else part, asked.anew) for part in asked.only}
-    for fold in folds:
+    for fold in [0] if asked.quick else asked.folds:
+        kept = {part: Kept(f"quick.{part}" if asked.quick else f"{part}.{fold}", asked.anew) for part in asked.only}
         for name in TASKS:
             if "codes" in kept:
                 kept["codes"](f"{name}, {fold}", partial(of_codes, name, fold, (1, 2) if asked.quick else BITS))
@@ -233,10 +239,10 @@ def main() -> None:
                     for kind in kinds.KINDS:
                         kept[name](f"{name}, {fold}, {kind}, {share}", partial(of_kind, name, fold, kind, share))
                 kept[name](f"{name}, {fold}, cuts", partial(of_cuts, name, fold))
-    if "encoder" in kept and not asked.quick:
-        encoder_errors.study(timing.RESULTS / "minilm", kept["encoder"])
     if not asked.quick:
-        perceptron_page.write({part: Kept(part).found for part in PARTS})
+        if "encoder" in asked.only:
+            encoder_errors.study(timing.RESULTS / "minilm", Kept("encoder", asked.anew))
+        perceptron_page.write({part: rows_of(part) for part in PARTS})
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,10 @@ BUDGETS = (0.125, 0.25, 0.5, 1.0, 2.0)  # bits for each entry of both large matr
 ROOM = 1.06  # of a budget, for what stands beside codes
 TITLES = {"digits": "one digit", "sums": "sum of two digits"}
 FITTED = {"divergence": (1e-4, 0.1), "changed": (0.005, 0.1), "loss": (1e-5, 0.03)}  # losses of laws
-EDGES = (1e-4, 1e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 10.0)
+EDGES = (1e-5, 1e-4, 1e-3, 1e-2, 0.03, 0.1, 0.3, 1.0, 10.0)  # of what is predicted
 
 Row = dict[str, Any]
-Found = dict[str, dict[str, list[Row]]]  # by part and key
-
-
-def flat(found: dict[str, list[Row]]) -> list[Row]:
-    return [row for rows in found.values() for row in rows]
+Found = dict[str, list[Row]]  # by part
 
 
 def of(rows: Iterable[Row], **wanted: Any) -> list[Row]:
@@ -109,28 +106,43 @@ def law_table(groups: dict[str, tuple[str, Sequence[Row]]]) -> str:
     return markdown(["what is lost", "error", "a", "b", "within a factor of", "rank correlation"], lines)
 
 
-def bend_table(groups: dict[str, tuple[str, Sequence[Row]]]) -> str:
+def prediction_table(groups: dict[str, tuple[str, str, Sequence[Row]]]) -> str:
+    """What is lost where a squared error says how much."""
     lines = []
-    for title, (loss, rows) in groups.items():
-        law = fitted(rows, loss)["metric, weighted"]
-        for row in laws.bends(rows, "metric, weighted", law, loss, EDGES):
-            middle = f"{row['quarter']:.2f} to {row['most']:.2f}"
-            lines.append([title, row["law"], str(row["count"]), f"{row['median']:.2f}", middle])
+    for title, (loss, predictor, rows) in groups.items():
+        for (low, high), some in zip(pairwise(EDGES), laws.by_prediction(rows, predictor, EDGES), strict=True):
+            if len(some) < 3:
+                continue
+            over = np.percentile([row[loss] / row[predictor] ** 2 for row in some], [25, 50, 75])
+            line = [title, f"{low:g} to {high:g}", str(len(some)), f"{over[1]:.2f}", f"{over[0]:.2f} to {over[2]:.2f}"]
+            if "changed" in some[0]:
+                changed, lost = ([row[name] for row in some] for name in ("changed", "lost"))
+                line += [f"{100 * np.mean(changed):.1f}", with_error(*laws.mean_and_error(lost))]
+            lines.append(line + [""] * (7 - len(line)))
             title = ""
-    return markdown(["what is lost", "the law says", "points", "lost, over the law: median", "middle half"], lines)
+    head = [
+        "",
+        "predicted",
+        "points",
+        "lost, over that: median",
+        "middle half",
+        "answers that change, %",
+        "accuracy lost, %",
+    ]
+    return markdown(head, lines)
 
 
 def write(found: Found) -> None:
     """Fill the page, draw its pictures."""
-    dense, kinds = flat(found["codes"]), flat(found["sums"]) + flat(found["digits"])
+    dense, kinds = found["codes"], found["sums"] + found["digits"]
     code_table, code_panels = codes(dense)
     kind_table, kind_panels = structures(kinds, dense)
     draw_curves(code_panels, WAYS, "bits a number, all bytes counted", "study_codes")
     draw_curves(kind_panels, KINDS, "bits for each entry of the two large matrices", "study_kinds")
 
-    alone = flat(found["errors"])
+    alone = found["errors"]
     trained = [{**row, "way": "numbers of structures", "where": "all"} for row in kinds if "metric" in row]
-    perceptrons, encoder = alone + trained, [row for row in flat(found["encoder"]) if "where" in row]
+    perceptrons, encoder = alone + trained, [row for row in found["encoder"] if "where" in row]
     tasks = {f"perceptron, {title}": of(perceptrons, task=name) for name, title in TITLES.items()}
     groups = {f"{title}: divergence": ("divergence", rows) for title, rows in tasks.items()}
     groups |= {f"{title}: answers that change": ("changed", rows) for title, rows in tasks.items()}
@@ -142,6 +154,9 @@ def write(found: Found) -> None:
         loss, rows = ("loss", encoder) if title == "MiniLM" else ("divergence", tasks[title])
         panels[title] = loss, rows, fitted(rows, loss), FITTED[loss]
     draw_laws(panels, "study_laws")
-    tables = {"codes": code_table, "structures": kind_table, "laws": law_table(groups), "bends": bend_table(groups)}
-    pages.fill(PAGE, tables)
-    timing.write("study_perceptron", {part: flat(rows) for part, rows in found.items()})
+    predicted: dict[str, tuple[str, str, Sequence[Row]]]
+    predicted = {f"{title}: divergence, by Fisher": ("divergence", "Fisher", rows) for title, rows in tasks.items()}
+    predicted["MiniLM: 1 - cosine, by the weighted metric"] = "loss", "metric, weighted", encoder
+    tables = {"codes": code_table, "structures": kind_table, "laws": law_table(groups)}
+    pages.fill(PAGE, tables | {"predicted": prediction_table(predicted)})
+    timing.write("study_perceptron", found)

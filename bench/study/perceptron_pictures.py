@@ -9,7 +9,6 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 
-from bench.study.errors import PREDICTORS
 from bench.study.laws import Law, mean_and_error
 
 mpl.use("Agg")
@@ -80,7 +79,7 @@ def draw_laws(
     panels: Mapping[str, tuple[str, Sequence[Row], Mapping[str, Law], tuple[float, float]]], name: str
 ) -> None:
     """Losses against each kind of error, small multiples: a row for each network, lines where the law was fitted."""
-    figure, grid = plt.subplots(len(panels), len(PREDICTORS), figsize=(12, 2.5 * len(panels)), layout="constrained")
+    figure, grid = plt.subplots(len(panels), 6, figsize=(12, 2.5 * len(panels)), layout="constrained")
     seen: dict[str, Any] = {}
     for line, (title, (loss, rows, found, (least, most))) in zip(grid, panels.items(), strict=True):
         for axes in line[len(found) :]:
@@ -107,14 +106,13 @@ def draw_laws(
 
 
 def averaged(rows: Sequence[Row], x: str, tick: str) -> list[Row]:
-    """Means over folds, in the order of ticks."""
-    out = []
+    """Means over folds, in the order of ticks, of what all folds have."""
+    out, folds = [], {row["fold"] for row in rows}
     for each in sorted({row[tick] for row in rows}):
         some = [row for row in rows if row[tick] == each]
-        mean, spread = mean_and_error([row["accuracy"] for row in some])
-        lost, error = mean_and_error([row["lost"] for row in some])
-        place = float(np.mean([row[x] for row in some]))
-        out.append(
-            {"x": place, "tick": each, "mean": mean, "spread": spread, "lost": lost, "error": error, "folds": len(some)}
-        )
+        if {row["fold"] for row in some} == folds:
+            mean, spread = mean_and_error([row["accuracy"] for row in some])
+            lost, error = mean_and_error([row["lost"] for row in some])
+            place = float(np.mean([row[x] for row in some]))
+            out.append({"x": place, "tick": each, "mean": mean, "spread": spread, "lost": lost, "error": error})
     return out
