@@ -164,6 +164,15 @@ def test_zeros(request_: dict[str, float]) -> None:
     for structure in ("auto", "dense"):
         op = compress(np.zeros((32, 32)), structure=structure, **request_)  # type: ignore[arg-type]
         assert op.relative_error == 0 and not np.any(op.todense())
+    if "bits" in request_:
+        return
+    for structure in ("toeplitz", "hankel", "sparse", "kronecker", "low_rank", "tensor_train", "cuts"):
+        for zeros in (np.zeros((32, 48), np.float32), np.zeros((13, 7)), np.zeros((32, 32), np.complex64)):
+            if structure == "cuts" and zeros.dtype.kind == "c":
+                continue
+            op = compress(zeros, structure=structure, **request_)  # type: ignore[arg-type]
+            assert op.relative_error == 0 and op.nbytes < zeros.nbytes and op.report.structure == structure
+            assert op.dtype == zeros.dtype and op.shape == zeros.shape and not np.any(op.todense())
 
 
 # ---- what is asked for ----

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -134,6 +135,21 @@ def test_cores_that_do_not_fit_are_refused_or_coded(largest: float) -> None:
             except (UnmetError, OverflowError):
                 continue
             assert exact.error(a, op) <= op.relative_error <= rtol
+
+
+@pytest.mark.parametrize("dtype", own.DTYPES)
+def test_bits_of_small_cores(dtype: Any) -> None:
+    """Scales of a core may take more than its numbers: that many bits a number are there for the codes all the same."""
+    for seed, (rows, columns) in enumerate([([1], [1]), ([2, 2], [2, 2]), ([4, 3, 2], [3, 3, 4]), ([60, 1], [1, 2])]):
+        a = own.gaussian(np.random.default_rng(seed), (prod(rows), prod(columns)), dtype)
+        for ranks in (1, 3):
+            train = structures.tensor_train(a, rows, columns, ranks=ranks)
+            errors = []
+            for bits in (1, 2, 4, 8):
+                op = bitterfly.quantize_train(train, bits=bits, rng=0)
+                errors.append(op.relative_error)
+                assert exact.error(a, op) <= op.relative_error
+            assert errors[-1] <= 1.1 * train.relative_error + 0.01
 
 
 def test_zeros_of_any_precision() -> None:

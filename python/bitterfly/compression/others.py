@@ -9,16 +9,19 @@ from math import log2
 
 import numpy as np
 
+from bitterfly.accuracy.known import Known
 from bitterfly.compression.candidates import Candidate
 from bitterfly.compression.exact import is_finite, too_large
 from bitterfly.compression.request import Request
 from bitterfly.compression.stages import Measured, Work
 from bitterfly.compression.trains import trains
 from bitterfly.cuts.matrix import matrix as cuts
+from bitterfly.dense.trains import quantize_train
 from bitterfly.factorization.search import WORTHWHILE
 from bitterfly.inputs import UnmetError
 from bitterfly.powers import near_one
 from bitterfly.sources.given import ArraySource
+from bitterfly.structures.trains import TensorTrainOperator
 
 _A_BIT = 0.7  # by which a bit an entry of signed cuts lowers the logarithm of the error of any matrix
 _SOON = 1 << 20  # entries of a matrix whose cuts, below one bit an entry, are found within seconds
@@ -40,12 +43,14 @@ def others(work: Work, request: Request, error: float = np.inf) -> list[Candidat
     """
     if not isinstance(work.source, ArraySource) or request.bits is not None or request.chain is not None:
         return []
-    if request.rtol == 0 or not is_finite(work.source.array):
+    if not is_finite(work.source.array):
+        return []
+    if not work.source.array.any():
+        return list(_of_zeros(work, request))
+    if request.rtol == 0:
         return []
     with work.stage("look"):
         wide, exponent = near_one(work.source.array)
-        if not wide.any():
-            return []
         x = wide.astype(work.source.dtype, copy=False)
         found = [*trains(work, request, x, exponent, error), *_cuts(work, request)]
     best: dict[str, Candidate] = {}
@@ -71,6 +76,24 @@ def made(work: Work, request: Request, candidate: Candidate) -> Measured:
     if request.is_for_least_bytes and op.nbytes >= WORTHWHILE * work.nbytes:
         raise too_large(work, request, candidate.name, op)
     return found
+
+
+def _of_zeros(work: Work, request: Request) -> Iterator[Candidate]:
+    """Yield what is exact of a matrix of zeros: trains of no bytes, one cut."""
+    for name in ("low_rank", "kronecker", "tensor_train"):
+        if name in request.structures:
+            yield Candidate(name, 0, 0.0, partial(_train_of_zeros, work))
+    if "cuts" in request.structures and work.source.dtype.kind != "c":
+        nbytes = sum(work.source.shape) / 8
+        yield Candidate("cuts", nbytes, 0.0, partial(_cut, work, request._replace(rtol=0.5)), is_quick=False)
+
+
+def _train_of_zeros(work: Work) -> Measured:
+    assert isinstance(work.source, ArraySource)
+    m, n = work.source.shape
+    cores = [np.zeros(shape, work.source.dtype) for shape in ((1, m, 1, 1), (1, 1, n, 1))]
+    op = quantize_train(TensorTrainOperator(cores), bits=1)
+    return Measured(op, Known(work.source.rounding, "exact").then(op.relative_error, kind=op.error_kind))
 
 
 def _cuts(work: Work, request: Request) -> Iterator[Candidate]:

@@ -58,7 +58,8 @@ def quantize_train(
     op : TensorTrainOperator
         A matrix of low rank is one of two cores, (1, m, 1, r) and (r, 1, n, 1).
     bits : float, optional
-        Bits for each number of the cores, in the mean, that of row scales and seeds not counted: 1 at least.
+        Bits for each number of the cores, in the mean, that of row scales and seeds not counted: 1 at least. Where that
+        is too little for cores so small, the bytes of the scales of their columns come on top.
     nbytes : int, optional
         Instead of `bits`: the least error in at most so many bytes, all counted, ranks being taken away where bits are
         better spent on others.
@@ -197,18 +198,23 @@ class _Maker:
 
     def plans(self, asked: _Asked) -> list[_Plan]:
         """Return a plan for each set of ranks, the one of least error first, for an error that of least cost."""
+        plans = self._plans(asked, False) or self._plans(asked, asked.bits is not None)
+        if not plans:
+            raise UnmetError(self.refusal(asked))
+        return sorted(plans.values(), key=_rank_of(asked))
+
+    def _plans(self, asked: _Asked, without_diagonal: bool) -> dict[tuple[int, ...], _Plan]:
         plans: dict[tuple[int, ...], _Plan] = {}
         for each in self._outlines:
             lost, ranks, budget = each.lost, each.ranks, self._budget(asked, each.parts)
+            budget += sum(part.diagonal for part in each.parts) if without_diagonal else 0
             found = _shared(each.forms, budget, None if asked.rtol is None else asked.rtol**2 - lost)
             if found is None:
                 continue
             error, cost = float(np.sqrt(lost + sum(form.error for form in found))), sum(form.cost for form in found)
             plan = _Plan(error, cost, each.center, each.threshold, found, budget, sum(ranks))
             plans[ranks] = min(plans.get(ranks, plan), plan, key=_rank_of(asked))
-        if not plans:
-            raise UnmetError(self.refusal(asked))
-        return sorted(plans.values(), key=_rank_of(asked))
+        return plans
 
     @cached_property
     def _outlines(self) -> list[_Outline]:
