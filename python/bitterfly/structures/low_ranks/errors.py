@@ -20,6 +20,7 @@ from bitterfly.structures.trains import TensorTrainOperator
 Given = ArraySource | EntrySource | OperatorSource
 _PANEL = 1 << 17  # entries of rows that are looked at at once
 _EPS = float(np.finfo(np.float64).eps)
+_LARGEST = 1000  # exponent of factors whose products, and differences to these, stay in the range of double precision
 _LOG2_LEAST = float(np.log2(np.finfo(np.float64).smallest_subnormal))
 
 
@@ -103,16 +104,21 @@ def measured(factors: Sequence[Array], source: ArraySource | EntrySource) -> Kno
 
 
 def _parts(factors: Sequence[Array], source: ArraySource | EntrySource) -> Iterator[tuple[Array, Array]]:
-    """Yield rows of the source, and their differences to those of a product, in double precision."""
+    """Yield rows of the source, and their differences to those of a product, in double precision.
+
+    Of the largest numbers, which differences may leave, both are those of a quarter.
+    """
     near = [near_one(factor) for factor in factors]
     power = sum(exponent for _, exponent in near)
+    shift = 2 if power > _LARGEST else 0
     for rows in panels(source):
         part = source.rows(rows)
         part = part.astype(np.result_type(part.dtype, np.float64))
+        part = part / 4 if shift else part
         found = near[0][0][rows]
         for factor, _ in near[1:]:
             found = found @ factor
-        yield part, part - scaled(found, power)
+        yield part, part - scaled(found, power - shift)
 
 
 def log2_rounding(factors: Sequence[Array]) -> float:
