@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import bitterfly
 import hostile
 from bitterfly.files import storage
 from bitterfly.stores.kinds import names_of
+from bitterfly.structures import ToeplitzOperator
 
 
 def test_files_of_every_kind_are_there() -> None:
@@ -35,3 +43,14 @@ def test_no_file_crashes_or_loads_as_another_operator() -> None:
 def test_trials_are_made_of_their_numbers() -> None:
     assert hostile.mutation(1, 77) == hostile.mutation(1, 77)
     assert hostile.mutation(1, 77) != hostile.mutation(2, 77)
+
+
+@pytest.mark.parametrize("rows", [6000, 1 << 28])
+def test_a_few_numbers_may_stand_for_many_rows(rows: int, tmp_path: Path) -> None:
+    """A Toeplitz matrix of a band, in a file of some hundred bytes, is valid; only what can be formed is multiplied."""
+    op = ToeplitzOperator(np.ones((1, 1, 3)), [rows], [3], first=[-1])
+    bitterfly.save(tmp_path / "op", op)
+    hostile.check_valid(bitterfly.load(tmp_path / "op"), random.Random(0))
+    hostile.check_valid(bitterfly.load(tmp_path / "op") + op, random.Random(0))
+    with pytest.raises(ValueError, match="rows, columns: expected a matrix of fewer than 4611686018427387904 of each"):
+        ToeplitzOperator(np.ones([1, 1, 3, 3, 3]), [2**30] * 3, [3] * 3, first=[-1] * 3)

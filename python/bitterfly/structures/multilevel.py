@@ -22,6 +22,7 @@ from bitterfly.precision import cast_dtype
 
 _LEVEL, _REST = 12, 16  # roundings of the three transforms, a level of each; of what stands between them
 _MOST = 1 << 31  # of sizes, strides and differences
+_MOST_INDICES = 1 << 62
 Sizes = tuple[int, ...]
 
 
@@ -109,6 +110,8 @@ class ToeplitzOperator(StoredOperator):
         self.mode = checked_mode(mode, t.dtype)
         self.report = report
         shape = self.stored_shape
+        if max(shape) >= _MOST_INDICES:
+            raise ValueError(f"rows, columns: expected a matrix of fewer than {_MOST_INDICES} of each, got {shape}")
         super().__init__(t.dtype, shape[::-1] if FLAGS[mode][0] else shape, checked_error(relative_error, error_kind))
 
     # ---- what the operator is ----
