@@ -133,7 +133,10 @@ def is_exact(op: Any) -> bool:
 
 
 def _knows_itself(op: Any) -> bool:
-    """Whether an operator says of itself how long it is, and what its products round of a vector of length one."""
+    """Whether an operator says of itself how long it is, and what its products round of a vector of length one.
+
+    Unless it has `log2_applied`, it scales its numbers and vectors to about one: only what it returns may underflow.
+    """
     return hasattr(op, "log2_rounding_gain")
 
 
