@@ -22,6 +22,8 @@ import bitterfly
 from bench import timing
 from bench.torch.mnist import Data, digits, train
 from bitterfly import convolutions
+from bitterfly import structures as structured
+from bitterfly.accuracy.known import Known
 from bitterfly.convolutions import FactoredConvolution
 from bitterfly.torch import PackedConvolution, replace_convolutions
 
@@ -57,6 +59,16 @@ def kernels() -> Iterator[tuple[str, np.ndarray]]:
 def window_codes(w: np.ndarray, size: int) -> FactoredConvolution:
     op = bitterfly.quantize_dense(w.reshape(len(w), -1), nbytes=size, rng=0)
     return convolutions.unfolded(op, w.shape)
+
+
+def low_rank(w: np.ndarray, size: int) -> FactoredConvolution:
+    """Of the matrix of a row for each output, in 4 bits."""
+    matrix = w.reshape(len(w), -1)
+    rank = min(int(2 * size / sum(matrix.shape)), *matrix.shape)
+    train = structured.low_rank(matrix, rank=max(rank, 1), rng=0)
+    op = bitterfly.quantize_train(train, nbytes=size, rng=0)
+    error = float(np.linalg.norm(op.todense() - matrix) / np.linalg.norm(matrix))
+    return convolutions.unfolded(op, w.shape).replaced(Known(error, "measured"))
 
 
 def cp(w: np.ndarray, size: int, bits: int) -> FactoredConvolution:
@@ -102,6 +114,7 @@ def coded(kernel: FactoredConvolution, w: np.ndarray, size: int, bits: int) -> F
 
 def structures() -> dict[str, Callable[[np.ndarray, int], FactoredConvolution]]:
     out: dict[str, Callable[[np.ndarray, int], FactoredConvolution]] = {"window codes": window_codes}
+    out["matrix of low rank, 4 bits"] = low_rank
     out["signed cuts"] = lambda w, size: convolutions.signed_cuts(w, nbytes=size, rng=0)
     for name, make in (("CP", cp), ("Tucker", tucker), ("tensor train", tensor_train)):
         for bits in CODED:
