@@ -18,7 +18,7 @@ from bitterfly.precision import in_double
 from bitterfly.stores.dense.codes import BLOCK, HALF_BITS
 
 _ORTHOGONAL = 1e-4  # what Q^H Q may be off the identity
-_INVERSE = 1e-8  # of a matrix: what ``(A P^-1) P`` may be off
+_INVERSE = 1e-8  # what P^-1 P may be off the identity
 _ROOT_BITS = (3, 4, 5)  # of the numbers of a root of second moments
 _LEAST = 1e-3  # of the mean of eigenvalues: what codes of so few bits keep apart
 _MOST = 60  # of the exponent of the largest scale, and between the scales
@@ -65,15 +65,16 @@ def over_operator(p: Operator, a: Array, asked: Asked, rng: np.random.Generator)
     if p.dtype.kind == "c":
         raise TypeError(f"rotate: expected real numbers of an operator that is not orthogonal, got {p.dtype}")
     dense, power = near_one(in_double(p).todense())
-    x, exponent = near_one(a)
     with np.errstate(all="ignore"):
         try:
-            rest = np.linalg.solve(dense.T, x.T).T
+            inverse = np.linalg.inv(dense)
         except np.linalg.LinAlgError:
-            rest = np.full_like(x, np.nan)
-        apart = float(np.linalg.norm(rest @ dense - x)) / (float(np.linalg.norm(x)) or 1.0)
+            inverse = np.full_like(dense, np.nan)
+        apart = float(np.linalg.norm(inverse @ dense - np.eye(len(dense))))
     if not apart < _INVERSE:
-        raise ValueError(f"rotate: expected an operator with an inverse, got one that leaves {apart:.2g} of the matrix")
+        raise ValueError(f"rotate: expected an operator with an inverse, got one whose P^-1 P is {apart:.2g} off")
+    x, exponent = near_one(a)
+    rest = x @ inverse
     half = dense if asked.metric is None else dense * asked.metric if asked.metric.ndim == 1 else dense @ asked.metric
     whole = half @ dense.T
     return _over(p, a, _narrow(rest, exponent - power, a.dtype), (whole + whole.T) / 2, asked, rng)
@@ -97,24 +98,23 @@ def whitening(a: Array, asked: Asked, rng: np.random.Generator) -> Operator | No
     at ``S = K`` the arithmetic mean of the eigenvalues of K becomes the geometric one. What P has lost in its codes
     is no error of the product, it only keeps S from K.
     """
-    n = a.shape[1]
-    planes = [part.astype(np.float64) for part in ([a.real, a.imag] if a.dtype.kind == "c" else [a])]
-    x = near_one(np.concatenate(planes))[0]
-    k = x.T @ x
+    n, rows = a.shape[1], len(a) * (2 if a.dtype.kind == "c" else 1)
+    x, exponent = near_one(a)
+    k = (x.conj().T @ x).real
     if n == 1 or not k.any():
         return None
     k /= np.trace(k) / n
     values, vectors = np.linalg.eigh(k)
     root = (vectors * np.sqrt(np.maximum(values, _LEAST))) @ vectors.T
-    if _gain(k, root) * len(x) <= n * _ROOT_BITS[0]:  # no code of it pays
+    if _gain(k, root) * rows <= n * _ROOT_BITS[0]:  # no code of it pays
         return None
-    least = codes_bytes((len(x), n), np.full(-(-n // BLOCK), HALF_BITS[0]), 2)
+    least = codes_bytes((rows, n), np.full(-(-n // BLOCK), HALF_BITS[0]), 2)
     room = float("inf") if asked.nbytes is None else asked.nbytes - asked.beside - least
     found = []
     for bits in _ROOT_BITS:
         plain = asked._replace(bits=bits, nbytes=None, rtol=None, metric=None, rotate="inputs", beside=0)
-        p = coded(root.astype(a.real.dtype), plain, rng)
-        saved = _gain(k, in_double(p).todense()) * len(x) * n / 8 - p.nbytes
+        p = coded(_narrow(root, exponent // 2, a.real.dtype), plain, rng)  # the other half is left to the codes
+        saved = _gain(k, near_one(in_double(p).todense())[0]) * rows * n / 8 - p.nbytes
         if saved > 0 and p.nbytes <= room:
             found.append((saved, p))
     return max(found, key=lambda each: each[0])[1] if found else None
