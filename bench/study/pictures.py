@@ -45,20 +45,21 @@ def steps(runs: Runs) -> None:
     saved(figure, "steps")
 
 
-def layers(runs: Runs) -> None:
-    """What is lost with all linear layers in one structure."""
+def layers(runs: Mapping[str, Mapping[str, Any]], errors: Runs) -> None:
+    """What is lost with all linear layers in one structure, and how the matrices of one layer err."""
     figure, (lost, error) = plt.subplots(1, 2, figsize=(10, 4.6), layout="constrained", sharey=True)
-    names = list(runs)[::-1]
-    for budget, marker in (("0.125", "o"), ("0.25", "s")):
-        own = [(at, run) for at, name in enumerate(names) for run in runs[name] if f"{run['budget']:g}" == budget]
-        label = f"{100 * float(budget):g} % of the bytes"
-        lost.semilogx([run["lost"] for _, run in own], [at for at, _ in own], marker, label=label)
-        known = [(at, run["in metric"]) for at, run in own if "in metric" in run]
-        error.semilogx([x for _, x in known], [at for at, _ in known], marker, label=label)
+    names = [*errors, *(name for name in runs if name not in errors)][::-1]
+    places = {name: at for at, name in enumerate(names)}
+    lost.semilogx([run["lost"] for run in runs.values()], [places[name] for name in runs], "o")
+    budgets = sorted({float(run["budget"]) for own in errors.values() for run in own})
+    for budget, marker in zip(budgets, "os", strict=False):
+        own = {name: run for name, found in errors.items() for run in found if run["budget"] == budget}
+        label = f"{100 * budget:g} % of the bytes"
+        error.semilogx([run["in metric"] for run in own.values()], [places[name] for name in own], marker, label=label)
     lost.set_yticks(range(len(names)), names, fontsize=8)
-    lost.set_xlabel("one less the mean cosine")
-    error.set_xlabel("error in the metric of the inputs, mean of the layers")
-    lost.legend(fontsize=7, frameon=False)
+    lost.set_xlabel("one less the mean cosine, 12.5 % of the bytes")
+    error.set_xlabel("error in the metric of the inputs, mean of a layer")
+    error.legend(fontsize=7, frameon=False)
     for axes in (lost, error):
         axes.grid(visible=True, which="major", alpha=0.3)
     saved(figure, "layers")

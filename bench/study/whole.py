@@ -6,7 +6,7 @@ import hashlib
 import json
 import warnings
 from collections.abc import Callable, Mapping
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -89,26 +89,25 @@ class Whole:
         self.half = 2 * sum(w.size for w in self.weights.values())
         self.entries = sum(part.shape[0] * part.shape[1] for part in self.parts)
 
-    def probes(self, feedback: bool) -> Mapping[str, Any]:
-        """What the model loses by each matrix in two bits; with feedback in those or without."""
-        path = self.folder / ("sensitivities.json" if feedback else "sensitivities_plain.json")
+    @cached_property
+    def probes(self) -> Mapping[str, Any]:
+        """What the model loses by each matrix in two bits."""
+        path = self.folder / "sensitivities.json"
         if not path.exists():
             loss = Judge(self.weights, self._probing).loss
-            path.write_text(json.dumps(self.compressed(PROBES_AT, loss, feedback).sensitivities))
+            path.write_text(json.dumps(self.compressed(PROBES_AT, loss).sensitivities))
         found: dict[str, Any] = json.loads(path.read_text())
         return found
 
-    def compressed(self, budget: float, sensitivity: Any, feedback: bool = True) -> models.CompressedModel:
-        """What `compress_model` makes of it; in codes, where there is no metric that would make it look for little."""
-        return models.compress_model(
-            self.path,
-            self.folder / "small.safetensors",
-            ratio=budget,
-            moments=self.moments if feedback else None,
-            sensitivity=sensitivity,
-            structure="auto" if feedback else "dense",
-            workers=1,
-        )
+    def compressed(self, budget: float, sensitivity: Any) -> models.CompressedModel:
+        """What `compress_model` makes of it, in window codes."""
+        asked: dict[str, Any] = {
+            "moments": self.moments,
+            "sensitivity": sensitivity,
+            "structure": "dense",
+            "workers": 1,
+        }
+        return models.compress_model(self.path, self.folder / "small.safetensors", ratio=budget, **asked)
 
     def run(self, way: Way, budget: float) -> dict[str, Any]:
         """What is known of the model in a share of its bytes in half precision."""
@@ -123,11 +122,10 @@ class Whole:
             return {part: left * part.shape[0] * part.shape[1] // self.entries for part in self.parts}, np.nan
         curves = [curve(part.shape, 1 if part.name in self.moments else None) for part in self.parts]
         by_probes = way.share == "probes"
-        losses = checked_losses(self.probes(way.feedback), self.parts) if by_probes else by_default(self.parts)
+        losses = checked_losses(self.probes, self.parts) if by_probes else by_default(self.parts)
         found = shared(curves, losses, left)
-        return {part: each.nbytes for part, each in zip(self.parts, found, strict=True)}, sum(
-            each.loss for each in found
-        )
+        sizes = {part: each.nbytes for part, each in zip(self.parts, found, strict=True)}
+        return sizes, sum(each.loss for each in found)
 
     def of_parts(self, make: Callable[[Part], Coded], budget: float) -> dict[str, Any]:
         """What is known of the model whose parts are made one by one."""
