@@ -44,6 +44,7 @@ def model() -> None:
     show_default=True,
     help="What matrices may become: the best of all, or dense codes.",
 )
+@click.option("--low-rank", is_flag=True, help="Dense codes, or factors of low rank in codes: for 1.5 bits and less.")
 @click.option("--workers", type=int, help="Matrices that are coded at a time. Default: as many as there are cores.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of what is drawn at random.")
 @_plot_option
@@ -58,6 +59,7 @@ def compress(
     rtol: float | None,
     moments: str | None,
     structure: Literal["auto", "dense"],
+    low_rank: bool,
     workers: int | None,
     seed: int,
     plot: str | None,
@@ -68,6 +70,7 @@ def compress(
     \b
     Examples:
       bitterfly model compress model.safetensors -o small.safetensors --ratio 0.25
+      bitterfly model compress model.safetensors -o small.safetensors --ratio 0.06 --low-rank
       bitterfly model compress folder -o small.safetensors --rtol 0.06 --plot small.png
 
     Matrices that are done lie in a folder OUTPUT.parts until all are: the same command, given again
@@ -82,7 +85,8 @@ def compress(
         check_target(plot, [given])
         if os.path.realpath(plot) == os.path.realpath(output):
             raise click.UsageError(f"--plot: {plot} is the output itself; name another file")
-    asked: dict[str, Any] = {"ratio": ratio, "nbytes": nbytes, "rtol": rtol, "structure": structure}
+    asked: dict[str, Any] = {"ratio": ratio, "nbytes": nbytes, "rtol": rtol}
+    asked["structure"] = ["low_rank", "dense"] if low_rank else structure
     asked |= {"workers": workers, "rng": seed, "moments": None if moments is None else load_moments(moments)}
     with progress_bars(wanted) as progress:
         small = compress_model(given, output, progress=progress, **asked)
