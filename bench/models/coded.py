@@ -9,11 +9,11 @@ from scipy.linalg import cholesky, eigh
 
 import bitterfly
 from bench.dense.minilm import plain_gptq
-from bench.models.factors import groups, in_codes, in_halves
+from bench.models.factors import in_codes, in_halves
 from bench.models.layers import Found, Layers, half
 from bitterfly import SecondMoments
+from bitterfly.dense.low_ranks.plans import Plans, least_bytes
 from bitterfly.models.rates import curve, shared
-from bitterfly.quantization.knapsack import Knapsack
 from bitterfly.structures import InverseFisherOperator
 
 DAMPING = 0.01  # of the mean of the diagonal of moments
@@ -177,7 +177,6 @@ def best_structures(layers: Layers, among: tuple[str, ...] = STRUCTURES) -> Foun
             pair = in_halves if structure == "low rank" else in_codes
             dense[name], own = pair(layers.triples[name], moments, nbytes)
         taken += own
-    layers.chosen = {name: structure for name, (_, _, structure) in zip(layers.names, chosen, strict=True)}
     return Found(dense, taken)
 
 
@@ -189,8 +188,7 @@ def plans_of(layers: Layers, name: str, among: tuple[str, ...]) -> list[Plan]:
     w, own = layers.matrices[name], layers.triples[name]
     m, n = w.shape
     unit, codes = layers.losses[name] / layers.probes[name], curve(w.shape, 1)
-    options = Knapsack([*groups(own, layers.moments[name])])
-    energy = float(np.sum(np.square(own.sizes)))
+    factors = Plans(w, layers.moments[name])
     plans: list[Plan] = []
     for bits in (*np.arange(0.4, 4, 0.2), *np.arange(4, 9, 0.5)):
         nbytes = int(bits * w.size / 8)
@@ -198,11 +196,8 @@ def plans_of(layers: Layers, name: str, among: tuple[str, ...]) -> list[Plan]:
             plans.append((nbytes, layers.losses[name] * codes.square(nbytes), "codes"))
         if "low rank" in among and (rank := nbytes // (2 * (m + n))) > 0:
             plans.append((nbytes, unit * own.tail(rank) ** 2, "low rank"))
-        if "low rank in codes" in among:
-            found = options.in_bytes(nbytes - 4 * (m + n) - 200)
-            if found is not None and sum(each.nbytes for each in found):
-                square = sum(each.square for each in found) / energy
-                plans.append((nbytes, unit * square, "low rank in codes"))
+        if "low rank in codes" in among and nbytes >= least_bytes(w.shape):
+            plans.append((nbytes, unit * factors.square(nbytes), "low rank in codes"))
     return plans
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import groupby
+from typing import Any
 
 import numpy as np
 from scipy.fft import dct
@@ -12,10 +12,8 @@ from scipy.linalg import eigh, eigvalsh, solve
 import bitterfly
 from bench.models.layers import BLOCKS, Found, Layers, Triples, half, halves, triples
 from bitterfly import structures
-from bitterfly.dense.feedback import DampedMetric
+from bitterfly.dense.low_ranks import coded as low_ranks
 from bitterfly.quantization.knapsack import Knapsack, Option
-from bitterfly.stores.dense.codes import BLOCK, HALF_BITS
-from bitterfly.stores.dense.windows import window_code
 
 KINDS = (
     *(f"attention.self.{part}" for part in ("query", "key", "value")),
@@ -23,8 +21,6 @@ KINDS = (
     "intermediate.dense",
     "output.dense",
 )
-ERRORS = {half_bits: window_code("window11", half_bits / 2).error for half_bits in HALF_BITS}
-
 Pair = Callable[[Triples, np.ndarray, int], tuple[np.ndarray, int]]
 
 
@@ -43,59 +39,17 @@ def in_halves(found: Triples, moments: np.ndarray, nbytes: int) -> tuple[np.ndar
 
 
 def in_codes(found: Triples, moments: np.ndarray, nbytes: int) -> tuple[np.ndarray, int]:
-    """Return triples in window codes: ranks and bits by what is predicted, the left factor fitted to the right one.
-
-    The right one is coded in the metric of the inputs, its rows by their rates; the left one in that of what it gets.
-    """
-    m, n = len(found.left), found.right.shape[1]
-    options = groups(found, moments)
-    for target in np.arange(1.0, 0.8, -0.02) * (nbytes - 4 * (m + n) - 200):
-        chosen = Knapsack(options).in_bytes(int(target))
-        assert chosen is not None
-        rates = [(each.width // 32, each.width % 32) for each in chosen]
-        used = [at for at, rate in enumerate(rates) if rate[0]]
-        rows = np.concatenate([np.arange(len(found.right))[at * BLOCK : (at + 1) * BLOCK] for at in used])
-        right = found.right[rows]
-        coded, taken, first = np.empty_like(right), 0, 0
-        for half_bits, run in groupby(used, key=lambda at: rates[at][1]):
-            part = slice(first, first + BLOCK * len(list(run)))
-            op = quantized(right[part], moments, bits=half_bits / 2)
-            coded[part], taken, first = op.todense(), taken + op.nbytes, part.stop
-        seen = coded @ moments @ coded.T
-        left = solve(seen, coded @ moments @ (found.left @ found.right).T, assume_a="pos").T
-        try:
-            op = quantized(left, seen, nbytes=nbytes - taken)
-        except bitterfly.UnmetError:
-            continue
-        return op.todense() @ coded, taken + op.nbytes
-    raise bitterfly.UnmetError(f"nbytes: {nbytes} are too few")
+    """Return triples in window codes, as many and in as many bits as err the least, and the bytes."""
+    a = (found.left @ found.right).astype(np.float32)
+    op = low_ranks.in_codes(a, nbytes=nbytes, metric=moments, rng=np.random.default_rng(0))
+    return op.todense().astype(np.float64), op.nbytes
 
 
-def quantized(x: np.ndarray, moments: np.ndarray, **asked: float) -> bitterfly.DenseOperator:
+def quantized(x: np.ndarray, moments: np.ndarray, nbytes: int) -> Any:
     """Return codes in the metric, without anything beside them."""
-    return bitterfly.quantize_dense(x.astype(np.float32), metric=moments, rng=0, head=None, outliers=None, **asked)
-
-
-def groups(found: Triples, moments: np.ndarray) -> list[list[Option]]:
-    """Return the ways to store 32 triples each: none, or so many half bits on the left (times 32) and on the right.
-
-    Codes of the right factor make good for each other as far as the geometric mean of the variances of inputs tells.
-    """
-    m, n = len(found.left), found.right.shape[1]
-    mean = float(np.exp(np.mean(np.log(DampedMetric(moments).variances))))
-    out = []
-    for first in range(0, len(found.sizes), BLOCK):
-        part = slice(first, first + BLOCK)
-        energy = float(np.sum(np.square(found.sizes[part])))
-        lost = min(energy, mean * float(np.sum(np.square(found.right[part]))))
-        width = len(found.sizes[part])
-        coded = [
-            Option((m * a + n * b) * width // 16, energy * ERRORS[a] ** 2 + lost * ERRORS[b] ** 2, 32 * a + b)
-            for a in HALF_BITS
-            for b in HALF_BITS
-        ]
-        out.append([Option(0, energy, 0), *coded])
-    return out
+    return bitterfly.quantize_dense(
+        x.astype(np.float32), metric=moments, nbytes=nbytes, head=None, outliers=None, rng=0
+    )
 
 
 # ---- one layer by itself ----

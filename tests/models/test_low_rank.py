@@ -36,7 +36,7 @@ def test_any_model(seed: int, tmp_path: Path) -> None:
     coded = {name: x for name, x in given.items() if name.startswith("layers") or name == "convolution"}
     alone = sum(np.asarray(x).nbytes for name, x in given.items() if name not in coded)
     nbytes = alone + int(sum(x.size for x in coded.values()) * rng.uniform(2.5, 6) / 8)
-    structure: Any = BOTH if seed % 3 else "low_rank"
+    structure: Any = BOTH if seed % 3 else ["sparse", *BOTH]
     small = models.compress_model(
         given, tmp_path / "small", nbytes=nbytes, moments=moments, structure=structure, rng=seed
     )
