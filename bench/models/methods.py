@@ -71,6 +71,7 @@ CODES: dict[str, Method] = {
     "window codes, bytes by losses of probes": coded.by_losses,
 }
 METHODS = HALVES | CODES
+NAMES = [*METHODS, *OURS.values()]
 
 
 class Study:
@@ -128,17 +129,15 @@ class Study:
             self._keep(budget, name, partial(row, method))
         return self._kept(budget)
 
-    def whole(self, budget: float) -> None:
+    def whole(self, budget: float, names: Sequence[str]) -> None:
         """Keep rows of `compress_model`: as it is, and with factors of low rank in codes."""
-        for structure in STRUCTURES:
+        for structure in (each for each in STRUCTURES if OURS[each] in names):
             with suppress(bitterfly.UnmetError):  # one bit a number is too much
                 self._keep(budget, OURS[structure], partial(self._ours, budget, structure))
 
     def _ours(self, budget: float, structure: str) -> dict[str, Any]:
-        start = time.process_time()
         small = self._compressed(budget, self.losses, structure)
-        seconds = time.process_time() - start
-        return self._judged(self._expanded(small), small.nbytes / small.half_nbytes) | {"seconds": seconds}
+        return self._judged(self._expanded(small), small.nbytes / small.half_nbytes)
 
     def _judged(self, tensors: Mapping[str, np.ndarray], share: float) -> dict[str, Any]:
         loss, recall = self.judge.judged(tensors)
@@ -166,17 +165,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, help="keeps the model, its moments and what becomes of it")
     parser.add_argument("--budgets", type=float, nargs="+", default=BUDGETS)
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=[*METHODS])
+    parser.add_argument("--methods", nargs="+", choices=NAMES, default=NAMES)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = asked.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         study = Study(folder)
         modules.checked(study.layers)
-        chosen = {name: METHODS[name] for name in asked.methods}
+        chosen = {name: method for name, method in METHODS.items() if name in asked.methods}
         sections = {}
         for budget in asked.budgets:
-            study.whole(budget)
+            study.whole(budget, asked.methods)
             sections[f"{budget:.1%} of half floats"] = study.rows(budget, chosen if budget >= LEAST else {})
     timing.write(RESULT, sections)
 
