@@ -92,12 +92,20 @@ def _root(s: np.ndarray) -> np.ndarray:
 # ---- integers, and numbers left out ----
 
 
-def gptq(layers: Layers, group: int = 64) -> Found:
-    """Integers of a scale and a zero for each group of columns, error feedback: Frantar et al., GPTQ (ICLR 2023)."""
-    bits = _bits(layers, lambda bits: bits + (16 + bits) / group)
+def gptq(layers: Layers) -> Found:
+    """Integers of a scale and a zero for each group of columns, error feedback: Frantar et al., GPTQ (ICLR 2023).
+
+    As many bits as fit, in groups as small as fit beside them.
+    """
+    bits, group = max(
+        (bits, -group)
+        for bits in range(1, 9)
+        for group in (32, 64, 128, 384)
+        if bits + (16 + bits) / group <= 16 * layers.share
+    )
     moments = {name: SecondMoments.of(x, 1) for name, x in layers.moments.items()}
-    dense = {name: plain_gptq(w, moments[name], bits, group) for name, w in layers.matrices.items()}
-    return Found(dense, int(sum(w.size for w in dense.values()) * (bits + (16 + bits) / group) / 8))
+    dense = {name: plain_gptq(w, moments[name], bits, -group) for name, w in layers.matrices.items()}
+    return Found(dense, int(sum(w.size for w in dense.values()) * (bits + (16 + bits) / -group) / 8))
 
 
 def outliers_apart(layers: Layers) -> Found:

@@ -53,7 +53,7 @@ HALVES: dict[str, Method] = {
 }
 CODES: dict[str, Method] = {
     "LLM.int8(): outlier columns apart": coded.outliers_apart,
-    "GPTQ, groups of 64": coded.gptq,
+    "GPTQ": coded.gptq,
     "SVD-LLM in window codes": partial(factors.low_rank, pair=in_codes),
     "Basis Sharing, clusters, in window codes": partial(factors.shared_bases, together=clustered, pair=in_codes),
     "Basis Sharing, query key value, in window codes": partial(
