@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.optimize import curve_fit
 from scipy.stats import spearmanr
 
 Row = dict[str, Any]
@@ -38,6 +39,19 @@ def law(rows: Sequence[Row], predictor: str, loss: str) -> Law:
     missed = y - start - exponent * e
     rank = float(spearmanr(e, y).statistic)
     return Law(float(np.exp(start)), float(exponent), float(np.sqrt(np.mean(missed**2))), rank, len(rows))
+
+
+def of_counts(rows: Sequence[Row], predictor: str, loss: str, noise: str, count: dict[str, int]) -> tuple[float, ...]:
+    """The law of a share that is counted: factor, exponent, its standard error, and misses over the noise of counting.
+
+    What is lost is the difference of answers that become wrong and right, so that zeros and gains are values as well.
+    """
+    e, y = (np.array([row[name] for row in rows]) for name in (predictor, loss))
+    n = np.array([count[row["task"]] for row in rows])
+    spread = np.sqrt((np.array([row[noise] for row in rows]) + 1 / n) / n)
+    found, covariance = curve_fit(lambda e, a, b: np.exp(a) * e**b, e, y, (-1.0, 1.5), spread)
+    missed = (y - np.exp(found[0]) * e ** found[1]) / spread
+    return float(np.exp(found[0])), float(found[1]), float(covariance[1, 1] ** 0.5), float(np.sqrt(np.mean(missed**2)))
 
 
 def by_prediction(rows: Sequence[Row], predictor: str, edges: Sequence[float]) -> list[list[Row]]:

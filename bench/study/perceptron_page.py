@@ -12,10 +12,12 @@ import numpy as np
 from bench import pages, timing
 from bench.study import laws
 from bench.study.errors import PREDICTORS
-from bench.study.perceptron_pictures import KINDS, WAYS, averaged, draw_curves, draw_laws
+from bench.study.perceptron_pictures import KINDS, WAYS, averaged, draw_curves, draw_laws, of_folds
+from bench.study.tasks import PAIRS
 
 PAGE = Path(__file__).parents[2] / "docs" / "study_perceptron.md"
 BUDGETS = (0.125, 0.25, 0.5, 1.0, 2.0)  # bits for each entry of both large matrices
+COUNTS = {"digits": 1000, "sums": PAIRS}  # that accuracies are counted of
 ROOM = 1.06  # of a budget, for what stands beside codes
 TITLES = {"digits": "one digit", "sums": "sum of two digits"}
 FITTED = {"divergence": (1e-4, 0.1), "changed": (0.005, 0.1), "loss": (1e-5, 0.03)}  # losses of laws
@@ -49,7 +51,7 @@ def codes(rows: Sequence[Row]) -> tuple[str, dict[str, dict[str, list[Row]]]]:
         lines.append([title, "float32: accuracy, %", with_error(*whole), "", "", "", ""])
         lasting = {way: averaged(of(own, way=way), "true bits", "bits") for way in WAYS}
         for way, points in lasting.items():
-            cells = {point["tick"]: with_error(point["lost"], point["error"]) for point in points}
+            cells = {point["tick"]: with_error(point["lost"], point["lost error"]) for point in points}
             lines.append(["", way, *(cells.get(bits, "") for bits in (1, 2, 3, 4, 8))])
         panels[f"{title}, float32 {100 * whole[0]:.1f} %"] = lasting
     return markdown(["task", "", "1 bit", "2", "3", "4", "8"], lines), panels
@@ -61,31 +63,30 @@ def codes(rows: Sequence[Row]) -> tuple[str, dict[str, dict[str, list[Row]]]]:
 def best(rows: Sequence[Row], budget: float) -> Row | None:
     """Of all sizes and codes within a budget, those of the highest mean."""
     points = {(row["share"], row["bits"]) for row in rows if row["true bits"] <= ROOM * budget}
-    means = []
+    found = []
     for share, bits in points:
         some = of(rows, share=share, bits=bits)
-        mean, error = laws.mean_and_error([row["accuracy"] for row in some])
-        true = float(np.mean([row["true bits"] for row in some]))
-        means.append({"x": true, "tick": budget, "mean": mean, "spread": error, "bits": bits, "folds": len(some)})
-    most = max((row["folds"] for row in means), default=0)
-    return max((row for row in means if row["folds"] == most), key=lambda row: row["mean"], default=None)
+        found.append({"x": budget, "tick": budget, "bits": bits, "folds": len(some), **of_folds(some)})
+    most = max((row["folds"] for row in found), default=0)
+    return max((row for row in found if row["folds"] == most), key=lambda row: row["accuracy"], default=None)
 
 
-def structures(rows: Sequence[Row], dense: Sequence[Row]) -> tuple[str, dict[str, dict[str, list[Row]]]]:
+def structures(rows: Sequence[Row]) -> tuple[str, dict[str, dict[str, list[Row]]]]:
     """The highest accuracy of each structure in so many bytes."""
     lines, panels = [], {}
-    taken = [{**row, "kind": "dense, second moments", "share": 1.0} for row in of(dense, way="with second moments")]
     for name, title in TITLES.items():
-        own = of([*rows, *taken], task=name)
+        own = of(rows, task=name)
+        whole = of_folds(of(own, kind="dense, float32"))
+        lines.append([title, "dense, float32: " + with_error(whole["accuracy"], whole["accuracy error"])])
         curves = {}
         for kind in KINDS:
             points = [best(of(own, kind=kind), budget) for budget in BUDGETS]
-            texts = [f"{with_error(p['mean'], p['spread'])} ({p['bits']:g})" if p else "" for p in points]
-            lines.append([title if kind == next(iter(KINDS)) else "", kind, *texts])
+            texts = [f"{with_error(p['accuracy'], p['accuracy error'])} ({p['bits']:g})" if p else "" for p in points]
+            lines.append(["", kind, *texts])
             curves[kind] = [point for point in points if point]
-        panels[title] = curves
+        panels[f"{title}, dense in float32 {100 * whole['accuracy']:.1f} %"] = curves
     head = ["task", "", *(f"{budget:g} bits, {100 * budget / 32:.2g} %" for budget in BUDGETS)]
-    return markdown(head, lines), panels
+    return markdown(head, [line + [""] * (len(head) - len(line)) for line in lines]), panels
 
 
 # ---- laws ----
@@ -104,6 +105,22 @@ def law_table(groups: dict[str, tuple[str, Sequence[Row]]]) -> str:
             facts = f"{law.factor:.2g}", f"{law.exponent:.2f}", f"{np.exp(law.scatter):.1f}", f"{law.rank:.3f}"
             lines.append([f"{title}, {law.count} points" if predictor == PREDICTORS[0] else "", predictor, *facts])
     return markdown(["what is lost", "error", "a", "b", "within a factor of", "rank correlation"], lines)
+
+
+def accuracy_table(tasks: dict[str, Sequence[Row]]) -> str:
+    """Laws of the accuracy that is lost, where probabilities have not changed much."""
+    lines = []
+    for title, rows in tasks.items():
+        some = [
+            row
+            for row in rows
+            if row["divergence"] <= FITTED["divergence"][1] and min(row["metric"], row["Fisher"]) > 0
+        ]
+        for predictor in fitted(rows, "divergence"):
+            a, b, error, missed = laws.of_counts(some, predictor, "lost", "changed", COUNTS)
+            title_of = f"{title}, {len(some)} points" if predictor == PREDICTORS[0] else ""
+            lines.append([title_of, predictor, f"{a:.2g}", f"{b:.2f} ± {error:.2f}", f"{missed:.1f}"])
+    return markdown(["accuracy lost", "error", "a", "b", "misses, over the noise of counting"], lines)
 
 
 def prediction_table(groups: dict[str, tuple[str, str, Sequence[Row]]]) -> str:
@@ -136,9 +153,9 @@ def write(found: Found) -> None:
     """Fill the page, draw its pictures."""
     dense, kinds = found["codes"], found["sums"] + found["digits"]
     code_table, code_panels = codes(dense)
-    kind_table, kind_panels = structures(kinds, dense)
-    draw_curves(code_panels, WAYS, "bits a number, all bytes counted", "study_codes")
-    draw_curves(kind_panels, KINDS, "bits for each entry of the two large matrices", "study_kinds")
+    kind_table, kind_panels = structures(kinds)
+    draw_curves(code_panels, WAYS, "lost", "bits a number, all bytes counted", "study_codes")
+    draw_curves(kind_panels, KINDS, "accuracy", "bits for each entry of the two large matrices", "study_kinds")
 
     alone = found["errors"]
     trained = [{**row, "way": "numbers of structures", "where": "all"} for row in kinds if "metric" in row]
@@ -158,5 +175,6 @@ def write(found: Found) -> None:
     predicted = {f"{title}: divergence, by Fisher": ("divergence", "Fisher", rows) for title, rows in tasks.items()}
     predicted["MiniLM: 1 - cosine, by the weighted metric"] = "loss", "metric, weighted", encoder
     tables = {"codes": code_table, "structures": kind_table, "laws": law_table(groups)}
+    tables |= {"accuracy": accuracy_table(tasks)}
     pages.fill(PAGE, tables | {"predicted": prediction_table(predicted)})
     timing.write("study_perceptron", found)

@@ -48,28 +48,28 @@ Row = dict[str, Any]
 
 def save(figure: Any, name: str) -> None:
     with mpl.rc_context({"svg.hashsalt": "bitterfly"}):  # the same picture from the same numbers
-        figure.savefig(PICTURES / f"{name}.svg", metadata={"Date": None})
+        figure.savefig(PICTURES / f"{name}.svg", dpi=130, metadata={"Date": None})
     plt.close(figure)
 
 
 def draw_curves(
-    panels: Mapping[str, Mapping[str, Sequence[Row]]], looks: Mapping[str, dict[str, Any]], x: str, name: str
+    panels: Mapping[str, Mapping[str, Sequence[Row]]], looks: Mapping[str, dict[str, Any]], y: str, x: str, name: str
 ) -> None:
-    """What is lost of the accuracy: a panel for each task, a line for each way, means and standard errors of folds."""
-    figure, grid = plt.subplots(1, len(panels), figsize=(9, 4), layout="constrained")
+    """A panel for each task, a line for each way: means of folds and their standard errors, in hundredths."""
+    figure, grid = plt.subplots(1, len(panels), figsize=(9, 4.2), layout="constrained")
     for axes, (title, lines) in zip(grid, panels.items(), strict=True):
         for label, rows in lines.items():
+            means, errors = ([100 * row[key] for row in rows] for key in (y, f"{y} error"))
             places = [row["x"] for row in rows]
-            means, spreads = ([100 * row[key] for row in rows] for key in ("mean", "spread"))
-            axes.errorbar(places, means, spreads, label=label, markersize=4, capsize=2, linewidth=1, **looks[label])
+            axes.errorbar(places, means, errors, label=label, markersize=4, capsize=2, linewidth=1, **looks[label])
         ticks = sorted({row["tick"] for rows in lines.values() for row in rows})
         axes.set_xscale("log")
         axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         axes.set_xticks([], minor=True)
         axes.set_title(title, fontsize=9)
+        axes.set_xlabel(x, fontsize=9)
         axes.grid(True, alpha=0.3)
-    figure.supxlabel(x, fontsize=10)
-    figure.supylabel("accuracy, %", fontsize=10)
+    grid[0].set_ylabel(f"{'accuracy, %' if y == 'accuracy' else 'accuracy lost, %'}", fontsize=9)
     handles, labels = grid[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
     save(figure, name)
@@ -79,30 +79,47 @@ def draw_laws(
     panels: Mapping[str, tuple[str, Sequence[Row], Mapping[str, Law], tuple[float, float]]], name: str
 ) -> None:
     """Losses against each kind of error, small multiples: a row for each network, lines where the law was fitted."""
-    figure, grid = plt.subplots(len(panels), 6, figsize=(12, 2.5 * len(panels)), layout="constrained")
+    figure, grid = plt.subplots(len(panels), 6, figsize=(12, 2.6 * len(panels)), layout="constrained")
     seen: dict[str, Any] = {}
     for line, (title, (loss, rows, found, (least, most))) in zip(grid, panels.items(), strict=True):
-        for axes in line[len(found) :]:
-            axes.axis("off")
-        for axes, predictor in zip(line, found, strict=False):
+        shown = [row for row in rows if row[loss] > least / 10]
+        for axes, (predictor, law) in zip(line, found.items(), strict=False):
+            axes.set_rasterization_zorder(1.5)
             for way, color in APPROXIMATIONS.items():
-                some = [row for row in rows if row["way"] == way and row[loss] > 0]
+                some = [row for row in shown if row["way"] == way]
                 if some:
                     points = ([row[predictor] for row in some], [row[loss] for row in some])
-                    seen[way] = axes.scatter(*points, s=6, color=color, alpha=0.6, linewidths=0)
+                    seen[way] = axes.scatter(*points, s=6, color=color, alpha=0.6, linewidths=0, zorder=1)
             errors = np.array([row[predictor] for row in rows if least <= row[loss] <= most])
             ends = np.array([errors.min(), errors.max()])
-            axes.plot(ends, found[predictor](ends), "k-", linewidth=1)
-            axes.set(xscale="log", yscale="log", ylim=(least / 10, None))
+            axes.plot(ends, law(ends), "k-", linewidth=1)
+            axes.set(xscale="log", yscale="log")
             axes.axhspan(least, most, color="k", alpha=0.04, linewidth=0)
-            exponent, scatter = found[predictor].exponent, np.exp(found[predictor].scatter)
-            axes.set_title(f"{predictor}\nexponent {exponent:.2f}, within {scatter:.1f} x", fontsize=8)
+            axes.set_title(f"{predictor}\nexponent {law.exponent:.2f}, within {np.exp(law.scatter):.1f} x", fontsize=8)
             axes.grid(True, alpha=0.3)
             axes.tick_params(labelsize=7)
         line[0].set_ylabel(f"{title}\n{loss}", fontsize=8)
-    figure.supxlabel("error of matrices", fontsize=10)
-    figure.legend(seen.values(), seen.keys(), loc="outside lower center", ncols=len(seen), fontsize=8, frameon=False)
+        line[2].set_xlabel("error of the matrices", fontsize=8)
+    marks = figure.legend(
+        seen.values(),
+        seen.keys(),
+        loc="outside lower center",
+        ncols=len(seen),
+        fontsize=8,
+        frameon=False,
+        markerscale=2,
+    )
+    for mark in marks.legend_handles:
+        mark.set_alpha(1)
     save(figure, name)
+
+
+def of_folds(rows: Sequence[Row]) -> Row:
+    """Means over folds, with standard errors."""
+    found: Row = {}
+    for name in ("accuracy", "lost"):
+        found[name], found[f"{name} error"] = mean_and_error([row[name] for row in rows])
+    return found
 
 
 def averaged(rows: Sequence[Row], x: str, tick: str) -> list[Row]:
@@ -111,8 +128,6 @@ def averaged(rows: Sequence[Row], x: str, tick: str) -> list[Row]:
     for each in sorted({row[tick] for row in rows}):
         some = [row for row in rows if row[tick] == each]
         if {row["fold"] for row in some} == folds:
-            mean, spread = mean_and_error([row["accuracy"] for row in some])
-            lost, error = mean_and_error([row["lost"] for row in some])
             place = float(np.mean([row[x] for row in some]))
-            out.append({"x": place, "tick": each, "mean": mean, "spread": spread, "lost": lost, "error": error})
+            out.append({"x": place, "tick": each, **of_folds(some)})
     return out
