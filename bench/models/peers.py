@@ -1,6 +1,6 @@
 """A whole sentence encoder by the quantizers of others, and by ours in as many bytes: cosines, nearest neighbours.
 
-`python -m bench.models.peers [--folder F] [--peers WORD ...] [--plot]`; the texts are those of `bench.models.minilm`.
+`python -m bench.models.peers [--folder F] [--peers WORD ...] [--plain] [--plot]`; texts as of `bench.models.minilm`.
 All 36 linear layers, word embeddings and positions go through each quantizer, norms and biases are in half precision,
 and the model of what comes back runs in float32: kernels, and codes of activations, lose nothing here. Those that look
 at inputs have the moments of the same 1500 texts. `--peers` runs those whose names have one of the words and keeps the
@@ -40,8 +40,9 @@ from bitterfly import SecondMoments, models
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 
-RESULT, SECTION = timing.RESULTS / "models_peers.json", "MiniLM, 1000 texts"
-NEAR = 0.95  # of bytes
+RESULTS, SECTION = [timing.RESULTS / f"models_peers{plain}.json" for plain in ("", "_plain")], "MiniLM, 1000 texts"
+_STEMS = "ours", "plain"  # of files of ours, without and with --plain
+NEAR = 0.9  # of bytes
 PICTURE = Path(__file__).parents[2] / "docs" / "pictures" / "model_peers.svg"
 TABLES = ("embeddings.word_embeddings.weight", "embeddings.position_embeddings.weight")
 LOOKS = {"onnxruntime": "s", "llama.cpp": "o", "gguf": "*", "hqq": "v", "bitsandbytes": "D", "optimum-quanto": "P"}
@@ -64,14 +65,18 @@ def of_peer(
     return found, nbytes + sum(w.nbytes for w in alone.values()), 8 * nbytes / numbers
 
 
-def of_ours(folder: Path, nbytes: int, sensitivity: Any) -> models.CompressedModel:
-    """Our model in so many bytes, with what is known of inputs and losses; made once."""
+def of_ours(folder: Path, nbytes: int, sensitivity: Any, plain: bool) -> models.CompressedModel:
+    """Our model in so many bytes, with what is known of inputs and losses unless plain; made once."""
     model, moments = prepared(folder)
-    out = folder / f"ours.{nbytes}.safetensors"
+    out = folder / f"{_STEMS[plain]}.{nbytes}.safetensors"
     if out.exists():
         return models.load(out)
-    known = models.load_moments(moments)
-    return models.compress_model(model, out, nbytes=nbytes, moments=known, sensitivity=sensitivity, structure="dense")
+    known: dict[str, Any] = {} if plain else {"moments": models.load_moments(moments), "sensitivity": sensitivity}
+    return models.compress_model(model, out, nbytes=nbytes, structure="dense", **known)
+
+
+def _of_others(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: x for name, x in row.items() if "ours" not in name and name != "ahead"}
 
 
 def _ahead(row: Mapping[str, Any], ours: Mapping[str, Any]) -> bool:
@@ -81,8 +86,10 @@ def _ahead(row: Mapping[str, Any], ours: Mapping[str, Any]) -> bool:
 class Study:
     """Rows of peers by name, kept in a file as they come."""
 
-    def __init__(self, folder: Path, rows: dict[str, dict[str, Any]]) -> None:
-        self.rows, self._folder = rows, folder
+    def __init__(self, folder: Path, rows: dict[str, dict[str, Any]], plain: bool = False) -> None:
+        self.rows, self._folder, self._plain = rows, folder, plain
+        known = [{name: x for name, x in row.items() if name.startswith("ours: ")} for row in rows.values()]
+        self.ours = [ours for at, ours in enumerate(known) if ours and ours not in known[:at]]
         model, moments = prepared(folder)
         self._weights, strings = weights_of(model), texts()
         self._moments = models.load_moments(moments)
@@ -106,37 +113,38 @@ class Study:
 
         One of fewer bytes that is there is kept where it is ahead.
         """
-        done: list[dict[str, Any]] = []
         for row in sorted(self.rows.values(), key=lambda row: int(row.get("bytes", 0))):
             if "bytes" in row and "ahead" not in row:
-                near = [ours for ours in done if NEAR * row["bytes"] <= ours["ours: bytes"] <= row["bytes"]]
-                ours = next((ours for ours in reversed(near) if _ahead(row, ours)), None) or self._ours(row["bytes"])
+                near = [ours for ours in self.ours if NEAR * row["bytes"] <= ours["ours: bytes"] <= row["bytes"]]
+                near.sort(key=lambda ours: -ours["ours: bytes"])
+                ours = next((ours for ours in near if _ahead(row, ours)), None) or self.of_ours(row["bytes"])
                 lost = (1 - row["cosine"]) / (1 - ours["ours: cosine"])
-                row |= ours | {"lost / ours": lost, "ahead": _ahead(row, ours)}
-                self._keep(row)
-            if "ahead" in row:
-                done.append({name: x for name, x in row.items() if name.startswith("ours: ")})
+                self._keep(row | ours | {"lost / ours": lost, "ahead": _ahead(row, ours)})
 
-    def _ours(self, nbytes: int) -> dict[str, Any]:
+    def of_ours(self, nbytes: int) -> dict[str, Any]:
+        """What becomes of texts by ours in so many bytes."""
         kept, back = self._folder / "sensitivities.json", self._folder / "expanded.safetensors"
         sensitivity: Any = json.loads(kept.read_text()) if kept.exists() else Judge(self._weights, self._probes).loss
-        small = of_ours(self._folder, nbytes, sensitivity)
+        small = of_ours(self._folder, nbytes, sensitivity, self._plain)
         assert small.nbytes <= nbytes
-        kept.write_text(json.dumps(small.sensitivities))
+        if not self._plain:
+            kept.write_text(json.dumps(small.sensitivities))
         models.expand(small.path, back)
         loss, recall = self._judge.judged(load_file(back))
-        return {"ours: bytes": small.nbytes, "ours: cosine": 1 - loss, "ours: recall@1": recall}
+        found = {"ours: bytes": small.nbytes, "ours: cosine": 1 - loss, "ours: recall@1": recall}
+        self.ours = [ours for ours in self.ours if ours["ours: bytes"] != small.nbytes] + [found]
+        return found
 
     def _keep(self, row: dict[str, Any]) -> None:
         print(row, flush=True)
         self.rows[row["peer"]] = row
         timing.RESULTS.mkdir(exist_ok=True)
-        RESULT.write_text(json.dumps({SECTION: list(self.rows.values())}, indent=1))
+        RESULTS[self._plain].write_text(json.dumps({SECTION: list(self.rows.values())}, indent=1))
 
 
 def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
     """Losses over bytes: ours as a line, each package with its own points."""
-    found = [row for row in rows if "share" in row]
+    found = [row for row in rows if "ahead" in row]
     scale = found[0]["share"] / found[0]["bytes"] * 100
     figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
     line = sorted({(row["ours: bytes"] * scale, 1 - row["ours: cosine"]) for row in found})
@@ -159,31 +167,34 @@ def main() -> None:
     parser.add_argument("--peers", nargs="+", default=[], metavar="WORD", help="those whose names have one of these")
     parser.add_argument("--resume", action="store_true", help="those that have no row yet")
     parser.add_argument("--ours", action="store_true", help="ours anew, beside the peers of the last run")
+    parser.add_argument(
+        "--plain", action="store_true", help="as --ours, without moments and probes; a table of its own"
+    )
     parser.add_argument("--plot", action="store_true", help=f"writes docs/pictures/{PICTURE.name}")
     asked = parser.parse_args()
+    anew = asked.ours or asked.plain
     rows: dict[str, dict[str, Any]] = {}
-    if RESULT.exists() and (asked.peers or asked.resume or asked.ours):
-        rows = {row["peer"]: row for row in json.loads(RESULT.read_text())[SECTION]}
-    if asked.ours:
-        for out in (asked.folder or Path()).glob("ours.*.safetensors"):
-            out.unlink()
-        rows = {
-            name: {key: x for key, x in row.items() if "ours" not in key and key != "ahead"}
-            for name, row in rows.items()
-        }
+    if RESULTS[0].exists() and (asked.peers or asked.resume or anew):
+        rows = {row["peer"]: row for row in json.loads(RESULTS[0].read_text())[SECTION]}
     words = [word.lower() for word in asked.peers]
     chosen = [peer for peer in all_peers() if not words or any(word in peer.name.lower() for word in words)]
+    if anew:
+        for out in (asked.folder or Path()).glob(f"{_STEMS[asked.plain]}.*.safetensors"):
+            out.unlink()
+        peers = {peer.name: _of_others(rows[peer.name]) for peer in chosen if peer.name in rows}
+        rows = peers if asked.plain else rows | peers
     with tempfile.TemporaryDirectory() as temporary:
         folder = asked.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        study = Study(folder, rows)
+        study = Study(folder, rows, asked.plain)
         for peer in chosen:
-            if not asked.ours and not (asked.resume and "cosine" in rows.get(peer.name, {})):
+            if not anew and not (asked.resume and "cosine" in rows.get(peer.name, {})):
                 study.judge(peer)
         study.compare()
-    timing.write(RESULT.stem, {SECTION: list(study.rows.values())})
+    found = list(study.rows.values())
+    timing.write(RESULTS[asked.plain].stem, {SECTION: found})
     if asked.plot:
-        draw(list(study.rows.values()), PICTURE)
+        draw(found, PICTURE)
 
 
 if __name__ == "__main__":
