@@ -28,6 +28,9 @@ double largest(const double* z, std::size_t count);
 // there is nothing to divide.
 int bring_near_one(double* z, std::size_t count);
 
+// Values of so many numbers, with zeros behind them that are split together with the last ones.
+inline std::size_t padded_values(std::size_t count) { return (count + 15) / 16 * 16; }
+
 // Numbers to values; the largest magnitude becomes the largest value.
 Scaled round_to_values(const double* z, std::size_t count, std::size_t parts, std::int32_t* value);
 
@@ -45,10 +48,6 @@ void split_columns(const std::int32_t* value, std::size_t count, std::size_t par
 void split_panel(const std::int32_t* value, std::size_t count, std::size_t parts, std::size_t positions,
                  std::size_t stride, std::size_t four_stride, std::int8_t* out);
 
-// 2^exponent in two factors, so that neither is out of range where a product with both is not.
-struct PowerOfTwo {
-    double first, second;
-};
 PowerOfTwo power_of_two(int exponent);
 
 }  // namespace bitterfly

@@ -1,6 +1,4 @@
 // Products: vectors to digits, a few at once; panels or columns side by side; sums to numbers.
-#include "dense/product.hpp"
-
 #include <algorithm>
 #include <array>
 #include <bit>
@@ -8,6 +6,7 @@
 #include <limits>
 
 #include "dense/digits.hpp"
+#include "dense/product.hpp"
 #include "kernels/kernels.hpp"
 #include "parallel.hpp"
 #include "workspace.hpp"
@@ -40,7 +39,7 @@ struct Panels {
 };
 
 // Uses of the workspaces of a thread that may live side by side.
-enum Use : int { kDigits, kNumbers = 2, kOfPiece, kTotals };
+enum Use : int { kDigits, kNumbers = 2, kOfPiece, kTotals, kScales };
 
 // Sums that a task makes before it uses them: they stay in the cache.
 constexpr std::size_t kSumsAtOnce = std::size_t{1} << 14;
@@ -76,11 +75,13 @@ public:
           numbers_(count_ * x.rows),
           of_piece_(transposed ? 0 : count_ * most_columns()),
           totals_(is_direct_ ? 0 : count_ * y.rows),
+          scales_(product.rows),
           digits_(vectors_ * kMostParts * (transposed ? padded_rows() : padded_columns())),
           sums_(vectors_ * (transposed ? rounded_up(padded_columns(), kPanelRows) : padded_rows())) {}
 
     std::size_t count() const { return count_; }
     void run() {
+        for (std::size_t r = 0; r < product_.rows; ++r) scales_.data()[r] = number_of_half(product_.scale[r]);
         parallel_for(count_, workers_, [&](std::size_t, std::size_t v) { read(v); });
         if (!is_direct_) std::fill_n(totals_.data(), count_ * y_.rows, 0.0);
         transposed_ ? run_columns() : run_rows();
@@ -115,7 +116,7 @@ private:
         return rotate_near_one(rotation, adjoint, is_exact_ || x_.is_double, z, count);
     }
     void multiply_by_scale(double* z) const {
-        for (std::size_t r = 0; r < product_.rows; ++r) z[r] *= number_of_half(product_.scale[r]);
+        for (std::size_t r = 0; r < product_.rows; ++r) z[r] *= scales_.data()[r];
     }
 
     // Digits of all vectors in this round, and what each contributes; whether there are any.
@@ -123,7 +124,7 @@ private:
         const std::size_t n = transposed_ ? product_.rows : piece.columns;
         if (vectors_ > count_) std::fill_n(digits_.data(), vectors_ * parts_ * padded_rows(), std::int8_t{0});
         parallel_for(count_, workers_, [&](std::size_t, std::size_t v) {
-            Workspace<std::int32_t> values(n);
+            Workspace<std::int32_t> values(padded_values(n));
             double* z = numbers_of_piece(piece, v, round);
             scaled_[v] = is_exact_ ? take_values(z, n, values.data()) : round_to_values(z, n, parts_, values.data());
             if (before_) scaled_[v].unit *= before_->scale();
@@ -182,11 +183,10 @@ private:
                 .count = 0};
     }
 
-    // What a sum of a kernel with one vector stands for: near_one() times a scale and a power of two, or whole().
+    // What a sum of a kernel with one vector stands for, less a bias: near_one times a scale and a power of two, or
+    // whole.
     struct Unit {
-        double near_one(std::int64_t sum, double scale) const { return scale * unit * static_cast<double>(sum - bias); }
-        double whole(std::int64_t sum) const { return whole_unit * static_cast<double>(sum - bias); }
-        double unit, whole_unit;
+        double near_one, whole;
         std::int64_t bias;
         PowerOfTwo power;
     };
@@ -238,19 +238,9 @@ private:
     void use_rows(const Units& units, std::size_t begin, std::size_t end) const {
         for (std::size_t i = begin; i < end; ++i) {
             const std::size_t row = i * kPanelRows, count = std::min(kPanelRows, product_.rows - row),
-                              last = panel_rows(product_.rows, i) - 1;
-            double scale[kPanelRows], out[kPanelRows];
-            for (std::size_t r = 0; is_direct_ && r < count; ++r) scale[r] = number_of_half(product_.scale[row + r]);
+                              before = panel_rows(product_.rows, i) - count;
             for (std::size_t v = 0; v < count_; ++v) {
-                const Unit& unit = units[v];
-                const std::int64_t* sums = sums_.data() + (i * vectors_ + v) * kPanelRows + last;
-                if (is_direct_) {
-                    for (std::size_t r = 0; r < count; ++r) out[r] = unit.near_one(*(sums - r), scale[r]);
-                    write(v, unit.power, row, count, out);
-                } else {
-                    double* total = totals(v) + row;
-                    for (std::size_t r = 0; r < count; ++r) total[r] += unit.whole(*(sums - r));
-                }
+                use_sums(units[v], v, row, count, sums_.data() + (i * vectors_ + v) * kPanelRows + before);
             }
         }
     }
@@ -301,15 +291,20 @@ private:
             c += run.count;
         }
     }
+    // Those of rows go from the last one to the first.
     void use_sums(const Unit& unit, std::size_t v, std::size_t first, std::size_t count,
                   const std::int64_t* sums) const {
-        if (!is_direct_) {
-            double* total = totals(v) + first;
-            for (std::size_t i = 0; i < count; ++i) total[i] += unit.whole(sums[i]);
-            return;
-        }
+        const VectorKernels& vectors = kernels().dense.vectors;
         double out[kPanelRows];
-        for (std::size_t i = 0; i < count; ++i) out[i] = unit.near_one(sums[i], 1);
+        const SumsArgs args{.sums = sums,
+                            .count = count,
+                            .is_reversed = !transposed_,
+                            .bias = unit.bias,
+                            .unit = is_direct_ ? unit.near_one : unit.whole,
+                            .scale = transposed_ ? nullptr : scales_.data() + first,
+                            .out = is_direct_ ? out : totals(v) + first};
+        if (!is_direct_) return vectors.add_sums(args);
+        vectors.scale_sums(args);
         write(v, unit.power, first, count, out);
     }
 
@@ -328,7 +323,11 @@ private:
                const double* near_one) const {
         char* to = y_.re + static_cast<std::ptrdiff_t>(first_ + v) * y_.column_stride +
                    static_cast<std::ptrdiff_t>(first) * y_.row_stride;
-        y_.is_double ? write_as<double>(to, power, count, near_one) : write_as<float>(to, power, count, near_one);
+        if (!y_.is_double && y_.row_stride == sizeof(float)) {
+            kernels().dense.vectors.single.times_power(near_one, count, power, reinterpret_cast<float*>(to));
+        } else {
+            y_.is_double ? write_as<double>(to, power, count, near_one) : write_as<float>(to, power, count, near_one);
+        }
     }
     template <class Real>
     void write_as(char* to, const PowerOfTwo& power, std::size_t count, const double* near_one) const {
@@ -350,6 +349,7 @@ private:
     Workspace<double, kNumbers> numbers_;
     Workspace<double, kOfPiece> of_piece_;
     Workspace<double, kTotals> totals_;
+    Workspace<double, kScales> scales_;
     Workspace<std::int8_t, kDigits> digits_;
     Workspace<std::int64_t, kDigits> sums_;
     Scaled scaled_[kMostTogether];

@@ -8,6 +8,7 @@
 #include <type_traits>
 
 #include "dense/digits.hpp"
+#include "kernels/kernels.hpp"
 #include "parallel.hpp"
 #include "products/apply.hpp"
 #include "workspace.hpp"
@@ -17,7 +18,7 @@ namespace {
 
 constexpr std::size_t kOrders[] = {1, 12, 20, 28};
 constexpr std::size_t kOperations = 16;  // of a number, about
-constexpr std::size_t kMixed = 16;       // columns that Paley's matrix mixes at a time
+constexpr std::size_t kMostShort = 128;  // rows of so many numbers go to a kernel together
 
 struct Size {
     std::size_t order, width;
@@ -41,13 +42,13 @@ std::uint64_t random_word(std::uint64_t seed, std::size_t j) {
     return z ^ z >> 31;
 }
 
-std::vector<std::uint8_t> random_bits(std::uint64_t seed, std::size_t first, std::size_t count) {
-    std::vector<std::uint8_t> out((count + 7) / 8);
+std::vector<std::uint16_t> random_bits(std::uint64_t seed, std::size_t first, std::size_t count) {
+    std::vector<std::uint16_t> out((count + 15) / 16);
     std::uint64_t word = random_word(seed, first / 64);
     for (std::size_t i = 0; i < count; ++i) {
         const std::size_t at = first + i;
         if (at % 64 == 0) word = random_word(seed, at / 64);
-        out[i / 8] |= static_cast<std::uint8_t>((word >> (at % 64) & 1) << (i % 8));
+        out[i / 16] |= static_cast<std::uint16_t>((word >> (at % 64) & 1) << (i % 16));
     }
     return out;
 }
@@ -88,10 +89,14 @@ template <class Real>
 void rotate(const Rotation& rotation, bool adjoint, int exponent, double* z, std::size_t count) {
     Workspace<Real, kRotated> memory(2 * count + kLanes);
     Real *numbers = memory.data(), *scratch = numbers + (count + kLanes - 1) / kLanes * kLanes;
-    const PowerOfTwo power = power_of_two(-exponent);
-    for (std::size_t i = 0; i < count; ++i) numbers[i] = static_cast<Real>(z[i] * power.first * power.second);
+    const VectorKernels& vectors = kernels().dense.vectors;
+    vectors.of<Real>().times_power(z, count, power_of_two(-exponent), numbers);
     adjoint ? rotation.adjoint(numbers, scratch) : rotation.forward(numbers, scratch);
-    std::copy_n(numbers, count, z);
+    if constexpr (std::is_same_v<Real, float>) {
+        vectors.widen(numbers, count, z);
+    } else {
+        std::copy_n(numbers, count, z);
+    }
 }
 
 // Vectors that are read together: a line of memory holds as many numbers of a row.
@@ -109,26 +114,18 @@ void write_columns(const double* z, double factor, const PowerOfTwo* powers, std
     }
 }
 
-template <class Real>
-void fill_signs(double factor, Real* out) {
-    for (int bits = 0; bits < 16; ++bits) {
-        for (int i = 0; i < 4; ++i) out[4 * bits + i] = static_cast<Real>((bits >> i & 1) != 0 ? -factor : factor);
-    }
-}
-
 }  // namespace
 
-Rotation::Part::Part(std::size_t first_, std::size_t order_, std::size_t width_, std::uint64_t seed, double factor)
+Rotation::Part::Part(std::size_t first_, std::size_t order_, std::size_t width_, std::uint64_t seed, double factor_)
     : first(first_),
       order(order_),
       width(width_),
       signs(random_bits(seed, first_, order_ * width_)),
+      factor(factor_),
       rows{},
       columns{},
       single(sylvester<float>(width_)),
       twice(sylvester<double>(width_)) {
-    fill_signs(factor, single_signs);
-    fill_signs(factor, twice_signs);
     if (order == 1) return;
     const std::vector<std::int8_t> entries = paley(order);
     for (const bool is_one : {true, false}) {
@@ -147,63 +144,51 @@ Rotation::Part::Part(std::size_t first_, std::size_t order_, std::size_t width_,
 }
 
 template <class Real>
-const Real* Rotation::Part::sign_table() const {
+const Product<Real>& Rotation::Part::product() const {
     if constexpr (std::is_same_v<Real, float>) {
-        return single_signs;
+        return single;
     } else {
-        return twice_signs;
+        return twice;
     }
 }
 
 template <class Real>
-void Rotation::Part::multiply_signs(const Real* __restrict x, Real* __restrict out) const {
-    const std::size_t count = order * width;
-    const Real* table = sign_table<Real>();
-    std::size_t i = 0;
-    for (; i + 8 <= count; i += 8) {
-        const Real *low = table + 4 * (signs[i / 8] & 15), *high = table + 4 * (signs[i / 8] >> 4);
-        for (std::size_t j = 0; j < 4; ++j) out[i + j] = x[i + j] * low[j];
-        for (std::size_t j = 0; j < 4; ++j) out[i + 4 + j] = x[i + 4 + j] * high[j];
-    }
-    for (; i < count; ++i) out[i] = x[i] * table[4 * (signs[i / 8] >> (i % 8) & 1)];
+void Rotation::Part::multiply_signs(const Real* x, Real* out) const {
+    kernels().dense.vectors.of<Real>().signs(x, signs.data(), static_cast<Real>(factor), order * width, out);
 }
 
 template <class Real>
 void Rotation::Part::multiply_sylvester(const Real* x, Real* out) const {
-    constexpr bool is_double = std::is_same_v<Real, double>;
     if (width == 1) return static_cast<void>(std::copy_n(x, order, out));
-    const auto& product = [this]() -> const Product<Real>& {
-        if constexpr (is_double) {
-            return twice;
-        } else {
-            return single;
-        }
-    }();
+    if (width >= 2 * kLanes && width <= kMostShort)
+        return kernels().dense.vectors.of<Real>().transform(x, width, order, out);
     for (std::size_t i = 0; i < order * width; i += width) {
+        constexpr bool is_double = std::is_same_v<Real, double>;
         const View from{reinterpret_cast<const char*>(x + i), nullptr, width, 1, sizeof(Real), 0, is_double};
         const MutableView to{reinterpret_cast<char*>(out + i), nullptr, width, 1, sizeof(Real), 0, is_double};
-        bitterfly::apply<Real>(product, {false, false}, from, to, 1);
+        bitterfly::apply<Real>(product<Real>(), {false, false}, from, to, 1);
     }
 }
 
 template <class Real>
-void Rotation::Part::multiply_paley(bool transposed, Real* x) const {
+void Rotation::Part::multiply_paley(bool transposed, const Real* x, Real* out) const {
     const SignedRows& signed_rows = transposed ? columns : rows;
-    Real mixed[kMostOrder][kMixed] = {};
-    for (std::size_t first_column = 0; first_column < width; first_column += kMixed) {
-        const std::size_t count = std::min(kMixed, width - first_column);
-        for (std::size_t j = 0; j < order; ++j) std::copy_n(x + j * width + first_column, count, mixed[j]);
-        for (std::size_t i = 0; i < order; ++i) {
-            const std::uint8_t* at = signed_rows.at[i];
-            const std::size_t ones = signed_rows.ones[i];
-            Real sums[kMixed] = {};
-            for (std::size_t j = 0; j < ones; ++j) {
-                for (std::size_t c = 0; c < kMixed; ++c) sums[c] += mixed[at[j]][c];
-            }
-            for (std::size_t j = ones; j < order; ++j) {
-                for (std::size_t c = 0; c < kMixed; ++c) sums[c] -= mixed[at[j]][c];
-            }
-            std::copy_n(sums, count, x + i * width + first_column);
+    if (width % kLanes == 0) {
+        return kernels().dense.vectors.of<Real>().mix({.at = signed_rows.at[0],
+                                                       .ones = signed_rows.ones,
+                                                       .row_stride = kMostOrder,
+                                                       .order = order,
+                                                       .width = width,
+                                                       .from = x,
+                                                       .to = out});
+    }
+    for (std::size_t i = 0; i < order; ++i) {
+        const std::uint8_t* at = signed_rows.at[i];
+        for (std::size_t c = 0; c < width; ++c) {
+            Real sum = 0;
+            for (std::size_t j = 0; j < signed_rows.ones[i]; ++j) sum += x[at[j] * width + c];
+            for (std::size_t j = signed_rows.ones[i]; j < order; ++j) sum -= x[at[j] * width + c];
+            out[i * width + c] = sum;
         }
     }
 }
@@ -226,18 +211,29 @@ std::vector<std::array<std::size_t, 3>> Rotation::sizes() const {
 template <class Real>
 void Rotation::forward(Real* x, Real* scratch) const {
     for (const Part& part : parts_) {
-        part.multiply_signs(x + part.first, scratch);
-        part.multiply_sylvester(scratch, x + part.first);
-        if (part.order > 1) part.multiply_paley(false, x + part.first);
+        Real* z = x + part.first;
+        if (part.order == 1) {
+            part.multiply_signs(z, scratch);
+            part.multiply_sylvester(scratch, z);
+        } else {
+            part.multiply_signs(z, z);
+            part.multiply_sylvester(z, scratch);
+            part.multiply_paley(false, scratch, z);
+        }
     }
 }
 
 template <class Real>
 void Rotation::adjoint(Real* x, Real* scratch) const {
     for (auto part = parts_.rbegin(); part != parts_.rend(); ++part) {
-        part->multiply_sylvester(x + part->first, scratch);
-        if (part->order > 1) part->multiply_paley(true, scratch);
-        part->multiply_signs(scratch, x + part->first);
+        Real* z = x + part->first;
+        part->multiply_sylvester(z, scratch);
+        if (part->order > 1) {
+            part->multiply_paley(true, scratch, z);
+            part->multiply_signs(z, z);
+        } else {
+            part->multiply_signs(scratch, z);
+        }
     }
 }
 

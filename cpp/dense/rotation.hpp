@@ -41,11 +41,9 @@ private:
     // One Hadamard matrix of entries first, first + 1, ...: order * width of them.
     struct Part {
         std::size_t first, order, width;
-        std::vector<std::uint8_t> signs;  // bits, set where negative
-        SignedRows rows, columns;         // of Paley's matrix
-        // Four numbers +-factor for each four bits: the factor of a part of two, 1 of a whole.
-        float single_signs[64];
-        double twice_signs[64];
+        std::vector<std::uint16_t> signs;  // bits, set where negative
+        double factor;                     // of a part of two, 1 of a whole
+        SignedRows rows, columns;          // of Paley's matrix
         Product<float> single;
         Product<double> twice;
 
@@ -55,9 +53,9 @@ private:
         template <class Real>
         void multiply_sylvester(const Real* x, Real* out) const;
         template <class Real>
-        void multiply_paley(bool transposed, Real* x) const;
+        void multiply_paley(bool transposed, const Real* x, Real* out) const;
         template <class Real>
-        const Real* sign_table() const;
+        const Product<Real>& product() const;
     };
 
     std::vector<Part> parts_;

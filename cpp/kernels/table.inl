@@ -20,7 +20,8 @@ namespace {
 
 // What a tier has to have; where one fails, the compiler names the word.
 static_assert(Vocabulary<Simd<float>> && CountsWords<Simd<float>> && ByteVocabulary<Bytes> && CutsWords<Bytes>);
-static_assert(SignVocabulary<Signs> && Vocabulary<Simd<double>> && PacksLanes<Simd<double>>);
+static_assert(SignVocabulary<Signs> && Vocabulary<Simd<double>> && PacksLanes<Simd<double>> &&
+              ConvertsNumbers<Simd<double>>);
 
 template <class V, int F, class W>
 void numbers_pass(const PassArgs<typename V::Real>& args) {

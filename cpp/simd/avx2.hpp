@@ -204,6 +204,23 @@ struct Simd<double> {
         store(p, _mm256_castps_pd(_mm256_permutevar8x32_ps(_mm256_castpd_ps(v), from)));
         return static_cast<std::size_t>(__builtin_popcount(static_cast<unsigned>(mask)));
     }
+    static Vec max(Vec a, Vec b) { return _mm256_max_pd(a, b); }
+    static Vec reversed(Vec v) { return _mm256_permute4x64_pd(v, 0x1b); }
+    static Vec load_floats(const float* p) { return _mm256_cvtps_pd(_mm_loadu_ps(p)); }
+    static void store_floats(float* p, Vec v) { _mm_storeu_ps(p, _mm256_cvtpd_ps(v)); }
+    // Both halves as mantissas of larger numbers: differences are exact, their sum is rounded once.
+    static Vec load_less(const std::int64_t* p, std::int64_t bias) {
+        const __m256i v =
+            _mm256_sub_epi64(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)), _mm256_set1_epi64x(bias));
+        const __m256i low = _mm256_blend_epi32(_mm256_castpd_si256(_mm256_set1_pd(0x1p52)), v, 0x55);
+        const __m256i high =
+            _mm256_xor_si256(_mm256_srli_epi64(v, 32), _mm256_castpd_si256(_mm256_set1_pd(0x1p84 + 0x1p63)));
+        return _mm256_add_pd(_mm256_sub_pd(_mm256_castsi256_pd(high), _mm256_set1_pd(0x1p84 + 0x1p63 + 0x1p52)),
+                             _mm256_castsi256_pd(low));
+    }
+    static void store_nearest(std::int32_t* p, Vec v) {
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtpd_epi32(v));
+    }
     // Bit q of *p decides whether `exchange` swaps lane q; the first lane of a register is lane `lane`.
     using Switch = Vec;
     static Switch load_switch(const std::uint16_t* p, std::size_t lane) {

@@ -202,6 +202,16 @@ struct Simd<double> {
         store(p, _mm512_maskz_compress_pd(mask, v));
         return static_cast<std::size_t>(__builtin_popcount(mask));
     }
+    static Vec max(Vec a, Vec b) { return _mm512_max_pd(a, b); }
+    static Vec reversed(Vec v) { return _mm512_permutexvar_pd(_mm512_setr_epi64(7, 6, 5, 4, 3, 2, 1, 0), v); }
+    static Vec load_floats(const float* p) { return _mm512_cvtps_pd(_mm256_loadu_ps(p)); }
+    static void store_floats(float* p, Vec v) { _mm256_storeu_ps(p, _mm512_cvtpd_ps(v)); }
+    static Vec load_less(const std::int64_t* p, std::int64_t bias) {
+        return _mm512_cvtepi64_pd(_mm512_sub_epi64(_mm512_loadu_si512(p), _mm512_set1_epi64(bias)));
+    }
+    static void store_nearest(std::int32_t* p, Vec v) {
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtpd_epi32(v));
+    }
     // Bit q of *p decides whether `exchange` swaps lane q; the first lane of a register is lane `lane`.
     using Switch = __mmask8;
     static Switch load_switch(const std::uint16_t* p, std::size_t lane) { return static_cast<Switch>(*p >> lane); }

@@ -43,6 +43,15 @@ struct Simd {
         *p = v;
         return std::signbit(s) ? 1 : 0;
     }
+    static Vec max(Vec a, Vec b) { return a < b ? b : a; }
+    static Vec reversed(Vec v) { return v; }
+    static Vec load_floats(const float* p) { return *p; }
+    static void store_floats(float* p, Vec v) { *p = static_cast<float>(v); }
+    static Vec load_less(const std::int64_t* p, std::int64_t bias) { return static_cast<Real>(*p - bias); }
+    // Adding 1.5 * 2^52 rounds to an integer, which the low half of the sum holds.
+    static void store_nearest(std::int32_t* p, double v) {
+        *p = static_cast<std::int32_t>(std::bit_cast<std::int64_t>(v + 6755399441055744.0));
+    }
     using Switch = std::uint32_t;
     static Switch load_switch(const std::uint16_t* p, std::size_t lane) { return *p >> lane & 1; }
     static void exchange(Switch s, Vec& a, Vec& b) {

@@ -124,6 +124,18 @@ concept PacksLanes = requires(typename V::Real* to, typename V::Vec s, typename 
     { V::store_negative(to, s, v) } -> std::same_as<std::size_t>;
 };
 
+// Doubles only: from and to other numbers, to the nearest.
+template <class V>
+concept ConvertsNumbers = requires(const float* from, const std::int64_t* integers, std::int64_t bias, float* to,
+                                   std::int32_t* nearest, typename V::Vec a, typename V::Vec b) {
+    { V::load_floats(from) } -> std::same_as<typename V::Vec>;
+    { V::store_floats(to, a) } -> std::same_as<void>;
+    { V::load_less(integers, bias) } -> std::same_as<typename V::Vec>;  // integers - bias
+    { V::store_nearest(nearest, a) } -> std::same_as<void>;             // ties to even; below 2^31
+    { V::max(a, b) } -> std::same_as<typename V::Vec>;                  // of a NaN any
+    { V::reversed(a) } -> std::same_as<typename V::Vec>;                // the last lane first
+};
+
 // Single precision only: signed integers of 32 bits, modulo 2^32.
 template <class V>
 concept CountsWords = ReadsWords<V> && requires(const std::uint32_t* from, std::uint32_t* to, typename V::Word w,
@@ -164,6 +176,7 @@ concept ByteVocabulary = requires(
     { B::lookup64(B::load_table64(from), a) } -> std::same_as<typename B::Vec>;    // below 64
     { B::lookup128(B::load_table128(from), a) } -> std::same_as<typename B::Vec>;  // below 128
     { B::bit_xor(a, a) } -> std::same_as<typename B::Vec>;
+    { B::transpose(a) } -> std::same_as<typename B::Vec>;  // each four by four
     { B::load(from) } -> std::same_as<typename B::Vec>;
     { B::store(to, a) } -> std::same_as<void>;
     { B::broadcast(digits) } -> std::same_as<typename B::Vec>;     // four bytes, over and over

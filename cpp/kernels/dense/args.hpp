@@ -66,10 +66,79 @@ struct DenseArgs {
 inline constexpr std::size_t kMostGroups = 512;
 inline std::size_t groups_at_once(std::size_t vectors, std::size_t parts) { return kMostGroups / (vectors * parts); }
 
+// 2^exponent in two factors, so that neither is out of range where a product with both is not.
+struct PowerOfTwo {
+    double first, second;
+};
+
+// Signed digits of four values at a time, `fours` times; those beyond the last value are there, to whole 16 values.
+// Digit q of values 4 f, ... goes to out + f * four_stride + q * part_stride, the most significant one first.
+struct SplitArgs {
+    const std::int32_t* value;
+    std::size_t fours, parts;
+    std::size_t four_stride, part_stride;
+    std::int8_t* out;
+};
+
+// Sums less a bias, from the last one to the first if they are reversed, times numbers.
+struct SumsArgs {
+    const std::int64_t* sums;
+    std::size_t count;
+    bool is_reversed;
+    std::int64_t bias;
+    double unit;
+    const double* scale;  // null: ones
+    double* out;
+};
+
+// Rows of `width` numbers, a multiple of 16: row i of the result is the sum of the first ones[i] of those that row i of
+// `at` names, less the others; the rows of `at` are row_stride apart.
+template <class Real>
+struct MixArgs {
+    const std::uint8_t* at;
+    const std::uint8_t* ones;
+    std::size_t row_stride, order, width;
+    const Real* from;
+    Real* to;
+};
+
+template <class Real>
+struct RotationKernels {
+    void (*times_power)(const double* z, std::size_t count, PowerOfTwo power, Real* out);
+    // x times +-factor, - where bit i % 16 of word i / 16 is set; `out` may be x.
+    void (*signs)(const Real* x, const std::uint16_t* signs, Real factor, std::size_t count, Real* out);
+    // Hadamard transforms of rows of 32, 64 or 128 numbers.
+    void (*transform)(const Real* from, std::size_t width, std::size_t rows, Real* to);
+    void (*mix)(const MixArgs<Real>&);
+};
+
+// Before and after products. Results are the same on all tiers.
+struct VectorKernels {
+    double (*largest)(const double* z, std::size_t count);  // magnitude; infinite where a number is not finite
+    void (*widen)(const float* x, std::size_t count, double* out);
+    // Values z * power * factor, to the nearest, below 2^23; returns their sum.
+    std::int64_t (*round)(const double* z, std::size_t count, PowerOfTwo power, double factor, std::int32_t* value);
+    void (*split)(const SplitArgs&);
+    void (*scale_sums)(const SumsArgs&);  // out = (scale * unit) * sums
+    void (*add_sums)(const SumsArgs&);    // out += unit * sums
+    RotationKernels<float> single;
+    RotationKernels<double> twice;
+
+    template <class Real>
+    const RotationKernels<Real>& of() const {
+        if constexpr (sizeof(Real) == sizeof(float)) {
+            return single;
+        } else {
+            return twice;
+        }
+    }
+};
+
 struct DenseKernels {
     using Kernel = void (*)(const DenseArgs&);
     Kernel rows[kDenseCodes], columns[kDenseCodes];
     std::size_t together;  // the most vectors of a call
+    VectorKernels vectors;
 };
 
 }  // namespace bitterfly

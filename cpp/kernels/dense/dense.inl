@@ -5,6 +5,7 @@
 #include "kernels/dense/many.inl"
 #include "kernels/dense/rows.inl"
 #include "kernels/dense/strided_columns.inl"
+#include "kernels/dense/vectors.inl"
 
 namespace {
 
@@ -36,7 +37,9 @@ constexpr bitterfly::DenseKernels dense_kernels() {
              rows_of_any<Bytes, kScalar8>},
             {columns_of_any<Bytes, kWindow7>, columns_of_any<Bytes, kWindow11>, columns_of_any<Bytes, kScalar6>,
              columns_of_any<Bytes, kScalar8>},
-            Bytes::together};
+            Bytes::together,
+            {largest_number, widen, round_numbers, split_values, scale_sums, add_sums, rotation_kernels<float>(),
+             rotation_kernels<double>()}};
 }
 
 }  // namespace
