@@ -309,8 +309,33 @@ def _dense(rng: np.random.Generator) -> Drawn:
     return _window_codes(rng, shape, dtype, _exponents(rng, 2, dtype)[1], _mode(rng))
 
 
-def _window_codes(rng: np.random.Generator, shape: tuple[int, int], dtype: Any, exponent: int, mode: str) -> Drawn:
-    """Window codes of any rate and mixture of rates; any bytes are codes."""
+def _beside(rng: np.random.Generator) -> Drawn:
+    """Window codes one above the other that take the same digits of a vector, or next to each other."""
+    import bitterfly
+
+    dtype, is_beside = np.dtype(DTYPES[rng.integers(2)]), bool(rng.random() < 0.5)
+    same = None if rng.random() < 0.3 else int(rng.integers(2**63)), str(rng.choice(["float", "half", "int8"]))
+    n, exponent = int(rng.choice(_DENSE_COLUMNS)), _exponents(rng, 2, dtype)[1]
+    shapes = [(int(rng.choice(_DENSE_ROWS)), n) for _ in range(int(rng.integers(2, 4)))]
+    members = [
+        _window_codes(rng, shape, dtype, exponent, "transpose" if is_beside else "forward", same) for shape in shapes
+    ]
+    op = (bitterfly.hstack if is_beside else bitterfly.vstack)([m.op for m in members])
+    return Drawn(op, np.concatenate([m.dense for m in members], axis=int(is_beside)), f"stack of {members[0].how} ...")
+
+
+def _window_codes(
+    rng: np.random.Generator,
+    shape: tuple[int, int],
+    dtype: Any,
+    exponent: int,
+    mode: str,
+    same: tuple[int | None, str] | None = None,
+) -> Drawn:
+    """Window codes of any rate and mixture of rates; any bytes are codes.
+
+    `same`: of one rate, the given rotation of inputs and none of outputs, the given precision.
+    """
     import bitterfly
     from bitterfly import reference
     from bitterfly.stores.dense import tiles as window_tiles
@@ -319,7 +344,7 @@ def _window_codes(rng: np.random.Generator, shape: tuple[int, int], dtype: Any, 
 
     name, (rows, n) = str(rng.choice(["window7", "window11"])), shape
     m = 2 * rows if dtype.kind == "c" else rows
-    some = rng.choice(HALF_BITS, int(rng.choice([1, 1, 2, 4])))
+    some = rng.choice(HALF_BITS, int(rng.choice([1, 1, 2, 4])) if same is None else 1)
     half_bits = rng.choice(some, -(-n // BLOCK)).astype(np.uint8)
     scale = (rng.uniform(0.5, 2, m) * rng.choice([0, -1, 1, 1, 1, 2.0**-10], m)).astype(np.float16)
     matrix, tiles = np.zeros((m, n)), []
@@ -336,6 +361,8 @@ def _window_codes(rng: np.random.Generator, shape: tuple[int, int], dtype: Any, 
     codes = DenseCodes((m, n), name, half_bits, tiles, scale, exponent)
     seeds = [None if rng.random() < 0.4 else int(rng.integers(2**63)) for _ in range(2)]
     precision = str(rng.choice(["float", "float", "half", "int8"]))
+    if same is not None:
+        seeds, precision = [same[0], None], same[1]
     op = bitterfly.DenseOperator(codes, inputs=seeds[0], outputs=seeds[1], dtype=dtype, mode=mode, precision=precision)
     how = f"{dtype} {name} of {half_bits.tolist()} half bits, {op.shape}, rotations {seeds}, {mode}, {precision}"
     return Drawn(op, reference.in_mode(op, reference.rotated(op, matrix)), how)
@@ -786,6 +813,8 @@ def _kept(dense: np.ndarray, op: Any) -> np.ndarray:
 def _stack(rng: np.random.Generator) -> Drawn:
     import bitterfly
 
+    if rng.random() < 0.15:
+        return _beside(rng)
     first, way = _member(rng), str(rng.choice(["vstack", "hstack", "block_diag"]))
     same = way != "block_diag"
     members = [first, *(_become(first, rng, keeps_shape=same) for _ in range(int(rng.integers(0, 3))))]

@@ -1,4 +1,6 @@
 // Products: vectors to digits, a few at once; panels or columns side by side; sums to numbers.
+#include "dense/product.hpp"
+
 #include <algorithm>
 #include <array>
 #include <bit>
@@ -6,7 +8,6 @@
 #include <limits>
 
 #include "dense/digits.hpp"
-#include "dense/product.hpp"
 #include "kernels/kernels.hpp"
 #include "parallel.hpp"
 #include "workspace.hpp"
@@ -53,12 +54,15 @@ std::size_t vectors_together(std::size_t left, std::size_t numbers) {
     return (left + calls - 1) / calls;
 }
 
-// A few vectors with one matrix.
+// A few vectors with one matrix, or with several of one piece that take the same digits.
 class Block {
 public:
-    Block(const DenseProduct& product, bool transposed, std::size_t parts, const View& x, const MutableView& y,
-          std::size_t first, std::size_t workers)
-        : product_(product),
+    // `others`: none unless the product is direct, and takes rows.
+    Block(const DenseProduct& product, const MutableView& y, const std::vector<DenseTarget>& others, bool transposed,
+          std::size_t parts, const View& x, std::size_t first, std::size_t workers)
+        : product_(&product),
+          y_(&y),
+          others_(others),
           before_(transposed ? product.outputs : product.inputs),
           after_(transposed ? product.inputs : product.outputs),
           transposed_(transposed),
@@ -66,7 +70,6 @@ public:
           is_direct_(!is_exact_ && !after_ && (transposed || product.pieces.size() == 1)),
           parts_(is_exact_ ? kMostParts : parts),
           x_(x),
-          y_(y),
           first_(first),
           count_(vectors_together(x.columns - first, x.rows + y.rows)),
           is_few_(count_ <= kFewVectors),
@@ -75,30 +78,39 @@ public:
           numbers_(count_ * x.rows),
           of_piece_(transposed ? 0 : count_ * most_columns()),
           totals_(is_direct_ ? 0 : count_ * y.rows),
-          scales_(product.rows),
+          scales_(most_rows()),
           digits_(vectors_ * kMostParts * (transposed ? padded_rows() : padded_columns())),
-          sums_(vectors_ * (transposed ? rounded_up(padded_columns(), kPanelRows) : padded_rows())) {}
+          sums_(vectors_ *
+                (transposed ? rounded_up(padded_columns(), kPanelRows) : rounded_up(most_rows(), kPanelRows))) {}
 
     std::size_t count() const { return count_; }
     void run() {
-        for (std::size_t r = 0; r < product_.rows; ++r) scales_.data()[r] = number_of_half(product_.scale[r]);
+        read_scales();
         parallel_for(count_, workers_, [&](std::size_t, std::size_t v) { read(v); });
-        if (!is_direct_) std::fill_n(totals_.data(), count_ * y_.rows, 0.0);
+        if (!is_direct_) std::fill_n(totals_.data(), count_ * y_->rows, 0.0);
         transposed_ ? run_columns() : run_rows();
         if (!is_direct_) parallel_for(count_, workers_, [&](std::size_t, std::size_t v) { write_totals(v); });
     }
 
 private:
+    void read_scales() const {
+        for (std::size_t r = 0; r < product_->rows; ++r) scales_.data()[r] = number_of_half(product_->scale[r]);
+    }
+    std::size_t most_rows() const {
+        std::size_t most = product_->rows;
+        for (const DenseTarget& other : others_) most = std::max(most, other.product->rows);
+        return most;
+    }
     std::size_t most_columns() const {
         std::size_t most = 0;
-        for (const DensePiece& piece : product_.pieces) most = std::max(most, piece.columns);
+        for (const DensePiece& piece : product_->pieces) most = std::max(most, piece.columns);
         return most;
     }
     // With those that pad the last panel, and the last tile.
-    std::size_t padded_rows() const { return rounded_up(product_.rows, kPanelRows); }
+    std::size_t padded_rows() const { return rounded_up(product_->rows, kPanelRows); }
     std::size_t padded_columns() const { return rounded_up(most_columns(), kTileColumns); }
     double* numbers(std::size_t v) const { return numbers_.data() + v * x_.rows; }
-    double* totals(std::size_t v) const { return totals_.data() + v * y_.rows; }
+    double* totals(std::size_t v) const { return totals_.data() + v * y_->rows; }
 
     // Vector v as 2^exponents_[v] times numbers, which are near one where those of several pieces or rounds are added.
     void read(std::size_t v) {
@@ -116,12 +128,12 @@ private:
         return rotate_near_one(rotation, adjoint, is_exact_ || x_.is_double, z, count);
     }
     void multiply_by_scale(double* z) const {
-        for (std::size_t r = 0; r < product_.rows; ++r) z[r] *= scales_.data()[r];
+        for (std::size_t r = 0; r < product_->rows; ++r) z[r] *= scales_.data()[r];
     }
 
     // Digits of all vectors in this round, and what each contributes; whether there are any.
     bool split(const DensePiece& piece, std::size_t round) {
-        const std::size_t n = transposed_ ? product_.rows : piece.columns;
+        const std::size_t n = transposed_ ? product_->rows : piece.columns;
         if (vectors_ > count_) std::fill_n(digits_.data(), vectors_ * parts_ * padded_rows(), std::int8_t{0});
         parallel_for(count_, workers_, [&](std::size_t, std::size_t v) {
             Workspace<std::int32_t> values(padded_values(n));
@@ -133,7 +145,7 @@ private:
         return std::any_of(scaled_, scaled_ + count_, [](const Scaled& s) { return s.unit != 0; });
     }
     double* numbers_of_piece(const DensePiece& piece, std::size_t v, std::size_t round) const {
-        if (transposed_ || piece.columns == product_.columns) return numbers(v);
+        if (transposed_ || piece.columns == product_->columns) return numbers(v);
         double* out = of_piece_.data() + v * piece.columns;
         if (round > 0) return out;
         double* to = out;
@@ -157,10 +169,10 @@ private:
     }
     void split_rows(const std::int32_t* values, std::size_t v) const {
         constexpr std::size_t words = kPanelRows / 4;
-        const std::size_t whole = rounded_up(product_.rows, kChunkPositions) / kPanelRows;
-        for (std::size_t row = 0; row < product_.rows; row += kPanelRows) {
-            const std::size_t i = row / kPanelRows, count = std::min(kPanelRows, product_.rows - row),
-                              positions = panel_rows(product_.rows, i);
+        const std::size_t whole = rounded_up(product_->rows, kChunkPositions) / kPanelRows;
+        for (std::size_t row = 0; row < product_->rows; row += kPanelRows) {
+            const std::size_t i = row / kPanelRows, count = std::min(kPanelRows, product_->rows - row),
+                              positions = panel_rows(product_->rows, i);
             if (is_few_) {
                 split_panel(values + row, count, parts_, positions, kPanelRows, 4,
                             digits_.data() + (i * vectors_ + v) * parts_ * kPanelRows);
@@ -203,18 +215,23 @@ private:
     }
     // That of vector v, of the matrix, and 2^exponent.
     PowerOfTwo power_of(std::size_t v, int exponent) const {
-        return power_of_two(std::clamp(exponents_[v] + product_.exponent + exponent, -kMostPower, kMostPower));
+        return power_of_two(std::clamp(exponents_[v] + product_->exponent + exponent, -kMostPower, kMostPower));
     }
 
     void run_rows() {
-        for (const DensePiece& piece : product_.pieces) {
+        for (const DensePiece& piece : product_->pieces) {
             for (std::size_t round = 0; round < rounds(); ++round) {
                 if (split(piece, round) || is_direct_) multiply_rows(piece);
             }
         }
+        for (const DenseTarget& other : others_) {
+            product_ = other.product, y_ = &other.y;
+            read_scales();
+            multiply_rows(product_->pieces[0]);
+        }
     }
     void multiply_rows(const DensePiece& piece) const {
-        const Panels panels(piece, product_.rows);
+        const Panels panels(piece, product_->rows);
         const std::size_t tasks =
             std::min(panels.count, std::max(workers_ > 1 ? kTasksOfWorker * workers_ : 1,
                                             panels.count * kPanelRows * vectors_ / kSumsAtOnce + 1));
@@ -237,8 +254,8 @@ private:
     }
     void use_rows(const Units& units, std::size_t begin, std::size_t end) const {
         for (std::size_t i = begin; i < end; ++i) {
-            const std::size_t row = i * kPanelRows, count = std::min(kPanelRows, product_.rows - row),
-                              before = panel_rows(product_.rows, i) - count;
+            const std::size_t row = i * kPanelRows, count = std::min(kPanelRows, product_->rows - row),
+                              before = panel_rows(product_->rows, i) - count;
             for (std::size_t v = 0; v < count_; ++v) {
                 use_sums(units[v], v, row, count, sums_.data() + (i * vectors_ + v) * kPanelRows + before);
             }
@@ -247,12 +264,12 @@ private:
 
     void run_columns() {
         for (std::size_t round = 0; round < rounds(); ++round) {
-            if (!split(product_.pieces[0], round) && !is_direct_) return;
-            for (const DensePiece& piece : product_.pieces) multiply_columns(piece);
+            if (!split(product_->pieces[0], round) && !is_direct_) return;
+            for (const DensePiece& piece : product_->pieces) multiply_columns(piece);
         }
     }
     void multiply_columns(const DensePiece& piece) const {
-        const Panels panels(piece, product_.rows);
+        const Panels panels(piece, product_->rows);
         const std::size_t most = is_few_
                                      ? groups_at_once(vectors_, parts_)
                                      : rounded_up(kSumsAtOnce / (kTileColumns * vectors_), kPanelRows / kTileColumns);
@@ -311,37 +328,38 @@ private:
     void write_totals(std::size_t v) const {
         double* z = totals(v);
         if (!transposed_) multiply_by_scale(z);
-        const int exponent = after_ ? rotate(*after_, true, z, y_.rows) : 0;
+        const int exponent = after_ ? rotate(*after_, true, z, y_->rows) : 0;
         if (after_) {
-            for (std::size_t i = 0; i < y_.rows; ++i) z[i] *= after_->scale();
+            for (std::size_t i = 0; i < y_->rows; ++i) z[i] *= after_->scale();
         }
-        write(v, power_of(v, exponent), 0, y_.rows, z);
+        write(v, power_of(v, exponent), 0, y_->rows, z);
     }
 
     // Rows first, ..., first + count - 1 of vector v, numbers times a power of two.
     void write(std::size_t v, const PowerOfTwo& power, std::size_t first, std::size_t count,
                const double* near_one) const {
-        char* to = y_.re + static_cast<std::ptrdiff_t>(first_ + v) * y_.column_stride +
-                   static_cast<std::ptrdiff_t>(first) * y_.row_stride;
-        if (!y_.is_double && y_.row_stride == sizeof(float)) {
+        char* to = y_->re + static_cast<std::ptrdiff_t>(first_ + v) * y_->column_stride +
+                   static_cast<std::ptrdiff_t>(first) * y_->row_stride;
+        if (!y_->is_double && y_->row_stride == sizeof(float)) {
             kernels().dense.vectors.single.times_power(near_one, count, power, reinterpret_cast<float*>(to));
         } else {
-            y_.is_double ? write_as<double>(to, power, count, near_one) : write_as<float>(to, power, count, near_one);
+            y_->is_double ? write_as<double>(to, power, count, near_one) : write_as<float>(to, power, count, near_one);
         }
     }
     template <class Real>
     void write_as(char* to, const PowerOfTwo& power, std::size_t count, const double* near_one) const {
-        for (std::size_t i = 0; i < count; ++i, to += y_.row_stride)
+        for (std::size_t i = 0; i < count; ++i, to += y_->row_stride)
             *reinterpret_cast<Real*>(to) = static_cast<Real>(near_one[i] * power.first * power.second);
     }
 
-    const DenseProduct& product_;
+    const DenseProduct* product_;
+    const MutableView* y_;
+    const std::vector<DenseTarget>& others_;
     const std::optional<Rotation>&before_, &after_;
     bool transposed_, is_exact_;
     bool is_direct_;  // sums are written at once; else they are added up first
     std::size_t parts_;
     const View& x_;
-    const MutableView& y_;
     std::size_t first_, count_;
     bool is_few_;          // columns are those of the kernels of a few vectors
     std::size_t vectors_;  // with those that kernels of a few vectors take besides
@@ -383,9 +401,22 @@ DenseTable table_of(DenseCode code, const std::int8_t* entries, const std::uint8
 
 void apply(const DenseProduct& product, bool transposed, std::size_t parts, const View& x, const MutableView& y,
            std::size_t workers) {
+    const std::vector<DenseTarget> none;
     if (product.rows * product.columns * x.columns < least_parallel_work()) workers = 1;
     for (std::size_t first = 0; first < x.columns;) {
-        Block block(product, transposed, parts, x, y, first, workers);
+        Block block(product, y, none, transposed, parts, x, first, workers);
+        block.run();
+        first += block.count();
+    }
+}
+
+void apply(const std::vector<DenseTarget>& targets, std::size_t parts, const View& x, std::size_t workers) {
+    const std::vector<DenseTarget> others(targets.begin() + 1, targets.end());
+    std::size_t rows = 0;
+    for (const DenseTarget& target : targets) rows += target.product->rows;
+    if (rows * x.rows * x.columns < least_parallel_work()) workers = 1;
+    for (std::size_t first = 0; first < x.columns;) {
+        Block block(*targets[0].product, targets[0].y, others, false, parts, x, first, workers);
         block.run();
         first += block.count();
     }

@@ -68,4 +68,14 @@ inline constexpr std::size_t kExact = 0;
 void apply(const DenseProduct& product, bool transposed, std::size_t parts, const View& x, const MutableView& y,
            std::size_t workers);
 
+// A matrix, and where its product goes.
+struct DenseTarget {
+    const DenseProduct* product;
+    MutableView y;
+};
+
+// The same y_t = W_t x for all targets: digits are formed once. Matrices of one piece, all of the same rotation of
+// their inputs or none, none of outputs; parts is not kExact, and there is a target.
+void apply(const std::vector<DenseTarget>& targets, std::size_t parts, const View& x, std::size_t workers);
+
 }  // namespace bitterfly

@@ -71,8 +71,15 @@ std::unique_ptr<RotationCore> make_rotation(std::size_t n, std::uint64_t seed) {
 
 class DenseCore {
 public:
-    DenseCore(DenseProduct product, std::vector<py::object> keep)
-        : product_(std::move(product)), keep_(std::move(keep)) {}
+    DenseCore(DenseProduct product, std::optional<std::uint64_t> inputs, std::vector<py::object> keep)
+        : product_(std::move(product)), inputs_(inputs), keep_(std::move(keep)) {}
+
+    // Whether products take the same digits as those of another.
+    bool is_beside(const DenseCore& other) const {
+        const auto is_plain = [](const DenseProduct& p) { return p.pieces.size() == 1 && !p.outputs; };
+        return is_plain(product_) && is_plain(other.product_) && product_.columns == other.product_.columns &&
+               inputs_ == other.inputs_;
+    }
 
     void apply(const py::array& x, py::array& out, bool transposed, std::size_t parts, std::size_t workers) const {
         require_floating(x, "x");
@@ -111,10 +118,39 @@ public:
         without_lock([&] { decode_rows(product_, index.data(), to, workers); });
     }
 
+    const DenseProduct& product_of_core() const { return product_; }
+
 private:
     DenseProduct product_;
+    std::optional<std::uint64_t> inputs_;
     std::vector<py::object> keep_;
 };
+
+// Products of several matrices with the same vectors.
+void apply_beside(const std::vector<const DenseCore*>& cores, const py::array& x, std::vector<py::array> outs,
+                  std::size_t parts, std::size_t workers) {
+    require_floating(x, "x");
+    require(parts >= 1 && parts <= kMostParts, "parts: expected 1, 2 or 3");
+    require(!cores.empty() && cores.size() == outs.size(), "cores, outs: expected an array for each of some matrices");
+    const View from = const_view(x);
+    std::vector<DenseTarget> targets, imaginary;
+    for (std::size_t t = 0; t < cores.size(); ++t) {
+        require(cores[0]->is_beside(*cores[t]),
+                "cores: expected one piece each, and the same rotation of inputs alone");
+        require_floating(outs[t], "outs");
+        const DenseProduct& product = cores[t]->product_of_core();
+        targets.push_back({&product, mutable_view(outs[t])});
+        require_like(from, targets[t].y, product.columns, product.rows);
+        imaginary.push_back(targets[t]);
+        imaginary[t].y.re = targets[t].y.im;
+    }
+    py::gil_scoped_release release;
+    bitterfly::apply(targets, parts, from, workers);
+    if (from.im == nullptr) return;
+    View other = from;
+    other.re = from.im;
+    bitterfly::apply(imaginary, parts, other, workers);
+}
 
 using ByteArray = py::array_t<std::uint8_t, py::array::c_style>;
 using Entries = py::array_t<std::int8_t, py::array::c_style>;
@@ -237,7 +273,7 @@ std::unique_ptr<DenseCore> make_dense(Shape shape, const std::vector<PieceArrays
     }
     require(std::find(is_taken.begin(), is_taken.end(), false) == is_taken.end(),
             "blocks: expected all blocks of 32 columns in the pieces together");
-    return std::make_unique<DenseCore>(std::move(product), std::move(keep));
+    return std::make_unique<DenseCore>(std::move(product), inputs, std::move(keep));
 }
 
 using WindowTable = py::array_t<std::int8_t, py::array::c_style>;
@@ -309,8 +345,11 @@ void add_dense(py::module_& m) {
              py::arg("parts"), py::arg("workers") = 1)
         .def("product", &DenseCore::product, py::arg("x").noconvert(), py::arg("transposed"), py::arg("parts"),
              py::arg("workers") = 1)
+        .def("is_beside", &DenseCore::is_beside, py::arg("other"))
         .def("rows", &DenseCore::rows, py::arg("index").noconvert(), py::arg("out").noconvert(),
              py::arg("workers") = 1);
+    m.def("dense_beside", &apply_beside, py::arg("cores"), py::arg("x").noconvert(), py::arg("outs").noconvert(),
+          py::arg("parts"), py::arg("workers") = 1);
     py::class_<RotationCore>(m, "RotationCore")
         .def("sizes", &RotationCore::sizes)
         .def("apply", &RotationCore::apply, py::arg("x").noconvert(), py::arg("out").noconvert(), py::arg("adjoint"),

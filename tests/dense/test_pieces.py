@@ -190,6 +190,47 @@ def test_complex_vectors_are_two_real_ones(isa: str, inputs: int | None, outputs
         np.testing.assert_array_equal(out.imag, op.apply(x.imag[::-1, ::2].copy(), parts=parts))
 
 
+@pytest.mark.parametrize("inputs", [None, 3])
+@pytest.mark.parametrize("vectors", [1, 3, 4, 5, 32, 33, 70])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "complex64"])
+def test_products_beside_each_other_are_those_of_each(isa: str, inputs: int | None, vectors: int, dtype: str) -> None:
+    """To the last bit, for any numbers of rows, rates and workers."""
+    rng = np.random.default_rng(vectors)
+    n = int(rng.choice([7, 32, 65, 96, 130, 384]))
+    ops = [random_operator(rng, (m, n), [code], inputs, None) for m, code in zip((130, 1, 64, 17), MIXED, strict=True)]
+    x = rng.standard_normal((2, n, vectors))
+    x = (x[0] + 1j * x[1] if dtype == "complex64" else x[0]).astype(dtype)
+    x[:, 0] *= 1e-30
+    for parts in (1, 2, 3):
+        for workers in (1, 3):
+            outs = [np.full((vectors, len(op.coded)), 7, dtype).T for op in ops]
+            with shared():
+                _core.dense_beside([op.kernel for op in ops], x, outs, parts, workers)
+            for op, out in zip(ops, outs, strict=True):
+                np.testing.assert_array_equal(out, op.apply(x, parts=parts))
+
+
+def test_products_that_cannot_be_beside_each_other_are_refused() -> None:
+    rng = np.random.default_rng(0)
+    first = random_operator(rng, (20, 320), MIXED[:1], 3, None)
+    others = [((20, 320), MIXED[:1], 4, None), ((20, 320), MIXED[:1], 3, 1), ((20, 320), MIXED[:2], 3, None)]
+    x, out = np.ones(320, np.float32), np.zeros(20, np.float32)
+    for how in others:
+        assert not first.kernel.is_beside(random_operator(rng, *how).kernel)
+        with pytest.raises(ValueError, match="cores: expected one piece each, and the same rotation of inputs alone"):
+            _core.dense_beside([first.kernel, random_operator(rng, *how).kernel], x, [out, out.copy()], 3)
+    for cores, outs, parts, message in (
+        ([], [], 3, "an array for each of some matrices"),
+        ([first.kernel], [out, out], 3, "an array for each of some matrices"),
+        ([first.kernel], [out], 0, "parts: expected 1, 2 or 3"),
+        ([first.kernel], [np.zeros(21, np.float32)], 3, "rows that fit the matrix"),
+        ([first.kernel], [np.zeros(20, np.complex64)], 3, "complex array exactly where x is complex"),
+        ([first.kernel], [np.zeros(20, np.int32)], 3, "outs: expected float32"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            _core.dense_beside(cores, x, outs, parts)
+
+
 @pytest.mark.parametrize("exponent", [-2000, -1090, -1000, 900, 2000])
 def test_exponents(isa: str, exponent: int) -> None:
     """The range of products is that of their numbers, whatever those of the matrix are."""

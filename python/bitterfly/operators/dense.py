@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from operator import index
 from typing import Any, Literal, Self, cast, get_args
 
 import numpy as np
 
+from bitterfly import _core
 from bitterfly.accuracy.known import Known
 from bitterfly.bits import Numbers
 from bitterfly.inputs import Array, IndexArray
-from bitterfly.operators.contract import UNKNOWN, StoredOperator, checked_error, checked_metric_error, swapped
+from bitterfly.operators.contract import UNKNOWN, Operator, StoredOperator, checked_error, checked_metric_error, swapped
 from bitterfly.operators.report import CompressReport
 from bitterfly.operators.views import FLAGS, Mode, checked_mode
 from bitterfly.precision import cast_dtype
@@ -177,6 +179,17 @@ class DenseOperator(StoredOperator):
         out += both[: len(out)]
         return out
 
+    def _is_beside(self, other: Operator, transposed: bool) -> bool:
+        """Whether another operator takes the same digits of a vector."""
+        return (
+            isinstance(other, DenseOperator)
+            and self.dtype == other.dtype
+            and self.dtype.kind != "c"
+            and self._parts == other._parts != _EXACT
+            and not (FLAGS[self.mode][0] ^ transposed or FLAGS[other.mode][0] ^ transposed)
+            and self._core.is_beside(other._core)
+        )
+
     def _is_plain(self, x: Any, side: int) -> bool:
         return super()._is_plain(x, side) and self.dtype.kind != "c"
 
@@ -238,6 +251,17 @@ class DenseOperator(StoredOperator):
         facts = {"inputs": self._inputs, "outputs": self._outputs, "dtype": self.dtype, "mode": self.mode}
         facts |= {"metric_error": self.stored_metric_error, "precision": self._precision, "report": self.report}
         return facts | Known.of(self).facts
+
+
+def multiply_beside(
+    ops: Sequence[Operator], x: Array, outs: Sequence[Array], transposed: bool, workers: int | None
+) -> bool:
+    """Write the products of several operators with x where all take the same digits, and return whether they do."""
+    first = ops[0]
+    if not isinstance(first, DenseOperator) or not all(first._is_beside(op, transposed) for op in ops):
+        return False
+    _core.dense_beside([cast(DenseOperator, op)._core for op in ops], x, outs, first._parts, as_workers(workers))
+    return True
 
 
 def _rebuilt(stored: tuple[Any, ...], facts: dict[str, Any]) -> DenseOperator:

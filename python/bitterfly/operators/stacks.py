@@ -10,6 +10,7 @@ import numpy as np
 from bitterfly.accuracy.derived import Derived, OfParts
 from bitterfly.inputs import Array, IndexArray
 from bitterfly.operators.contract import Composite, Operator, operators_of
+from bitterfly.operators.dense import multiply_beside
 
 Axis = Literal[0, 1, "diagonal"]
 _TRANSPOSED: dict[Axis, Axis] = {0: 1, 1: 0, "diagonal": "diagonal"}
@@ -39,6 +40,9 @@ class ButterflyStack(Composite):
     -----
     The squared error is the sum of those of all parts, and so is the energy of the matrix: relative to it, the error is
     at most the largest of the parts. That is its ``relative_error``.
+
+    Products of dense codes one above the other that are all rotated by the same seed, of one rate each, rotate x and
+    round it once.
     """
 
     kind = "stack"
@@ -80,6 +84,10 @@ class ButterflyStack(Composite):
 
     def _multiply(self, x: Array, out: Array, transposed: bool, conjugated: bool, workers: int | None) -> Array:
         sides = self._row_places, self._column_places
+        if self.axis == (1 if transposed else 0):
+            outs = [out[rows] for rows in (self._column_places if transposed else self._row_places)]
+            if multiply_beside(self.parts, x, outs, transposed, workers):
+                return out
         added: set[int] = set()
         for part, rows, columns in zip(self.parts, *(sides[::-1] if transposed else sides), strict=True):
             if rows.start in added:
