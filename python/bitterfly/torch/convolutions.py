@@ -182,16 +182,16 @@ class PackedConvolution(Packed):
         return y if x.ndim == d + 2 else y[0]
 
     def _product(self, x: torch.Tensor) -> torch.Tensor:
-        (first, last), nothing = self._handles, [0] * len(self.stride)
-        if self.kernel.structure == "unfolded":
-            x = self._padded(x)
-            if last is not None:
-                return _multiplied(self._unfolded(x), last)
-            return self._convolved(self._picked(x), "_stage_last", self.kernel_size, nothing, self.groups)
+        first, last = self._handles
+        is_whole = self.kernel.structure == "unfolded"
+        if is_whole and last is not None:
+            return _multiplied(self._unfolded(self._padded(x)), last)
         pads = [left for left, _ in self._pads]
         ones = any(pad and k == 1 for pad, k in zip(pads, self.kernel_size, strict=True))
         if ones or self.padding_mode != "zeros" or any(left != right for left, right in self._pads):
-            x, pads = self._padded(x), nothing
+            x, pads = self._padded(x), [0] * len(pads)
+        if is_whole:
+            return self._convolved(self._picked(x), "_stage_last", self.kernel_size, pads, self.groups)
         count = len(x)
         x = self._picked(x.reshape(count * self.groups, self.kernel.shape[1], *x.shape[2:]))
         x = self._mixed(x, "_stage_first", first, 1)
