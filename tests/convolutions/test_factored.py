@@ -70,6 +70,8 @@ def test_operations_are_those_of_all_stages() -> None:
     whole = unfolded(bitterfly.SparseOperator(np.ones((6, 30))), (6, 5, 3, 2))
     assert whole.flops([8, 9]) == 2 * 6 * 30 * 6 * 8
     assert whole.flops([8, 9], groups=3) == whole.flops([8, 9])
+    thin = TensorTrainOperator([rng.standard_normal((1, 6, 1, 2)), rng.standard_normal((2, 1, 30, 1))])
+    assert unfolded(thin, (6, 5, 3, 2)).flops([8, 9]) == 2 * 2 * 36 * 6 * 8
     point = bitterfly.convolutions.tensor_train(rng.standard_normal((6, 5, 1)), ranks=2)
     assert point.flops([9], stride=2) == 2 * 5 * (2 * 5 + 6 * 2)
 

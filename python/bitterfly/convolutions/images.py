@@ -196,9 +196,9 @@ def _sum(window: Window, shape: Sequence[int], at: Places) -> Step:
 def operations(kernel: Any, at: Places) -> int:
     """Return the multiplications and additions of one image, stage by stage."""
     stages = kernel.stages
-    last = int(prod(stages.last.shape)) * prod(at.out)
     if stages.first is None:
-        return 2 * last
+        return int(stages.last.flops) * prod(at.out)
+    last = int(prod(stages.last.shape)) * prod(at.out)
     _, rest = _covered(stages, at)
     total = int(prod(stages.first.shape)) * prod(
         at.out[axis] if axis in rest else size for axis, size in enumerate(at.image)
