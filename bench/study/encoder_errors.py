@@ -19,7 +19,7 @@ from bitterfly import models
 HELD_OUT = slice(2000, 2100)
 TABLES = ("embeddings.word_embeddings.weight", "embeddings.position_embeddings.weight")
 ALONE = ("layer.0.", "layer.5.", TABLES[0])  # units that are approximated by themselves
-BUDGETS = (0.25, 0.18, 0.125, 0.08)
+BUDGETS = (0.25, 0.18, 0.125)
 
 Row = dict[str, Any]
 Kept = Callable[[str, Callable[[], list[Row]]], list[Row]]

@@ -48,7 +48,7 @@ Row = dict[str, Any]
 
 def save(figure: Any, name: str) -> None:
     with mpl.rc_context({"svg.hashsalt": "bitterfly"}):  # the same picture from the same numbers
-        figure.savefig(PICTURES / f"{name}.svg", dpi=130, metadata={"Date": None})
+        figure.savefig(PICTURES / f"{name}.svg", dpi=85, metadata={"Date": None})
     plt.close(figure)
 
 
