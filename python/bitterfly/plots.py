@@ -144,7 +144,12 @@ def plot_model(model: Any, figure: Figure | None = None) -> Figure:
     errors.plot(places, [unit.relative_error for _, unit in coded], "o", markersize=4, label="all entries")
     errors.plot(places, [unit.metric_error for _, unit in coded], "s", markersize=4, label="metric of the inputs")
     if any(unit.relative_error > 0 for _, unit in coded):
+        from matplotlib.ticker import LogLocator
+
         errors.set_yscale("log")
+        errors.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        errors.yaxis.set_major_formatter("{x:g}")
+        errors.yaxis.set_minor_formatter("")
     errors.set_ylabel("relative error")
     errors.legend(fontsize=7, frameon=False)
     errors.set_xticks(places, names, rotation=90, fontsize=6)
