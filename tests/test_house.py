@@ -92,7 +92,7 @@ def test_tests_and_benchmarks_lie_in_the_rooms_of_what_they_are_of(root: str) ->
     folders = [p for p in (ROOT / root).iterdir() if p.is_dir() and not p.name.startswith(("_", "."))]
     rooms = {p.name for p in (*PACKAGE.iterdir(), *CORE.iterdir()) if p.is_dir()} | {"workers", "results", "study"}
     assert {p.name for p in folders} <= rooms
-    for folder in (ROOT / root, *folders):
+    for folder in (ROOT / root, *(p for p in folders if p.name != "results")):  # what benchmarks write
         files = [p for p in folder.iterdir() if p.is_file() and p.name != "__init__.py"]
         assert len(files) <= MOST_FILES, folder
 

@@ -20,8 +20,9 @@ from torch import nn
 
 import bitterfly
 from bench import timing
-from bench.study import encoder_errors, kinds, perceptron_page, ways
-from bench.study.errors import Errors, approximations, errors, joined, window_codes
+from bench.study import kinds, perceptron_page, ways
+from bench.study.losses import encoder_errors
+from bench.study.losses.errors import Errors, approximations, errors, joined, window_codes
 from bench.study.tasks import TASKS, Judge, Task, learn
 from bench.torch.mnist import LAYERS, dense
 

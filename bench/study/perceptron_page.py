@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from bench import pages, timing
-from bench.study import laws
-from bench.study.errors import PREDICTORS
+from bench.study.losses import laws
+from bench.study.losses.errors import PREDICTORS
 from bench.study.perceptron_pictures import KINDS, WAYS, averaged, draw_curves, draw_laws, of_folds
 from bench.study.tasks import PAIRS
 

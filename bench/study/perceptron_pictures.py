@@ -9,7 +9,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 
-from bench.study.laws import Law, mean_and_error
+from bench.study.losses.laws import Law, mean_and_error
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt

@@ -126,6 +126,8 @@ def test_compiled_in_one_graph(structure: str) -> None:
     assert torch.allclose(compiled(x), layer(x), atol=1e-5)
     (g,), (h,) = (torch.autograd.grad(each(x).square().sum(), x) for each in (compiled, layer))
     assert torch.allclose(g, h, atol=1e-3)
+    tangent = torch.func.jvp(layer, (x.detach(),), (torch.ones_like(x),))[1]  # of forward-mode derivatives
+    assert torch.allclose(tangent, layer(torch.ones_like(x)) - layer(torch.zeros_like(x)), atol=1e-3)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])

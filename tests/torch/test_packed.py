@@ -18,6 +18,7 @@ torch = pytest.importorskip("torch")
 
 from hypothesis import settings
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.autograd import forward_ad
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -171,6 +172,23 @@ class Seen(TorchDispatchMode):
         if func.namespace == "bitterfly":
             self.names.append(str(func))
         return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("requires_grad", [False, True])
+def test_forward_derivatives(requires_grad: bool) -> None:
+    w = np.random.default_rng(0).standard_normal((7, 12)).astype(np.float32)
+    layer = PackedLinear(bitterfly.quantize_dense(w, bits=4, rng=0), torch.randn(7))
+    x, t = torch.randn(3, 12, requires_grad=requires_grad), torch.randn(3, 12)
+    matrix = torch.from_numpy(reference.dense(layer.operator)).float()
+    wanted = t @ matrix.T
+    warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", DeprecationWarning)  # by torch itself
+    with forward_ad.dual_level():
+        found = forward_ad.unpack_dual(layer(forward_ad.make_dual(x, t))).tangent
+    assert torch.allclose(found, wanted, atol=1e-5)
+    assert torch.allclose(torch.func.jvp(layer, (x,), (t,))[1], wanted, atol=1e-5)
+    assert torch.allclose(torch.func.jacfwd(layer)(x[0]), matrix, atol=1e-5)
+    with forward_ad.dual_level():
+        assert forward_ad.unpack_dual(layer(x)).tangent is None
 
 
 def test_products_that_torch_looks_on_at_are_its_operators() -> None:

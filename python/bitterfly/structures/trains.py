@@ -213,7 +213,10 @@ class TensorTrainOperator(StoredOperator):
         return out.conj() if conjugated else out
 
     def _some_columns(self, first: int, end: int) -> Array:
-        return super()._some_columns(first, end) if self.is_coded else self.T._rows(np.arange(first, end)).T
+        if self.is_coded:
+            return super()._some_columns(first, end)
+        with np.errstate(over="ignore", invalid="ignore"):  # as products
+            return self.T._rows(np.arange(first, end)).T
 
     def _with_quick_columns(self) -> TensorTrainOperator:
         return self._viewed(_cores=self.cores) if self.is_coded and in_double(self) is self else self

@@ -247,7 +247,7 @@ class PackedConvolution(Packed):
 
 def _multiplied(x: torch.Tensor, handle: int) -> torch.Tensor:
     """Return the product of channels, the second axis, with an operator."""
-    return products.multiply(x.movedim(1, -1), handle, False).movedim(-1, 1)
+    return products.product(x.movedim(1, -1), handle).movedim(-1, 1)
 
 
 def _checked_kernel(kernel: Any) -> FactoredConvolution:

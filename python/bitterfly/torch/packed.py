@@ -149,7 +149,7 @@ class PackedLinear(Packed):
             raise TypeError(f"x: expected real floating numbers, got {x.dtype}")
         if x.ndim == 0 or x.shape[-1] != self.in_features:
             raise ValueError(f"x: expected shape (..., {self.in_features}), got {tuple(x.shape)}")
-        y, bias = products.product(x, self.operator, self._handle), self.bias
+        y, bias = products.product(x, self._handle, self.operator), self.bias
         if bias is None:
             return y
         if bias.device != y.device:  # torch adds nothing, and says nothing, where one has no memory

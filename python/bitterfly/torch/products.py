@@ -9,6 +9,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 import torch
 from torch._C import _functorch
+from torch.autograd import forward_ad
 
 from bitterfly.inputs import Array
 from bitterfly.operators.contract import Operator
@@ -51,9 +52,18 @@ def multiply(x: torch.Tensor, handle: int, transposed: bool) -> torch.Tensor:
     return _product(x, _operator(handle), transposed)
 
 
-def product(x: torch.Tensor, op: Operator, handle: int) -> torch.Tensor:
-    """Return ``x @ A.T`` as `multiply` does: straight where torch does not look on, which takes it longer."""
-    return _product(x, op, False) if _is_alone(x) else multiply(x, handle, False)
+def product(x: torch.Tensor, handle: int, op: Operator | None = None) -> torch.Tensor:
+    """Return ``x @ A.T`` as `multiply` does: straight where torch does not look on, which takes it longer.
+
+    Tangents of forward-mode derivatives, which operators of torch written in Python lose, are multiplied as well.
+    """
+    if not torch.compiler.is_compiling() and forward_ad._current_level >= 0:
+        primal, tangent = forward_ad.unpack_dual(x)
+        if tangent is not None:
+            return forward_ad.make_dual(multiply(primal, handle, False), multiply(tangent, handle, False))
+    if _is_alone(x):
+        return _product(x, _operator(handle) if op is None else op, False)
+    return multiply(x, handle, False)
 
 
 def _product(x: torch.Tensor, op: Operator, transposed: bool) -> torch.Tensor:

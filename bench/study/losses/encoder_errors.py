@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 
 from bench.dense.minilm import CALIBRATION, Tokenizer, installed, linear_layers, texts
 from bench.models.minilm import PROBED, Judge, prepared, weights_of
-from bench.study.errors import Errors, errors, joined, low_rank, noisy, rounded, window_codes
+from bench.study.losses.errors import Errors, errors, joined, low_rank, noisy, rounded, window_codes
 from bitterfly import models
 
 HELD_OUT = slice(2000, 2100)
