@@ -216,7 +216,8 @@ class TensorTrainOperator(StoredOperator):
         if self.is_coded:
             return super()._some_columns(first, end)
         with np.errstate(over="ignore", invalid="ignore"):  # as products
-            return self.T._rows(np.arange(first, end)).T
+            found: Array = self.T._rows(np.arange(first, end))
+        return found.T
 
     def _with_quick_columns(self) -> TensorTrainOperator:
         return self._viewed(_cores=self.cores) if self.is_coded and in_double(self) is self else self
