@@ -111,6 +111,7 @@ def test_a_model_and_its_state(packs: bool) -> None:
     assert "PackedConvolution(8, 32, kernel_size=(3, 3)" in repr(packed)
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")  # by torch's own first use of it
 @pytest.mark.parametrize("structure", ["tensor_train", "cuts", "unfolded"])
 def test_compiled_in_one_graph(structure: str) -> None:
     torch.compiler.reset()

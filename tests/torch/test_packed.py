@@ -174,6 +174,7 @@ class Seen(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")  # by torch's own first use of it
 @pytest.mark.parametrize("requires_grad", [False, True])
 def test_forward_derivatives(requires_grad: bool) -> None:
     w = np.random.default_rng(0).standard_normal((7, 12)).astype(np.float32)
@@ -181,7 +182,6 @@ def test_forward_derivatives(requires_grad: bool) -> None:
     x, t = torch.randn(3, 12, requires_grad=requires_grad), torch.randn(3, 12)
     matrix = torch.from_numpy(reference.dense(layer.operator)).float()
     wanted = t @ matrix.T
-    warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", DeprecationWarning)  # by torch itself
     with forward_ad.dual_level():
         found = forward_ad.unpack_dual(layer(forward_ad.make_dual(x, t))).tangent
     assert torch.allclose(found, wanted, atol=1e-5)
