@@ -2,7 +2,6 @@
 #include "dense/digits.hpp"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <limits>
 
@@ -10,9 +9,6 @@
 
 namespace bitterfly {
 namespace {
-
-// Adding it to a number below 2^31 rounds that to an integer, which the low 32 bits of the sum hold.
-constexpr double kRounding = 6755399441055744.0;  // 1.5 * 2^52
 
 template <class Real>
 void gather(const View& x, std::size_t first, std::size_t count, double* out) {
@@ -31,8 +27,6 @@ void gather(const View& x, std::size_t first, std::size_t count, double* out) {
         for (std::size_t j = 0; j < count; ++j) out[j * x.rows + i] = number(i, j);
     }
 }
-
-std::int32_t nearest(double x) { return static_cast<std::int32_t>(std::bit_cast<std::int64_t>(x + kRounding)); }
 
 int exponent_of(double x) {
     int exponent;

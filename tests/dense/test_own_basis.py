@@ -89,14 +89,18 @@ def test_refused() -> None:
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex64])
 @pytest.mark.parametrize(("bits", "share"), [(1, 0.4), (2, 0.6), (4, 0.7)])
 def test_white_rows_err_by_the_geometric_mean(dtype: Any, bits: int, share: float) -> None:
-    """Of the eigenvalues of ``A^H A``, in place of the arithmetic one; codes of few bits reach a share of the gain."""
+    """Of the eigenvalues of ``A^H A``, in place of the arithmetic one: the most that any basis gains.
+
+    Codes reach a share of it, .5, .75 and .8 where this was written; a twentieth to a tenth less is let pass.
+    """
     a = correlated(np.random.default_rng(bits), 2000, 48)
     a = (a + 1j * a[::-1] if np.dtype(dtype).kind == "c" else a).astype(dtype)
     white, plain = (bitterfly.quantize_dense(a, bits=bits, rotate=r, **PLAIN) for r in ("whitened", "inputs"))
     assert white.kind == "product" and white.operators[1].nbytes <= 48 * 48 * 5 / 8 + 200
     values = np.linalg.eigvalsh((a.conj().T @ a).real.astype(float))
     gain = np.log(np.mean(values)) / 2 - np.mean(np.log(values)) / 2
-    assert true_errors(a, white, None)[0] <= white.relative_error < plain.relative_error * np.exp(-share * gain)
+    assert true_errors(a, white, None)[0] <= white.relative_error
+    assert -gain <= np.log(white.relative_error / plain.relative_error) < -share * gain
 
 
 def test_white_rows_in_a_metric() -> None:

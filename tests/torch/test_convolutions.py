@@ -111,6 +111,16 @@ def test_a_model_and_its_state(packs: bool) -> None:
     assert "PackedConvolution(8, 32, kernel_size=(3, 3)" in repr(packed)
 
 
+def test_hooks_stay() -> None:
+    made, seen = nn.Sequential(nn.Conv1d(2, 4, 3)), []
+    handle = made[0].register_forward_hook(lambda *a: seen.append("after"))
+    replace_convolutions(made, {"0.weight": tensor_train(np.ones((4, 2, 3), np.float32), ranks=1)})
+    made(torch.ones(1, 2, 5))
+    handle.remove()
+    made(torch.ones(1, 2, 5))
+    assert isinstance(made[0], PackedConvolution) and seen == ["after"]
+
+
 @pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")  # by torch's own first use of it
 @pytest.mark.parametrize("structure", ["tensor_train", "cuts", "unfolded"])
 def test_compiled_in_one_graph(structure: str) -> None:

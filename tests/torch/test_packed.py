@@ -187,6 +187,8 @@ def test_forward_derivatives(requires_grad: bool) -> None:
     assert torch.allclose(found, wanted, atol=1e-5)
     assert torch.allclose(torch.func.jvp(layer, (x,), (t,))[1], wanted, atol=1e-5)
     assert torch.allclose(torch.func.jacfwd(layer)(x[0]), matrix, atol=1e-5)
+    compiled = torch.compile(lambda x, t: torch.func.jvp(layer, (x,), (t,))[1], backend="eager")
+    assert torch.allclose(compiled(x.detach(), t), wanted, atol=1e-5)
     with forward_ad.dual_level():
         assert forward_ad.unpack_dual(layer(x)).tangent is None
 

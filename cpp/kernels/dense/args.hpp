@@ -1,6 +1,7 @@
 // What the kernels of dense matrices in window codes read and write.
 #pragma once
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 
@@ -70,6 +71,12 @@ inline std::size_t groups_at_once(std::size_t vectors, std::size_t parts) { retu
 struct PowerOfTwo {
     double first, second;
 };
+
+// The nearest integer to a number below 2^31, ties to even: adding 1.5 * 2^52 rounds it, and the low half of the sum
+// holds it.
+[[gnu::always_inline]] inline std::int32_t nearest(double x) {
+    return static_cast<std::int32_t>(std::bit_cast<std::int64_t>(x + 6755399441055744.0));
+}
 
 // Signed digits of four values at a time, `fours` times; those beyond the last value are there, to whole 16 values.
 // Digit q of values 4 f, ... goes to out + f * four_stride + q * part_stride, the most significant one first.

@@ -2,8 +2,6 @@
 // one number at a time, in the same operations.
 #pragma once
 
-#include <bit>
-
 #include "kernels/dense/args.hpp"
 #include "kernels/lanes/lines.inl"
 
@@ -96,9 +94,7 @@ inline std::int64_t round_numbers(const double* z, std::size_t count, bitterfly:
                 V::store_nearest(value + i, V::mul(V::mul(V::mul(V::load(z + i), first), second), last));
             },
             [&](std::size_t i) __attribute__((always_inline)) {
-                // Below 2^31 the low half of the sum is the nearest integer.
-                const double shifted = z[i] * power.first * power.second * factor + 6755399441055744.0;
-                value[i] = static_cast<std::int32_t>(std::bit_cast<std::int64_t>(shifted));
+                value[i] = bitterfly::nearest(z[i] * power.first * power.second * factor);
             });
         sum += sum_of_values(value, size);
     }

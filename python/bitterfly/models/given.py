@@ -37,12 +37,6 @@ def given(model: Path | Mapping[str, Any]) -> TensorFile:
     return _of_index(path) if path.endswith(".json") else opened(path)
 
 
-def files_of(model: Path | Mapping[str, Any]) -> set[str]:
-    """Return the files that the tensors of a model lie in, all links followed."""
-    held = (each.held for each in given(model).tensors.values())
-    return {os.path.realpath(each) for each in held if isinstance(each, str)}
-
-
 def _in_folder(folder: str) -> str:
     """Return the index of the shards in a folder, else its only safetensors file."""
     for suffix in (_INDEX, _SUFFIX):

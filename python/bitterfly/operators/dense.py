@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from operator import index
 from typing import Any, Literal, Self, cast, get_args
 
@@ -254,13 +254,14 @@ class DenseOperator(StoredOperator):
 
 
 def multiply_beside(
-    ops: Sequence[Operator], x: Array, outs: Sequence[Array], transposed: bool, workers: int | None
+    ops: Sequence[Operator], x: Array, outs: Iterable[Array], transposed: bool, workers: int | None
 ) -> bool:
     """Write the products of several operators with x where all take the same digits, and return whether they do."""
     first = ops[0]
     if not isinstance(first, DenseOperator) or not all(first._is_beside(op, transposed) for op in ops):
         return False
-    _core.dense_beside([cast(DenseOperator, op)._core for op in ops], x, outs, first._parts, as_workers(workers))
+    cores = [cast(DenseOperator, op)._core for op in ops]
+    _core.dense_beside(cores, x, list(outs), first._parts, as_workers(workers))
     return True
 
 

@@ -85,7 +85,7 @@ class ButterflyStack(Composite):
     def _multiply(self, x: Array, out: Array, transposed: bool, conjugated: bool, workers: int | None) -> Array:
         sides = self._row_places, self._column_places
         if self.axis == (1 if transposed else 0):
-            outs = [out[rows] for rows in (self._column_places if transposed else self._row_places)]
+            outs = (out[rows] for rows in sides[1 if transposed else 0])
             if multiply_beside(self.parts, x, outs, transposed, workers):
                 return out
         added: set[int] = set()

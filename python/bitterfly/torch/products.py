@@ -57,7 +57,7 @@ def product(x: torch.Tensor, handle: int, op: Operator | None = None) -> torch.T
 
     Tangents of forward-mode derivatives, which operators of torch written in Python lose, are multiplied as well.
     """
-    if not torch.compiler.is_compiling() and forward_ad._current_level >= 0:
+    if forward_ad._current_level >= 0:
         primal, tangent = forward_ad.unpack_dual(x)
         if tangent is not None:
             return forward_ad.make_dual(multiply(primal, handle, False), multiply(tangent, handle, False))

@@ -216,6 +216,11 @@ def _packed(module: nn.Module, op: Operator, precision: Precision, name: str) ->
     else:
         assert isinstance(module, nn.Linear)
         packed = PackedLinear(op, module.bias, precision=precision)
+    return _in_place_of(module, packed)
+
+
+def _in_place_of(module: nn.Module, packed: nn.Module) -> nn.Module:
+    """Return a packed module with the hooks and the mode of the one that it replaces."""
     for hooks in _HOOKS:
         vars(packed)[hooks] = vars(module)[hooks]  # itself: handles, which remove them, know it
     return packed.train(module.training)
@@ -269,7 +274,7 @@ def _packed_convolution(
     _kernel(kernel, tuple(weight.shape), name)
     facts = {key: getattr(module, key) for key in ("stride", "padding", "dilation", "groups", "padding_mode")}
     bias: Any = module.bias
-    return PackedConvolution(kernel, bias, **facts, precision=precision, decoded=decoded).train(module.training)
+    return _in_place_of(module, PackedConvolution(kernel, bias, **facts, precision=precision, decoded=decoded))
 
 
 def _assign(model: nn.Module, name: str, tensor: torch.Tensor, value: Any) -> None:
