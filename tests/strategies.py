@@ -586,7 +586,7 @@ def convolution(seed: int) -> Drawn:
     from bitterfly.convolutions import FactoredConvolution
     from bitterfly.cuts import CutTensor
     from bitterfly.structures import CodedCore, TensorTrainOperator
-    from bitterfly.structures.cores import with_precision
+    from bitterfly.structures.tensor_trains.cores import with_precision
 
     rng = np.random.default_rng(seed)
     dtype, d = np.dtype(DTYPES[rng.integers(2)]), int(rng.integers(1, 4))

@@ -38,7 +38,7 @@ def truncated(a: np.ndarray, nbytes: int, permute: bool) -> Any:
 
 
 def train_bytes(shape: tuple[int, int], rank: int, permute: bool) -> int:
-    from bitterfly.structures.embeddings import _covering, _factors
+    from bitterfly.structures.tensor_trains.embeddings import _covering, _factors
 
     (m, p, q), (n, s, t) = _covering(shape[0], 3), _factors(shape[1], 3)
     first, last = min(rank, m * n), min(rank, q * t)

@@ -12,7 +12,7 @@ import exact
 import strategies as own
 from bitterfly import reference, structures
 from bitterfly.inputs import UnmetError
-from bitterfly.structures import decompositions
+from bitterfly.structures.tensor_trains import decompositions
 
 
 @pytest.mark.parametrize("ranks", [1.5, "2", [2.0], [None]])

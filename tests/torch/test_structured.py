@@ -14,7 +14,7 @@ from torch import nn
 
 from bitterfly import Chain, reference
 from bitterfly.torch import BlockTensorTrain, Butterfly, Circulant, Kronecker, LowRank, Monarch, TensorTrain
-from bitterfly.torch.structured import StructuredLinear
+from bitterfly.torch.structured.layer import StructuredLinear
 
 LAYERS: dict[str, tuple[type[StructuredLinear], tuple[int, int], dict[str, Any]]] = {
     "butterfly": (Butterfly, (16, 16), {}),

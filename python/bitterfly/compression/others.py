@@ -21,7 +21,7 @@ from bitterfly.factorization.search import WORTHWHILE
 from bitterfly.inputs import UnmetError
 from bitterfly.powers import near_one
 from bitterfly.sources.given import ArraySource
-from bitterfly.structures.trains import TensorTrainOperator
+from bitterfly.structures.tensor_trains.operator import TensorTrainOperator
 
 _A_BIT = 0.7  # by which a bit an entry of signed cuts lowers the logarithm of the error of any matrix
 _SOON = 1 << 20  # entries of a matrix whose cuts, below one bit an entry, are found within seconds

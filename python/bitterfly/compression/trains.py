@@ -20,8 +20,8 @@ from bitterfly.dense.trains import quantize_train
 from bitterfly.inputs import Array, UnmetError
 from bitterfly.powers import scaled
 from bitterfly.sources.given import ArraySource
-from bitterfly.structures.decompositions import rounded, tensor_train, train_of
-from bitterfly.structures.trains import TensorTrainOperator
+from bitterfly.structures.tensor_trains.decompositions import rounded, tensor_train, train_of
+from bitterfly.structures.tensor_trains.operator import TensorTrainOperator
 
 _MOST = {"low_rank": 128, "kronecker": 64, "tensor_train": 64}  # ranks
 _FIRST = 16  # singular values that are looked for at first

@@ -15,7 +15,7 @@ from bitterfly.dense.trains import quantize_train
 from bitterfly.inputs import Array, UnmetError, as_bytes
 from bitterfly.operators.contract import Operator
 from bitterfly.powers import near_one, scaled
-from bitterfly.structures.decompositions import measured
+from bitterfly.structures.tensor_trains.decompositions import measured
 
 _DEPENDENT = 1e-12  # of the largest eigenvalue of a Gram matrix
 

@@ -14,8 +14,8 @@ from bitterfly.inputs import Array
 from bitterfly.operators.contract import Operator
 from bitterfly.powers import near_one, scaled
 from bitterfly.precision import in_double
-from bitterfly.structures.cores import CodedCore, Core, Wide, wide
-from bitterfly.structures.trains import TensorTrainOperator
+from bitterfly.structures.tensor_trains.cores import CodedCore, Core, Wide, wide
+from bitterfly.structures.tensor_trains.operator import TensorTrainOperator
 
 _UNIT = float(np.finfo(np.float64).eps)
 _SLACK = 1e-3  # of what is rounded: terms of second order

@@ -18,7 +18,7 @@ from bitterfly.files import storage
 from bitterfly.files.replacing import Path
 from bitterfly.inputs import Array
 from bitterfly.operators.contract import Operator, checked_error
-from bitterfly.structures.trains import TensorTrainOperator
+from bitterfly.structures.tensor_trains.operator import TensorTrainOperator
 
 STRUCTURES = files.STRUCTURES
 Factor = Operator | CutTensor

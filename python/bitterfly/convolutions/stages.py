@@ -15,8 +15,8 @@ from bitterfly.inputs import Array
 from bitterfly.operators.butterfly import ButterflyOperator
 from bitterfly.operators.contract import Operator
 from bitterfly.quantization.quantize import quantize
-from bitterfly.structures import cores
-from bitterfly.structures.cores import CodedCore, Core
+from bitterfly.structures.tensor_trains import cores
+from bitterfly.structures.tensor_trains.cores import CodedCore, Core
 
 _TOGETHER = 2  # windows of each channel are one as long as that takes at most so many times the multiplications
 

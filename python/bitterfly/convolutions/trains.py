@@ -13,9 +13,9 @@ from bitterfly.convolutions.factored import FactoredConvolution
 from bitterfly.convolutions.kernel import Kernel, as_kernel, check_one, windows_of
 from bitterfly.inputs import Array, as_count
 from bitterfly.powers import near_one
-from bitterfly.structures import decompositions
-from bitterfly.structures.decompositions import balanced, measured, within
-from bitterfly.structures.trains import TensorTrainOperator
+from bitterfly.structures.tensor_trains import decompositions
+from bitterfly.structures.tensor_trains.decompositions import balanced, measured, within
+from bitterfly.structures.tensor_trains.operator import TensorTrainOperator
 
 
 def tensor_train(

@@ -21,9 +21,9 @@ from bitterfly.operators.sparse import SparseOperator
 from bitterfly.powers import scaled
 from bitterfly.stores.dense.codes import BLOCK, HALF_BITS
 from bitterfly.stores.dense.windows import WINDOW_BITS, window_code
-from bitterfly.structures.cores import CodedCore, Core, bytes_of, decoded, numbers_of
-from bitterfly.structures.decompositions import canonical, in_view_of
-from bitterfly.structures.trains import TensorTrainOperator
+from bitterfly.structures.tensor_trains.cores import CodedCore, Core, bytes_of, decoded, numbers_of
+from bitterfly.structures.tensor_trains.decompositions import canonical, in_view_of
+from bitterfly.structures.tensor_trains.operator import TensorTrainOperator
 
 _log = logging.getLogger("bitterfly")
 

@@ -39,8 +39,8 @@ from bitterfly.files.container import (
 )
 from bitterfly.inputs import Array
 from bitterfly.operators.views import FLAGS
-from bitterfly.structures.cores import CodedCore, Core
-from bitterfly.structures.trains import TensorTrainOperator
+from bitterfly.structures.tensor_trains.cores import CodedCore, Core
+from bitterfly.structures.tensor_trains.operator import TensorTrainOperator
 
 FLOATS = 7  # format version of trains of arrays in the precision of the operator
 CODED = 8  # and of those with codes, short floats, an order of rows, or errors in metrics

@@ -1,10 +1,6 @@
 """Structures beside butterflies: their operators, and projections of matrices to them, with their errors."""
 
 from bitterfly.structures.alternating import with_sparse
-from bitterfly.structures.cores import CodedCore
-from bitterfly.structures.cross import tensor_train_of_entries
-from bitterfly.structures.decompositions import added, rounded, tensor_train
-from bitterfly.structures.embeddings import tensor_train_rows
 from bitterfly.structures.inverse_fisher import InverseFisherOperator
 from bitterfly.structures.low_ranks.cross import cross_approximation
 from bitterfly.structures.low_ranks.interpolative import cur, interpolative
@@ -24,7 +20,11 @@ from bitterfly.structures.projections import (
     toeplitz,
     toeplitz_of_entries,
 )
-from bitterfly.structures.trains import TensorTrainOperator
+from bitterfly.structures.tensor_trains.cores import CodedCore
+from bitterfly.structures.tensor_trains.cross import tensor_train_of_entries
+from bitterfly.structures.tensor_trains.decompositions import added, rounded, tensor_train
+from bitterfly.structures.tensor_trains.embeddings import tensor_train_rows
+from bitterfly.structures.tensor_trains.operator import TensorTrainOperator
 
 __all__ = [
     "CodedCore",

@@ -15,7 +15,7 @@ from bitterfly.sources.given import ArraySource, Entry, EntrySource
 from bitterfly.structures.low_ranks.errors import product_of
 from bitterfly.structures.low_ranks.factors import Factors, as_asked
 from bitterfly.structures.low_ranks.selected import Selected
-from bitterfly.structures.trains import TensorTrainOperator
+from bitterfly.structures.tensor_trains.operator import TensorTrainOperator
 
 _log = logging.getLogger("bitterfly")
 

@@ -15,7 +15,7 @@ from bitterfly.accuracy.sampled import SAMPLED_ROWS, sampled_error
 from bitterfly.inputs import Array
 from bitterfly.powers import near_one, scaled
 from bitterfly.sources.given import ArraySource, EntrySource, OperatorSource, SliceableSource, as_source
-from bitterfly.structures.trains import TensorTrainOperator
+from bitterfly.structures.tensor_trains.operator import TensorTrainOperator
 
 Given = ArraySource | EntrySource | OperatorSource
 _PANEL = 1 << 17  # entries of rows that are looked at at once

@@ -10,7 +10,7 @@ from scipy.linalg import eigh, svd
 
 from bitterfly.inputs import Array, UnmetError, as_count, as_number, check_rtol
 from bitterfly.powers import near_one, scaled
-from bitterfly.structures.trains import TensorTrainOperator
+from bitterfly.structures.tensor_trains.operator import TensorTrainOperator
 
 _EPS = float(np.finfo(np.float64).eps)
 

@@ -16,7 +16,7 @@ from bitterfly.sources.given import ArraySource
 from bitterfly.structures.low_ranks.errors import as_array, measured, product_of
 from bitterfly.structures.low_ranks.factors import Asked, as_asked, fewest
 from bitterfly.structures.low_ranks.selected import Selected
-from bitterfly.structures.trains import TensorTrainOperator
+from bitterfly.structures.tensor_trains.operator import TensorTrainOperator
 from bitterfly.workers import get_workers
 
 _MORE = 0.5  # of the error that is asked for: columns that leave less are not looked for

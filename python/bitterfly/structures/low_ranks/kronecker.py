@@ -14,7 +14,7 @@ from bitterfly.structures.low_ranks.errors import as_array, measured
 from bitterfly.structures.low_ranks.factors import Factors, as_asked
 from bitterfly.structures.low_ranks.search import least
 from bitterfly.structures.multilevel import sizes_of
-from bitterfly.structures.trains import TensorTrainOperator
+from bitterfly.structures.tensor_trains.operator import TensorTrainOperator
 
 
 def kronecker(

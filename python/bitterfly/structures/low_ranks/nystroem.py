@@ -15,7 +15,7 @@ from bitterfly.sources.given import ArraySource, EntrySource, OperatorSource
 from bitterfly.structures.low_ranks.errors import as_given, measured, product_of
 from bitterfly.structures.low_ranks.factors import Asked, as_asked
 from bitterfly.structures.low_ranks.selected import Selected
-from bitterfly.structures.trains import TensorTrainOperator
+from bitterfly.structures.tensor_trains.operator import TensorTrainOperator
 
 _EPS = float(np.finfo(np.float64).eps)
 _ROWS = 32  # random rows that tell when to stop

@@ -12,7 +12,7 @@ from bitterfly.sources.given import ArraySource, EntrySource, OperatorSource, at
 from bitterfly.structures.low_ranks.errors import Given, as_given, with_errors
 from bitterfly.structures.low_ranks.factors import Factors, as_asked
 from bitterfly.structures.low_ranks.search import METHODS, Method, least
-from bitterfly.structures.trains import TensorTrainOperator
+from bitterfly.structures.tensor_trains.operator import TensorTrainOperator
 
 
 def low_rank(

@@ -13,7 +13,7 @@ from bitterfly.sources.given import ArraySource
 from bitterfly.structures.low_ranks.errors import Given
 from bitterfly.structures.low_ranks.factors import Asked, Factors, fewest, root_of, singular_factors
 from bitterfly.structures.low_ranks.ranges import Products, Range
-from bitterfly.structures.trains import TensorTrainOperator
+from bitterfly.structures.tensor_trains.operator import TensorTrainOperator
 
 _log = logging.getLogger("bitterfly")
 

@@ -11,8 +11,8 @@ import numpy as np
 from bitterfly.chains import families
 from bitterfly.inputs import Array, IndexArray, as_floating, check_rtol
 from bitterfly.powers import near_one, scaled
-from bitterfly.structures.decompositions import as_ranks, measured, train_of, within
-from bitterfly.structures.trains import TensorTrainOperator
+from bitterfly.structures.tensor_trains.decompositions import as_ranks, measured, train_of, within
+from bitterfly.structures.tensor_trains.operator import TensorTrainOperator
 
 _DIGITS = 3
 _ROUNDS = 12  # of the power method

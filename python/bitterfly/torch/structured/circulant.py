@@ -10,7 +10,7 @@ import torch
 from bitterfly.inputs import Array, as_count
 from bitterfly.structures.multilevel import ToeplitzOperator
 from bitterfly.structures.projections import circulant
-from bitterfly.torch.structured import StructuredLinear, checked_sizes
+from bitterfly.torch.structured.layer import StructuredLinear, checked_sizes
 
 
 class Circulant(StructuredLinear):

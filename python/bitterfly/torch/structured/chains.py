@@ -15,7 +15,7 @@ from bitterfly.factorization.factorize import factorize
 from bitterfly.inputs import Array, as_count
 from bitterfly.operators.butterfly import ButterflyOperator
 from bitterfly.operators.views import fitting_shape
-from bitterfly.torch.structured import StructuredLinear, checked_sizes
+from bitterfly.torch.structured.layer import StructuredLinear, checked_sizes
 
 
 class ChainLinear(StructuredLinear):

@@ -15,9 +15,9 @@ from bitterfly.accuracy.measured import measure
 from bitterfly.inputs import Array, UnmetError, as_count, as_floating, check_rtol
 from bitterfly.operators.views import FLAGS
 from bitterfly.powers import near_one, scaled
-from bitterfly.structures.cores import wide
-from bitterfly.structures.differences import direct_sum
-from bitterfly.structures.trains import TensorTrainOperator
+from bitterfly.structures.tensor_trains.cores import wide
+from bitterfly.structures.tensor_trains.differences import direct_sum
+from bitterfly.structures.tensor_trains.operator import TensorTrainOperator
 
 _SHARES = (
     1.0,

@@ -13,12 +13,12 @@ from bitterfly.inputs import Array
 from bitterfly.operators.butterfly import ButterflyOperator
 from bitterfly.operators.contract import Operator
 from bitterfly.operators.kron import kron
-from bitterfly.structures.decompositions import tensor_train
 from bitterfly.structures.multilevel import sizes_of
 from bitterfly.structures.projections import kronecker
-from bitterfly.structures.trains import TensorTrainOperator
-from bitterfly.torch.chains import checked_digits
-from bitterfly.torch.structured import StructuredLinear
+from bitterfly.structures.tensor_trains.decompositions import tensor_train
+from bitterfly.structures.tensor_trains.operator import TensorTrainOperator
+from bitterfly.torch.structured.chains import checked_digits
+from bitterfly.torch.structured.layer import StructuredLinear
 
 
 class TensorTrain(StructuredLinear):

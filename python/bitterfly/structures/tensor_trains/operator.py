@@ -19,7 +19,7 @@ from bitterfly.operators.dense import Precision, checked_precision
 from bitterfly.operators.report import CompressReport
 from bitterfly.operators.views import FLAGS, Mode, checked_mode
 from bitterfly.precision import cast_dtype, in_double
-from bitterfly.structures.cores import (
+from bitterfly.structures.tensor_trains.cores import (
     CodedCore,
     Core,
     bytes_of,
@@ -36,7 +36,7 @@ from bitterfly.structures.cores import (
     wide,
     with_precision,
 )
-from bitterfly.structures.differences import change_between, log2_norms
+from bitterfly.structures.tensor_trains.differences import change_between, log2_norms
 
 _OPERATIONS = 8  # roundings of a term of a sum, of complex numbers
 _PANEL = 1 << 20  # numbers of rows that are looked up at once

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.linalg import qr, solve, svd
 
 from bitterfly.inputs import Array, UnmetError, as_count, check_rtol
-from bitterfly.structures.trains import TensorTrainOperator
+from bitterfly.structures.tensor_trains.operator import TensorTrainOperator
 
 _log = logging.getLogger("bitterfly")
 

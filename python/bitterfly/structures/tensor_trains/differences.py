@@ -12,7 +12,7 @@ from bitterfly.accuracy.norms import minus, plus
 from bitterfly.accuracy.rounding import NOTHING
 from bitterfly.inputs import Array, IndexArray
 from bitterfly.powers import near_one
-from bitterfly.structures.cores import Wide
+from bitterfly.structures.tensor_trains.cores import Wide
 
 Digits = Sequence[IndexArray]
 

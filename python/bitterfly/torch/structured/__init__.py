@@ -1,0 +1,1 @@
+"""Layers of a structure, which learn and are exported."""
