@@ -9,7 +9,7 @@ from bitterfly.chains.chain import Chain
 from bitterfly.compression.compress import CompressReport, compress
 from bitterfly.config import __version__, show_config
 from bitterfly.dense.quantize import quantize_dense
-from bitterfly.dense.trains import quantize_train
+from bitterfly.dense.trains.quantize import quantize_train
 from bitterfly.factorization.factorize import factorize
 from bitterfly.factorization.search import IncompressibleError
 from bitterfly.files.storage import load, save

@@ -13,7 +13,7 @@ import pytest
 import bitterfly
 import strategies as own
 from bitterfly import ButterflyOperator, SparseOperator, algebra, structures
-from bitterfly.dense.trains import quantize_train
+from bitterfly.dense.trains.quantize import quantize_train
 from bitterfly.structures import PermutationOperator, TensorTrainOperator
 
 TABLE = Path(__file__).resolve().parents[2] / "docs" / "structures.md"

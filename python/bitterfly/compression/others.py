@@ -16,7 +16,7 @@ from bitterfly.compression.request import Request
 from bitterfly.compression.stages import Measured, Work
 from bitterfly.compression.trains import trains
 from bitterfly.cuts.matrix import matrix as cuts
-from bitterfly.dense.trains import quantize_train
+from bitterfly.dense.trains.quantize import quantize_train
 from bitterfly.factorization.search import WORTHWHILE
 from bitterfly.inputs import UnmetError
 from bitterfly.powers import near_one

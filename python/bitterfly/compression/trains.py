@@ -16,7 +16,7 @@ from bitterfly.compression.request import Request
 from bitterfly.compression.stages import Measured, Work
 from bitterfly.dense.beside.head import leading
 from bitterfly.dense.predicted import predicted
-from bitterfly.dense.trains import quantize_train
+from bitterfly.dense.trains.quantize import quantize_train
 from bitterfly.inputs import Array, UnmetError
 from bitterfly.powers import scaled
 from bitterfly.sources.given import ArraySource

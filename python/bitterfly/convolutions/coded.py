@@ -11,7 +11,7 @@ from bitterfly.accuracy.known import Known
 from bitterfly.convolutions.columns import as_factor, change_between, columns_of, decoded, error_of
 from bitterfly.convolutions.kernel import as_kernel, check_one
 from bitterfly.dense.quantize import quantize_dense
-from bitterfly.dense.trains import quantize_train
+from bitterfly.dense.trains.quantize import quantize_train
 from bitterfly.inputs import Array, UnmetError, as_bytes
 from bitterfly.operators.contract import Operator
 from bitterfly.powers import near_one, scaled
