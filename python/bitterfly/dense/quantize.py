@@ -76,8 +76,9 @@ def quantize_dense(
         and columns make good for each other as with a metric. "scaled": so with the norms of the columns, which are the
         best: where these are uneven, errors fall from their root mean square towards their geometric mean. A real
         operator P with an inverse: so with the codes of ``A P^-1``. "whitened": so with a root of ``A^H A``, in window
-        codes itself, the best of all, where that is expected to save more bytes than it takes, as it does of tall
-        matrices with correlated columns; else as "auto".
+        codes itself, the best P, where that is expected to save more bytes than it takes, as it does of tall matrices
+        with correlated columns; else as "auto". Heads and outliers are taken out with "auto" only, which may be better
+        where few columns hold most of the matrix.
     code : {"window11", "window7"}, optional
         "window11" errs the least; "window7" by 1 to 10 % more, and is quantized three to four times and multiplied up
         to twice as fast.
